@@ -1,0 +1,133 @@
+"""The jobs' command line, defined once: bin/submit.sh checks it before Java starts, the job reads it again."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bc4all.errors import ConfigurationError
+from bc4all.layout import check_client_id, check_date
+
+
+@dataclass(frozen=True)
+class JobArguments:
+    """What a job was asked to do. `spark_options` (after `--`) are for spark-submit alone."""
+
+    job: str
+    client_ids: tuple[str, ...]
+    every_client: bool
+    day: str
+    config: Path
+    max_parallel: int
+    features: list[str] | None = None
+    model_params: dict[str, Any] | None = None
+    model_version: int | None = None
+    spark_options: tuple[str, ...] = ()
+
+
+class _Checked(click.ParamType):
+    """A value that `check` returns or refuses with a ConfigurationError."""
+
+    def __init__(self, name: str, check: Callable[[str], Any]) -> None:
+        self.name, self._check = name, check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._check(value)
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _feature_list(text: str) -> list[str]:
+    value = _json(text)
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError("this is not a JSON list of column names", remedy="""write '["f0", "f1"]'""")
+    return value
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    value = _json(text)
+    if not isinstance(value, dict):
+        raise ConfigurationError("this is not a JSON object", remedy="""write '{"n_estimators": 50}'""")
+    return value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"this is not JSON: {error}", remedy="put single quotes around it") from error
+
+
+CLIENT_ID = _Checked("id", check_client_id)
+DATE = _Checked("date", check_date)
+
+
+def default_config() -> str:
+    """The project's own configuration, wherever the command is started; the jobs are told by $BC4ALL_CONFIG."""
+    return str(Path(__file__).resolve().parent.parent / "conf" / "clients.yaml")
+
+
+CONFIG_OPTION = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=default_config,
+    show_default="conf/clients.yaml of the project",
+    envvar="BC4ALL_CONFIG",
+    help="The configuration file.",
+)
+
+_OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
+    "train": [
+        click.option("--training-date", "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
+    ],
+    "predict": [
+        click.option("--inference-date", "day", type=DATE, help="Names the partition; by default today (YYYY-MM-DD)."),
+        click.option("--model-version", type=click.IntRange(1), help="Use this version instead of the champion."),
+    ],
+}
+_SHARED = [
+    click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated."),
+    click.option("--all", "every_client", is_flag=True, help="Every enabled client of the configuration."),
+    CONFIG_OPTION,
+    click.option(
+        "--max-parallel",
+        type=click.IntRange(1, 64),
+        default=4,
+        show_default=True,
+        help="Clients worked on at a time.",
+    ),
+    click.option("--features", type=_Checked("json", _feature_list), help="""Instead of the file's: '["f0", "f1"]'."""),
+    click.option(
+        "--model-params",
+        type=_Checked("json", _parameters),
+        help="""Over the file's: '{"n_estimators": 50}'.""",
+    ),
+]
+_HELP = {
+    "train": "Train the clients' models and register them in MLflow.",
+    "predict": "Write the five best categories of every product of the clients.",
+}
+
+
+def job_command(job: str, run: Callable[[JobArguments], int]) -> click.Command:
+    """The command `job`, which exits with what `run` returns."""
+
+    def command(spark_options: tuple[str, ...], **given: Any) -> None:
+        if given["every_client"] == bool(given["client_ids"]):
+            raise click.UsageError("Say which clients: either --client-id ID (it may be repeated) or --all.")
+        given["day"] = given["day"] or date.today().isoformat()
+        raise SystemExit(run(JobArguments(job=job, spark_options=spark_options, **given)))
+
+    callback: Any = click.argument("spark_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SPARK_OPTIONS]")(
+        command
+    )
+    for option in reversed([*_SHARED[:2], *_OPTIONS[job], *_SHARED[2:]]):
+        callback = option(callback)
+    return click.command(job, help=_HELP[job])(callback)

@@ -1,0 +1,189 @@
+"""conf/clients.yaml -> `Fleet` and `Client`, with every fault of the file told at once, where it stands.
+
+    defaults: {features: [f0, f1], model_params: {n_estimators: 100}}
+    clients:
+      client_0:
+      client_1: {max_quarantine: 0.1}
+
+A client states only what differs. `model_params` are merged key by key over the defaults', unless the client names
+another `model`: then they stand alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bc4all.errors import ConfigurationError
+from bc4all.estimators import did_you_mean, estimator_faults
+from bc4all.layout import check_client_id
+from bc4all.yaml_source import YamlSource, read_yaml
+
+DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"
+_RESERVED = ("product_id", "category_id")
+_Column = Annotated[str, Field(min_length=1)]
+
+
+class _Settings(BaseModel):
+    """What `defaults:` and each client may say; None is what was not said."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+    features: Annotated[list[_Column], Field(min_length=1)] | None = None
+    model: str | None = None
+    model_params: dict[str, Any] | None = None
+    enabled: bool | None = None
+    max_quarantine: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Client(BaseModel):
+    """One client's effective configuration."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    id: str
+    features: tuple[str, ...]
+    model: str = DEFAULT_MODEL
+    model_params: dict[str, Any] = {}
+    enabled: bool = True
+    max_quarantine: float = 0.05  # share of rows that may be refused
+
+    @property
+    def sha(self) -> str:
+        """A short digest of the effective configuration: equal configurations have equal digests."""
+        canonical = json.dumps(self.model_dump(), sort_keys=True, default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def overridden(
+        self, features: Sequence[str] | None = None, model_params: dict[str, Any] | None = None
+    ) -> "Client":
+        """This client with the command line's features, and its parameters over the file's.
+
+        Raises ConfigurationError, naming the option, where they would not do in the file.
+        """
+        changes: dict[str, Any] = {}
+        faults: list[str] = []
+        if features is not None:
+            changes["features"] = tuple(features)
+            faults += [f"--features: {fault}" for fault in _feature_faults(features)]
+        if model_params is not None:
+            changes["model_params"] = {**self.model_params, **model_params}
+            found = estimator_faults(self.model, changes["model_params"])
+            faults += [f"--model-params: {fault}" for _, fault in found]
+        if faults:
+            raise ConfigurationError("\n".join(faults))
+        return self.model_copy(update=changes)
+
+
+class Fleet(BaseModel):
+    """Every client of a configuration file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    clients: dict[str, Client]
+
+    @property
+    def enabled(self) -> list[Client]:
+        """The clients that `--all` means, in the file's order."""
+        return [client for client in self.clients.values() if client.enabled]
+
+    def select(self, client_ids: Sequence[str]) -> list[Client]:
+        """The clients of these ids, each once; a paused one too, since it was asked for by name.
+
+        Raises ConfigurationError for ids that the file does not have.
+        """
+        unknown = [i for i in client_ids if i not in self.clients]
+        if unknown:
+            hints = [f"there is no client {i!r}{did_you_mean(i, list(self.clients))}" for i in unknown]
+            raise ConfigurationError("; ".join(hints), str(self.path), "add it under `clients:`")
+        return [self.clients[i] for i in dict.fromkeys(client_ids)]
+
+
+def load_fleet(path: Path) -> Fleet:
+    """Read a configuration file. Raises ConfigurationError with a line `file:line:column: message` for each fault."""
+    source = read_yaml(path)
+    if not isinstance(source.value, dict) or not isinstance(source.value.get("clients"), dict):
+        source.add_fault((), "`clients:` is missing: a mapping of client ids to what differs from `defaults:`")
+        source.raise_faults()
+    for key in source.value:
+        if key not in ("defaults", "clients"):
+            source.add_fault((key,), f"unknown key {key!r}{did_you_mean(key, ['defaults', 'clients'])}")
+    defaults = _settings(source, ("defaults",), source.value.get("defaults")) or _Settings()
+    judged: dict[str, list[tuple[str | None, str]]] = {}
+    clients: dict[str, Client] = {}
+    for client_id, said in source.value["clients"].items():
+        at = ("clients", client_id)
+        try:
+            check_client_id(client_id)
+        except ConfigurationError as error:
+            source.add_fault(at, str(error))
+            continue
+        own = _settings(source, at, said)
+        if own is not None:
+            client = _merge(source, client_id, defaults, own)
+            _check_estimator(source, client, own, judged)
+            clients[client_id] = client
+    source.raise_faults()
+    return Fleet(path=path, clients=clients)
+
+
+def _settings(source: YamlSource, at: tuple[str, ...], said: Any) -> _Settings | None:
+    """The sound part of the block at `at`, with its faults noted; None where it is no mapping at all."""
+    try:
+        settings = _Settings.model_validate({} if said is None else said)
+    except ValidationError as error:
+        faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
+        for fault in error.errors():
+            place = (*at, *fault["loc"])
+            if fault["type"] == "extra_forbidden":
+                key = str(fault["loc"][-1])
+                message = f"unknown key {key!r}{did_you_mean(key, list(_Settings.model_fields))}"
+            elif not fault["loc"]:
+                message = "this must be a mapping"
+            else:
+                message = f"{fault['loc'][0]}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+            source.add_fault(place, message)
+        if not isinstance(said, dict):
+            return None
+        settings = _Settings.model_validate({key: value for key, value in said.items() if key not in faulty})
+    for fault in _feature_faults(settings.features or ()):
+        source.add_fault((*at, "features"), fault)
+    return settings
+
+
+def _feature_faults(features: Sequence[str]) -> list[str]:
+    doubled = sorted({name for name in features if list(features).count(name) > 1})
+    reserved = [name for name in _RESERVED if name in features]
+    return [f"feature {name!r} is there twice" for name in doubled] + [f"{name!r} is no feature" for name in reserved]
+
+
+def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settings) -> Client:
+    other_model = own.model is not None and own.model != (defaults.model or DEFAULT_MODEL)
+    params = {**({} if other_model else defaults.model_params or {}), **(own.model_params or {})}
+    said = {**defaults.model_dump(exclude_none=True), **own.model_dump(exclude_none=True), "model_params": params}
+    if "features" not in said:
+        said["features"] = ()
+        places = (("clients", client_id, "features"), ("defaults", "features"))
+        if not any(place in source.places for place in places):
+            source.add_fault(("clients", client_id), "`features:` is missing, here and in `defaults:`")
+    return Client(id=client_id, **{**said, "features": tuple(said["features"])})
+
+
+def _check_estimator(
+    source: YamlSource, client: Client, own: _Settings, judged: dict[str, list[tuple[str | None, str]]]
+) -> None:
+    """Note what scikit-learn would refuse, where it was said: equal choices are judged once."""
+    choice = json.dumps([client.model, client.model_params], sort_keys=True, default=str)
+    if choice not in judged:
+        judged[choice] = estimator_faults(client.model, client.model_params)
+    mine, shared = ("clients", client.id), ("defaults",)
+    for name, message in judged[choice]:
+        if name is None:
+            place = (*(mine if own.model is not None else shared), "model")
+        else:
+            place = (*(mine if name in (own.model_params or {}) else shared), "model_params", name)
+        source.add_fault(place, message)

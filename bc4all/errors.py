@@ -1,0 +1,48 @@
+"""The error family: what failed, where, what to do about it, and the exit code that follows.
+
+Terminal errors stay until somebody changes the data or the configuration; transient ones may pass by themselves, so
+cron or a scheduler tries again. Nothing here knows about Spark or MLflow.
+"""
+
+EXIT_OK = 0
+EXIT_TERMINAL = 1
+EXIT_USAGE = 2
+EXIT_TRANSIENT = 75  # EX_TEMPFAIL of BSD's sysexits.h
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class Failure(RuntimeError):
+    """Something that bc4all cannot or will not do, told so that a person can act on it.
+
+    `what` happened, `where` (a file, a column, a version) and the `remedy`; its text is `what (where, remedy)`.
+    """
+
+    exit_code = EXIT_TERMINAL
+
+    def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where, remedy)
+        self.what, self.where, self.remedy = what, where, remedy
+
+    def __str__(self) -> str:
+        hints = ", ".join(part for part in (self.where, self.remedy) if part)
+        return f"{self.what} ({hints})" if hints else self.what
+
+
+class DataError(Failure, ValueError):
+    """A client's data cannot be used as it is."""
+
+
+class ModelError(Failure):
+    """A model cannot be trained, trusted or applied."""
+
+
+class ConfigurationError(Failure, ValueError):
+    """The configuration or the command line is wrong; nothing was started."""
+
+    exit_code = EXIT_USAGE
+
+
+class TransientFailure(Failure):
+    """Something outside failed (storage, MLflow, the cluster), and a retry may help."""
+
+    exit_code = EXIT_TRANSIENT

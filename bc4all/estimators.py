@@ -1,0 +1,70 @@
+"""Which classifiers a client may have: those that scikit-learn itself lists and that give probabilities.
+
+A dotted path from the configuration is looked up in that list and never imported. scikit-learn is imported when asked.
+"""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from bc4all.errors import ConfigurationError
+
+
+def classifiers() -> dict[str, type]:
+    """scikit-learn's classifiers by their public dotted path."""
+    from sklearn.utils import all_estimators
+
+    return {_public_path(kind): kind for _, kind in all_estimators(type_filter="classifier")}
+
+
+def _public_path(kind: type) -> str:
+    public = [part for part in kind.__module__.split(".") if not part.startswith("_")]
+    return ".".join([*public, kind.__name__])
+
+
+def build_estimator(path: str, params: Mapping[str, Any]) -> Any:
+    """An unfitted classifier.
+
+    Raises ConfigurationError where scikit-learn lists none of that name, or refuses a parameter or its value.
+    """
+    faults = [fault for _, fault in estimator_faults(path, params)]
+    if faults:
+        raise ConfigurationError("; ".join(faults), f"model {path}")
+    return classifiers()[path](**params)
+
+
+def estimator_faults(path: str, params: Mapping[str, Any]) -> list[tuple[str | None, str]]:
+    """What is wrong with a classifier's path and parameters: (the parameter or None for the path, message)."""
+    listed = classifiers()
+    if path not in listed:
+        return [(None, f"scikit-learn lists no classifier {path!r}{did_you_mean(path, list(listed))}")]
+    kind = listed[path]
+    taken = inspect.signature(kind).parameters
+    unknown = [
+        (name, f"{kind.__name__} takes no parameter {name!r}{did_you_mean(name, list(taken))}")
+        for name in params
+        if name not in taken
+    ]
+    if unknown:
+        return [*unknown]
+    needed = [name for name, parameter in taken.items() if parameter.default is parameter.empty and name not in params]
+    if needed:
+        return [(None, f"{kind.__name__} needs {', '.join(needed)}, which a file cannot give")]
+    estimator: Any = kind(**params)
+    try:
+        # Private, but the same check that fit() makes; the lock pins the release it was tried with.
+        estimator._validate_params()
+    except ValueError as error:
+        message = " ".join(str(error).split())
+        named = next((name for name in params if f"'{name}'" in message), None)
+        return [(named, message)]
+    if not hasattr(estimator, "predict_proba"):
+        return [(None, f"{kind.__name__} gives no probabilities (predict_proba) with these parameters")]
+    return []
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`, did you mean 'x'?` where one of `known` is close to `word`, else nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,96 @@
+"""How well a model does on rows whose categories are known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bc4all.scoring import TOP, Model, top_k
+
+_BATCH = 10_000  # rows scored at a time: a dense matrix of probabilities for all of them need not fit
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured on one part of the data.
+
+    `metrics`: accuracy, top_5_accuracy, f1_macro, f1_weighted, log_loss (natural). `categories`: a row a category with
+    rows, precision, recall, f1, top_5. `confusion`: counts, truth by prediction, in the order of `categories`.
+    `reliability`: a row a bin of the best score with rows, mean score, accuracy.
+    """
+
+    rows: int
+    metrics: dict[str, float]
+    categories: pd.DataFrame
+    confusion: np.ndarray
+    reliability: pd.DataFrame
+
+
+def evaluate(model: Model, X: np.ndarray, labels: np.ndarray) -> Evaluation:
+    """Compare the model's answers for X (rows, features) with the true labels (rows,).
+
+    A category that the model has never seen counts as missed. top_5_accuracy counts the ranks that would be published,
+    where scikit-learn's top_k_accuracy_score breaks ties the other way round.
+    """
+    from sklearn import metrics
+
+    known = np.asarray(model.classes_, dtype=object)
+    names = np.unique(np.concatenate([known, np.asarray(labels, dtype=object)]))
+    truth = pd.Categorical(labels, categories=names).codes.astype(np.int64)  # integers: a string compare costs 20 times
+    of_known = np.searchsorted(names, known)
+    place_in_model = np.full(len(names), -1)
+    place_in_model[of_known] = np.arange(len(known))
+    best, top_score, true_probability = _answers(model, X, place_in_model[truth])
+    predicted = of_known[best[:, 0]]
+    hit = (of_known[best] == truth[:, None]).any(axis=1)
+    seen = np.union1d(truth, predicted)
+    precision, recall, f1, rows = metrics.precision_recall_fscore_support(
+        truth, predicted, labels=seen, zero_division=0.0
+    )
+    tiny = np.finfo(np.float64).eps  # scikit-learn's log_loss clips there, too
+    return Evaluation(
+        rows=len(labels),
+        metrics={
+            "accuracy": float((truth == predicted).mean()),
+            "top_5_accuracy": float(hit.mean()),
+            "f1_macro": float(f1.mean()),
+            "f1_weighted": float(np.average(f1, weights=rows)),
+            "log_loss": float(-np.log(np.clip(true_probability, tiny, 1 - tiny)).mean()),
+        },
+        categories=pd.DataFrame(
+            {
+                "category": names[seen],
+                "rows": rows,
+                "precision": precision,
+                "recall": recall,
+                "f1": f1,
+                "top_5": pd.Series(hit).groupby(truth).mean().reindex(seen).to_numpy(),
+            }
+        ),
+        confusion=metrics.confusion_matrix(truth, predicted, labels=seen),
+        reliability=_reliability(top_score, truth == predicted),
+    )
+
+
+def _answers(model: Model, X: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each row's best categories, its best score, and the probability of its true category."""
+    best, scores, of_truth = [], [], []
+    for start in range(0, len(X), _BATCH):
+        batch, wanted = X[start : start + _BATCH], truth[start : start + _BATCH]
+        places, batch_scores = top_k(model, batch, TOP)
+        probabilities = model.predict_proba(batch)[np.arange(len(batch)), wanted]
+        best.append(places)
+        scores.append(batch_scores[:, 0])
+        of_truth.append(np.where(wanted < 0, 0.0, probabilities))
+    return np.concatenate(best), np.concatenate(scores), np.concatenate(of_truth)
+
+
+def _reliability(score: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+    """Ten equal bins of the best score: a calibrated model's accuracy equals its mean score in each."""
+    place = np.minimum((score * _BINS).astype(int), _BINS - 1)
+    table = pd.DataFrame({"bin": place, "score": score.astype(np.float64), "correct": correct})
+    grouped = table.groupby("bin").agg(
+        rows=("score", "size"), mean_score=("score", "mean"), accuracy=("correct", "mean")
+    )
+    return grouped.reset_index()

@@ -1,0 +1,124 @@
+"""Hadoop's FileSystem, as far as the jobs need it: one way to list, read, write and rename on any storage.
+
+Every method takes URIs as `layout` builds them. Java's I/O errors come out as TransientFailure.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from bc4all.errors import DataError, TransientFailure
+
+_GLOB = re.compile(r"([*?\[\]{}\\])")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder of a listing: its URI, its last name, its size in bytes."""
+
+    uri: str
+    name: str
+    size: int
+    is_file: bool
+
+
+def escape_glob(uri: str) -> str:
+    """`uri` so that Spark's readers take it as one path, not as a pattern."""
+    return _GLOB.sub(r"\\\1", uri)
+
+
+class FileSystem:
+    """The file system that holds a prefix."""
+
+    def __init__(self, spark: SparkSession, prefix: str) -> None:
+        self._jvm: Any = spark._jvm
+        self._configuration = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+        with _translated(prefix):
+            self._fs = self._path(prefix).getFileSystem(self._configuration)
+
+    def _path(self, uri: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(uri)
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is a file or folder."""
+        with _translated(uri):
+            return bool(self._fs.exists(self._path(uri)))
+
+    def listing(self, folder: str) -> list[Entry]:
+        """What lies directly in a folder, by name; empty where there is no such folder."""
+        if not self.exists(folder):
+            return []
+        with _translated(folder):
+            found = self._fs.listStatus(self._path(folder))
+        entries = [
+            Entry(f"{folder}/{s.getPath().getName()}", s.getPath().getName(), s.getLen(), s.isFile()) for s in found
+        ]
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def first_line(self, uri: str) -> str | None:
+        """The first line of a text file, compressed or not, as UTF-8; None where the file holds nothing."""
+        java_io, path = self._jvm.java.io, self._path(uri)
+        codec = self._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(self._configuration).getCodec(path)
+        with _translated(uri):
+            stream = self._fs.open(path)
+            try:
+                if codec is not None:
+                    stream = codec.createInputStream(stream)
+                reader = java_io.BufferedReader(java_io.InputStreamReader(stream, "UTF-8"))
+                line: str | None = reader.readLine()
+                return line
+            finally:
+                stream.close()
+
+    def parquet_columns(self, uri: str) -> list[tuple[str, str]]:
+        """The columns of a parquet file as (name, parquet type), from its footer."""
+        hadoop = self._jvm.org.apache.parquet.hadoop
+        with _translated(uri, "is not a readable parquet file"):
+            source = hadoop.util.HadoopInputFile.fromPath(self._path(uri), self._configuration)
+            reader = hadoop.ParquetFileReader.open(source)
+            try:
+                fields = reader.getFooter().getFileMetaData().getSchema().getFields()
+                return [(field.getName(), field.toString()) for field in fields]
+            finally:
+                reader.close()
+
+    def write_text(self, uri: str, text: str) -> None:
+        """Write a small file as UTF-8, replacing one that is there."""
+        with _translated(uri):
+            stream = self._fs.create(self._path(uri), True)
+            try:
+                stream.write(bytearray(text.encode()))
+            finally:
+                stream.close()
+
+    def rename(self, source: str, target: str) -> None:
+        """Move a file or folder to a name that is free, making the folders above it."""
+        target_path = self._path(target)
+        with _translated(target):
+            self._fs.mkdirs(target_path.getParent())
+            moved = not self._fs.exists(target_path) and self._fs.rename(self._path(source), target_path)
+        if not moved:
+            raise TransientFailure(f"could not move {source}", f"to {target}", "see whether another job writes there")
+
+    def delete(self, uri: str) -> None:
+        """Remove a file or a whole folder; nothing happens where there is none."""
+        with _translated(uri):
+            self._fs.delete(self._path(uri), True)
+
+
+@contextmanager
+def _translated(uri: str, broken: str = "is truncated or damaged") -> Iterator[None]:
+    """Java's I/O errors as failures that name the path: damaged content is terminal, all else may pass."""
+    try:
+        yield
+    except Py4JJavaError as error:
+        name, text = error.java_exception.getClass().getName(), str(error.java_exception.getMessage())
+        damaged = name.endswith(("EOFException", "ZipException")) or "not a gzip file" in text or "Parquet" in text
+        if damaged:
+            raise DataError(f"{uri} {broken}", text[:200], "deliver the file again") from error
+        raise TransientFailure(f"{name.rpartition('.')[2]}: {text[:200]}", uri, "check the storage") from error

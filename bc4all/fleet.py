@@ -1,0 +1,158 @@
+"""Many clients in one Spark application: several at a time, each one's failure its own, one table, one exit code.
+
+What happens to a client is passed in as a function; nothing here knows what training or prediction is.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from pyspark import inheritable_thread_target
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bc4all.config import Client
+from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, TransientFailure
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one client. `rows` are those accepted; None where the job did not come that far."""
+
+    client_id: str
+    rows: int | None = None
+    quarantined: int | None = None
+    top_5: float | None = None
+    version: int | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    exit_code: int = EXIT_OK
+
+
+def run_fleet(
+    spark: SparkSession, job: str, clients: Sequence[Client], work: Callable[[Client], Outcome], max_parallel: int
+) -> list[Outcome]:
+    """Do `work` for every client, `max_parallel` at a time, and return the outcomes in the clients' order.
+
+    No client's failure reaches another. Ctrl-C cancels what runs, starts nothing more, and is raised again.
+    """
+    console = Console(stderr=True)
+    done: dict[str, Outcome] = {}
+    pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="client")
+    try:
+        attempt = inheritable_thread_target(spark)(lambda client: _attempt(job, client, work))
+        running: dict[Future[Outcome], str] = {pool.submit(attempt, client): client.id for client in clients}
+        with _progress(console, job, len(clients)) as advance:
+            for future in as_completed(running):
+                outcome = future.result()
+                done[outcome.client_id] = outcome
+                advance(outcome)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        spark.sparkContext.cancelAllJobs()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return [done[client.id] for client in clients]
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """75 where a retry may help some client, else 1 where one failed for good, else 0."""
+    codes = {outcome.exit_code for outcome in outcomes}
+    for code in (EXIT_TRANSIENT, EXIT_TERMINAL):
+        if code in codes:
+            return code
+    return EXIT_OK
+
+
+def summary(job: str, outcomes: Sequence[Outcome]) -> Table:
+    """The table that a job ends with."""
+    table = Table(title=f"{job}: {len(outcomes)} client{'s' if len(outcomes) != 1 else ''}", title_justify="left")
+    table.add_column("client")
+    table.add_column("state")
+    for name in ("rows", "quarantined", "top-5", "version", "seconds"):
+        table.add_column(name, justify="right")
+    for outcome in outcomes:
+        table.add_row(
+            outcome.client_id,
+            _state(outcome),
+            _shown(outcome.rows, ",d"),
+            _shown(outcome.quarantined, ",d"),
+            _shown(outcome.top_5, ".3f"),
+            _shown(outcome.version, "d"),
+            f"{outcome.seconds:.1f}",
+        )
+    return table
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _state(outcome: Outcome) -> str:
+    if outcome.error is None:
+        return "done"
+    return "failed, retry" if outcome.exit_code == EXIT_TRANSIENT else "failed"
+
+
+def _attempt(job: str, client: Client, work: Callable[[Client], Outcome]) -> Outcome:
+    """One client from start to end; the boundary at which its failure becomes an outcome."""
+    started = time.monotonic()
+    try:
+        outcome = work(client)
+    except Exception as error:  # noqa: BLE001 - whatever one client's job raises, the others go on
+        log.info("%s: %s failed", client.id, job, exc_info=True)
+        failure = as_failure(error)
+        outcome = Outcome(client.id, error=f"{client.id}: {job} failed: {failure}", exit_code=failure.exit_code)
+    return replace(outcome, seconds=time.monotonic() - started)
+
+
+def as_failure(error: Exception) -> Failure:
+    """Any exception as one of ours: what is not known to be terminal may pass, and a retry shows."""
+    if isinstance(error, Failure):
+        return error
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, PySparkException) and error.getCondition() in _DAMAGED:
+        return Failure(f"Spark cannot read the data: {text}", remedy="deliver the files again")
+    if isinstance(error, ArithmeticError | LookupError | TypeError | AttributeError):
+        return Failure(f"{type(error).__name__}: {text}", remedy="this is a fault of bc4all: see the log")
+    return TransientFailure(f"{type(error).__name__}: {text}", remedy="see the log; a retry may help")
+
+
+_DAMAGED = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")
+
+
+@contextmanager
+def _progress(console: Console, job: str, total: int) -> Iterator[Callable[[Outcome], None]]:
+    """A bar on a terminal, a line a client in a log."""
+    if not console.is_terminal:
+        count = iter(range(1, total + 1))
+        yield lambda outcome: print(f"[{next(count)}/{total}] {_line(job, outcome)}", file=sys.stderr, flush=True)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(job, total=total)
+
+        def advance(outcome: Outcome) -> None:
+            progress.advance(bar)
+            progress.update(bar, description=f"{job} · {outcome.client_id} {_state(outcome)}")
+            if outcome.error:
+                progress.console.print(outcome.error, style="red", highlight=False, soft_wrap=True, markup=False)
+
+        yield advance
+
+
+def _line(job: str, outcome: Outcome) -> str:
+    if outcome.error:
+        return outcome.error
+    rows, refused = outcome.rows or 0, outcome.quarantined or 0
+    return f"{outcome.client_id}: {job} done, {rows} rows, {refused} quarantined, {outcome.seconds:.1f} s"

@@ -1,0 +1,255 @@
+"""`CompactForest`: a random forest as plain arrays, with scikit-learn's answers to the last bit.
+
+scikit-learn keeps a float64 for every category in every node; here a node is 12 bytes, because nearly every leaf of a
+fully grown forest holds one category. Files are read and checked by `forest_file`, rows are scored by `kernel`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bc4all.errors import ModelError
+from bc4all.kernel import FEATURE, MISSING_RIGHT, NODE, add_leaf_values, best_k
+
+_SUMS_BYTES = 4 << 20  # of a block of rows: what the trees add to should stay in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class CompactForest:
+    """A fitted RandomForestClassifier or ExtraTreesClassifier; a scikit-learn classifier to scikit-learn's metrics.
+
+    `nodes` (see `kernel.NODE`) in breadth-first order tree by tree, children as places in `nodes`; tree t has the nodes
+    from `tree_starts[t]` to `tree_starts[t + 1]`. Mixed leaves list their categories and weights between
+    `mixed_starts[i]` and `mixed_starts[i + 1]`. `importances` (trees, features) is each tree's own, NaN for a tree of
+    one leaf, which scikit-learn leaves out of the mean.
+    """
+
+    nodes: np.ndarray
+    tree_starts: np.ndarray
+    mixed_starts: np.ndarray
+    mixed_categories: np.ndarray
+    mixed_weights: np.ndarray
+    importances: np.ndarray
+    classes_: np.ndarray
+    names: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_sklearn(cls, model: Any) -> "CompactForest":
+        """The compact form of a fitted forest with one output. Raises ModelError for any other model."""
+        trees = getattr(model, "estimators_", None)
+        single = getattr(model, "n_outputs_", None) == 1
+        if not single or not trees or not all(hasattr(tree, "tree_") for tree in trees):
+            raise ModelError(f"{type(model).__name__} is not a fitted forest of one output", remedy="fit one first")
+        names = getattr(model, "feature_names_in_", None)
+        classes = np.asarray(model.classes_)
+        parts = [_compact_tree(tree.tree_, len(classes)) for tree in trees]
+        importances = [
+            tree.tree_.compute_feature_importances() if tree.tree_.node_count > 1 else np.full(model.n_features_in_, np.nan)
+            for tree in trees
+        ]
+        return cls(
+            **_joined(parts, len(classes)),
+            importances=np.array(importances, dtype=np.float64),
+            classes_=classes,
+            names=None if names is None else tuple(str(name) for name in names),
+        )
+
+    @classmethod
+    def merge(cls, forests: Sequence["CompactForest"]) -> "CompactForest":
+        """One forest with the trees of all, in order. Raises ModelError unless categories and features agree."""
+        if not forests:
+            raise ModelError("there is no forest to merge")
+        first = forests[0]
+        for other in forests[1:]:
+            alike = np.array_equal(first.classes_, other.classes_) and first.n_features_in_ == other.n_features_in_
+            if not alike or first.names != other.names:
+                raise ModelError("forests of other categories or features cannot be merged")
+        parts = [(f.nodes, f.tree_starts, f.mixed_starts, f.mixed_categories, f.mixed_weights) for f in forests]
+        return cls(
+            **_joined(parts, len(first.classes_)),
+            importances=np.concatenate([forest.importances for forest in forests]),
+            classes_=first.classes_,
+            names=first.names,
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write one compressed file of plain arrays."""
+        from bc4all.forest_file import write_forest
+
+        write_forest(self, Path(path))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "CompactForest":
+        """Read a file of `save`. Raises ModelError where anything in it is not as a forest must be."""
+        from bc4all.forest_file import read_forest
+
+        return read_forest(Path(path))
+
+    @property
+    def n_trees(self) -> int:
+        """How many trees there are."""
+        return len(self.tree_starts) - 1
+
+    @property
+    def n_features_in_(self) -> int:
+        """How many features a row has."""
+        return int(self.importances.shape[1])
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """The features' names; AttributeError, as scikit-learn has it, where the forest was fitted without."""
+        if self.names is None:
+            raise AttributeError("this forest was fitted without feature names")
+        return np.array(self.names, dtype=object)
+
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """Mean decrease in impurity, (features,), summing to 1 unless every tree is a single leaf."""
+        grown = self.importances[~np.isnan(self.importances).any(axis=1)]
+        if not len(grown):
+            return np.zeros(self.n_features_in_)
+        mean: np.ndarray = np.mean(grown, axis=0, dtype=np.float64)
+        return mean / np.sum(mean)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays in memory."""
+        arrays = (self.nodes, self.tree_starts, self.mixed_starts, self.mixed_categories, self.mixed_weights)
+        return sum(array.nbytes for array in (*arrays, self.importances))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (rows, classes), float64: the mean of the trees' leaf values.
+
+        X is (rows, features), compared as float32; NaN is a missing value. Raises ValueError for another shape or an
+        infinite value.
+        """
+        rows = self._checked(X)
+        sums = np.zeros((len(rows), len(self.classes_)))
+        for start, stop in self._blocks(len(rows)):
+            self._add(rows[start:stop], sums[start:stop])
+        sums /= self.n_trees
+        return sums
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable category of each row, (rows,)."""
+        best, _ = self.top_k(X, 1)
+        return self.classes_[best[:, 0]]
+
+    def top_k(self, X: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Each row's k most probable categories as places in `classes_`, int32, and their probabilities, float32.
+
+        Both (rows, min(k, classes)); equal probabilities in the order of `classes_`. Raises as `predict_proba`.
+        """
+        rows = self._checked(X)
+        shape = len(rows), min(k, len(self.classes_))
+        indices, scores = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.float32)
+        for start, stop in self._blocks(len(rows)):
+            probabilities = np.zeros((stop - start, len(self.classes_)))
+            self._add(rows[start:stop], probabilities)
+            probabilities /= self.n_trees  # before comparing: unequal sums can have equal means
+            best_k(probabilities, indices[start:stop], scores[start:stop])
+        return indices, scores
+
+    def _add(self, rows: np.ndarray, sums: np.ndarray) -> None:
+        mixed = self.mixed_starts, self.mixed_categories, self.mixed_weights
+        add_leaf_values(self.nodes, self.tree_starts[:-1], *mixed, rows, sums)
+
+    def _blocks(self, rows: int) -> list[tuple[int, int]]:
+        size = max(64, _SUMS_BYTES // (8 * len(self.classes_)))
+        return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+    def _checked(self, X: Any) -> np.ndarray:
+        values = np.asarray(X)
+        if values.ndim != 2 or values.shape[1] != self.n_features_in_:
+            raise ValueError(f"X has the shape {values.shape} where (rows, {self.n_features_in_}) is expected")
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(values, dtype=np.float32)
+        if np.isinf(rows).any():
+            raise ValueError("X contains infinity or a value too large for float32")
+        return rows
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        tags = Tags(estimator_type="classifier", target_tags=TargetTags(required=True), input_tags=InputTags())
+        tags.classifier_tags = ClassifierTags()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+_Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _compact_tree(tree: Any, n_classes: int) -> _Arrays:
+    """One scikit-learn tree as the arrays of a forest of one tree, in breadth-first order."""
+    left, right = tree.children_left, tree.children_right
+    order, frontier = [np.zeros(1, dtype=np.int64)], np.zeros(1, dtype=np.int64)
+    while len(frontier):
+        inner = frontier[left[frontier] >= 0]
+        frontier = np.column_stack([left[inner], right[inner]]).ravel()
+        order.append(frontier)
+    places = np.concatenate(order)
+    leaf = left[places] < 0
+    nodes = np.zeros(len(places), dtype=NODE)
+    nodes["child"] = linked(leaf)
+    nodes["threshold"] = np.where(leaf, np.float32(np.inf), _rounded_down(tree.threshold[places]))
+    missing_right = tree.missing_go_to_left[places] == 0
+    inner_tag = tree.feature[places] | np.where(missing_right, MISSING_RIGHT, 0)
+    leaf_tags, *mixed = _leaf_tags(tree.value[places[leaf], 0, :], n_classes)
+    nodes["tag"] = np.where(leaf, 0, inner_tag)
+    nodes["tag"][leaf] = leaf_tags
+    return nodes, np.array([0, len(nodes)], dtype=np.int64), *mixed
+
+
+def linked(leaf: np.ndarray) -> np.ndarray:
+    """Each node's child in breadth-first order, from which nodes are leaves: those are their own."""
+    inner_before = np.cumsum(~leaf) - ~leaf
+    return np.where(leaf, np.arange(len(leaf)), 1 + 2 * inner_before)
+
+
+def _rounded_down(threshold: np.ndarray) -> np.ndarray:
+    """float64 thresholds as the largest float32 not above: `x <= threshold` stays the same for every float32 x."""
+    single = threshold.astype(np.float32)
+    return np.where(single > threshold, np.nextafter(single, np.float32(-np.inf)), single)
+
+
+def _leaf_tags(values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Tags of leaves with `values` (leaves, classes), and the table of those that are not one category's alone."""
+    category = values.argmax(axis=1)
+    held = values != 0
+    pure = (held.sum(axis=1) == 1) & (values[np.arange(len(values)), category] == 1.0)
+    mixed = ~pure
+    tags = np.where(pure, -1 - category, 0)
+    tags[mixed] = -1 - n_classes - np.arange(mixed.sum())
+    rows, categories = np.nonzero(held[mixed])
+    starts = np.concatenate([[0], np.cumsum(held[mixed].sum(axis=1))]).astype(np.int64)
+    return tags, starts, categories.astype(np.int32), values[mixed][rows, categories]
+
+
+def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, np.ndarray]:
+    """The arrays of several forests as those of one: places shifted behind the ones before."""
+    nodes = np.concatenate([part[0] for part in parts])
+    n_nodes = n_mixed = n_entries = 0
+    tree_starts, mixed_starts = [np.zeros(1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
+    for part_nodes, part_trees, part_mixed, *_ in parts:
+        view = nodes[n_nodes : n_nodes + len(part_nodes)]
+        view["child"] += n_nodes
+        view["tag"] -= np.where(view["tag"] < -n_classes, n_mixed, 0).astype(np.int32)
+        tree_starts.append(part_trees[1:] + n_nodes)
+        mixed_starts.append(part_mixed[1:] + n_entries)
+        n_nodes, n_mixed, n_entries = n_nodes + len(view), n_mixed + len(part_mixed) - 1, n_entries + int(part_mixed[-1])
+    if n_nodes > np.iinfo(np.int32).max:
+        raise ModelError(f"a forest of {n_nodes} nodes is too large", remedy="train fewer or smaller trees")
+    return {
+        "nodes": nodes,
+        "tree_starts": np.concatenate(tree_starts),
+        "mixed_starts": np.concatenate(mixed_starts),
+        "mixed_categories": np.concatenate([part[3] for part in parts]),
+        "mixed_weights": np.concatenate([part[4] for part in parts]),
+    }

@@ -1,0 +1,88 @@
+"""A model as one file: compact arrays for forests, skops for every other classifier. Never a pickle.
+
+The digest of the file is checked before anything in it is looked at, and what it may hold is a list in this module,
+not in the file.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from bc4all.errors import ModelError
+from bc4all.forest import CompactForest
+from bc4all.scoring import Model
+
+FOREST_FILE = "forest.npz"
+SKOPS_FILE = "model.skops"
+
+# What scikit-learn's classifiers are made of beyond what skops trusts by itself. A Tree's node indices are not checked
+# by scikit-learn, which is why the digest must match first.
+TRUSTED_TYPES = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+)
+
+
+def save_model(model: Model, folder: Path) -> Path:
+    """Write `model` into `folder` and return the file.
+
+    Raises ModelError where a classifier holds something that `load_model` would refuse.
+    """
+    if isinstance(model, CompactForest):
+        file = folder / FOREST_FILE
+        model.save(file)
+        return file
+    from skops import io
+
+    file = folder / SKOPS_FILE
+    io.dump(model, file)
+    strange = sorted(set(io.get_untrusted_types(file=file)) - set(TRUSTED_TYPES))
+    if strange:
+        file.unlink()
+        raise ModelError(f"{type(model).__name__} holds {', '.join(strange)}", remedy="choose another `model`")
+    return file
+
+
+def load_model(file: Path, sha256: str) -> Model:
+    """The model in `file`. Raises ModelError unless the file has that digest and holds nothing but what is trusted."""
+    found = digest(file)
+    if found != sha256:
+        raise ModelError(
+            f"the model file {file.name} has the digest {found[:12]}… where {sha256[:12]}… was registered",
+            remedy="train the client again, and find out who changed the file",
+        )
+    return read_model(file)
+
+
+def read_model(file: Path) -> Model:
+    """The model in `file`, whose digest somebody has checked. Raises ModelError where it holds what is not trusted."""
+    if file.name == FOREST_FILE:
+        return CompactForest.load(file)
+    from skops import io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        model: Any = io.load(file, trusted=list(TRUSTED_TYPES))
+    except (UntrustedTypesFoundException, TypeError, KeyError, ValueError, OSError) as error:
+        raise ModelError(f"the model file {file.name} is refused: {error}", remedy="train the client again") from error
+    if not hasattr(model, "predict_proba"):
+        raise ModelError(f"the model file {file.name} holds no classifier", remedy="train the client again")
+    if hasattr(model, "n_jobs"):
+        model.set_params(n_jobs=1)  # Spark's tasks share the cores already
+    return model  # type: ignore[no-any-return]
+
+
+def digest(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

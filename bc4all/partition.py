@@ -1,0 +1,103 @@
+"""The files of a client's partition as DataFrames whose columns are matched by name, file by file.
+
+csv, csv.gz and parquet, side by side if need be. What a value means is not decided here: CSV columns stay text.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StringType, StructField, StructType
+
+from bc4all.errors import DataError
+from bc4all.filesystem import Entry, FileSystem, escape_glob
+
+LINE = "_line"  # the text of a CSV line that does not split into the header's columns, else null
+FILE = "_file"  # the URI of the file that a row came from
+
+_KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
+_Columns = tuple[tuple[str, str], ...]  # (name, type) in the file's order
+
+
+def data_files(files: FileSystem, folder: str) -> list[Entry]:
+    """The files of a partition, by name; hidden ones (`_SUCCESS`, `.crc`) are none of them.
+
+    Raises DataError where the folder is missing or empty.
+    """
+    entries = [entry for entry in files.listing(folder) if not entry.name.startswith(("_", "."))]
+    if not entries:
+        raise DataError("there is no partition", folder, "deliver csv, csv.gz or parquet files there")
+    return entries
+
+
+def read_rows(
+    spark: SparkSession, files: FileSystem, entries: Sequence[Entry], names: Sequence[str]
+) -> list[DataFrame]:
+    """Every row of the files, one DataFrame for each set of columns met: `names`, `_line`, `_file`.
+
+    Raises DataError where a file is of another kind, or a column missing or doubled.
+    """
+    alike: dict[tuple[str, _Columns], list[str]] = {}
+    for entry in entries:
+        kind = _kind(entry)
+        columns = _csv_columns(files, entry) if kind == "csv" else tuple(files.parquet_columns(entry.uri))
+        if columns:
+            _check_columns(entry, [name for name, _ in columns], names)
+            alike.setdefault((kind, columns), []).append(escape_glob(entry.uri))
+    return list(_frames(spark, alike, names))
+
+
+def _frames(
+    spark: SparkSession, alike: dict[tuple[str, _Columns], list[str]], names: Sequence[str]
+) -> Iterator[DataFrame]:
+    for (kind, columns), paths in alike.items():
+        if kind == "csv":
+            yield _read_csv(spark, paths, [name for name, _ in columns], names)
+        else:
+            rows = spark.read.parquet(*paths)
+            line = F.lit(None).cast("string").alias(LINE)
+            yield rows.select(*[F.col(f"`{name}`") for name in names], line, F.input_file_name().alias(FILE))
+
+
+def _read_csv(spark: SparkSession, paths: list[str], header: list[str], names: Sequence[str]) -> DataFrame:
+    # Columns go by place, so that Spark's case-blind and dotted names cannot confuse the file's own.
+    places = StructType([StructField(f"c{i}", StringType()) for i in range(len(header))] + [StructField(LINE, StringType())])
+    rows = (
+        spark.read.schema(places)
+        .option("header", True)
+        .option("mode", "PERMISSIVE")
+        .option("columnNameOfCorruptRecord", LINE)
+        .option("columnPruning", False)  # a pruned line's columns are not counted: nothing would be malformed
+        .option("escape", '"')  # RFC 4180 doubles a quote; Spark would expect a backslash
+        .csv(paths)
+    )
+    wanted = [F.col(f"c{header.index(name)}").alias(name) for name in names]
+    return rows.select(*wanted, F.col(LINE), F.input_file_name().alias(FILE))
+
+
+def _kind(entry: Entry) -> str:
+    for ending, kind in _KINDS.items():
+        if entry.is_file and entry.name.endswith(ending):
+            return kind
+    raise DataError(f"{entry.uri} is not a csv, csv.gz or parquet file", remedy="move it out of the partition")
+
+
+def _csv_columns(files: FileSystem, entry: Entry) -> _Columns:
+    """The header's names; empty for a file of no bytes."""
+    line = files.first_line(entry.uri)
+    if line is None:
+        return ()
+    return tuple((name.strip(), "text") for name in next(csv.reader([line.removeprefix("\ufeff")]), []))
+
+
+def _check_columns(entry: Entry, found: Sequence[str], names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in found]
+    if missing:
+        shown = ", ".join(found[:20]) + (", …" if len(found) > 20 else "")
+        raise DataError(
+            f"column {', '.join(missing)} is missing", f"{entry.uri} has {shown}", "deliver it, or change `features`"
+        )
+    doubled = [name for name in names if list(found).count(name) > 1]
+    if doubled:
+        raise DataError(f"column {', '.join(doubled)} is there twice", entry.uri, "deliver it once")

@@ -1,0 +1,147 @@
+"""A client's products: which rows are sound, and which are refused, with the reason.
+
+Every row of every file ends up either in `accepted` or in `refused`. Ids and labels stay text; numbers are cast so that
+a bad one is seen. Nothing here writes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
+from pyspark.storagelevel import StorageLevel
+
+from bc4all.errors import DataError
+from bc4all.filesystem import FileSystem
+from bc4all.partition import FILE, LINE, data_files, read_rows
+
+PRODUCT, CATEGORY = "product_id", "category_id"
+ROW = "_row"  # a row's place in its partition, file by file and line by line
+
+# What float("…") takes, without Java's suffixes ("1.0d") and hexadecimal forms. "NaN" is a missing value.
+_NUMBER = r"^\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[nN][aA][nN])\s*$"
+_INFINITE = r"(?i)^\s*[+-]?inf(inity)?\s*$"
+# scikit-learn's trees work in float32 and refuse what overflows it.
+_LARGEST_FLOAT32 = 3.4028234663852886e38
+# As files lie in storage; about 20,000 products of five features in a .csv.gz.
+_BYTES_A_TASK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Products:
+    """One client's partition, read once and kept until `release`.
+
+    `accepted` has product_id string, category_id string (training only), the features as double (null or NaN where
+    missing) and `_row`; `refused` the same columns as text, the raw line if it would not split, the file, the reason.
+    """
+
+    accepted: DataFrame
+    refused: DataFrame
+    accepted_rows: int
+    refusals: Mapping[str, int]  # reason -> rows
+    checked: DataFrame
+
+    @property
+    def refused_rows(self) -> int:
+        """Rows that go to quarantine."""
+        return sum(self.refusals.values())
+
+    @property
+    def rows(self) -> int:
+        """All rows of the partition."""
+        return self.accepted_rows + self.refused_rows
+
+    def release(self) -> None:
+        """Give the cached rows back."""
+        self.checked.unpersist()
+
+
+def read_training(spark: SparkSession, files: FileSystem, folder: str, features: Sequence[str]) -> Products:
+    """The products in `folder` with their categories. Raises DataError as `read_prediction` does."""
+    return _read(spark, files, folder, [PRODUCT, CATEGORY, *features])
+
+
+def read_prediction(spark: SparkSession, files: FileSystem, folder: str, features: Sequence[str]) -> Products:
+    """The products in `folder`.
+
+    Raises DataError where there is no partition, no row, a missing or doubled column, or a file of another kind.
+    """
+    return _read(spark, files, folder, [PRODUCT, *features])
+
+
+def _read(spark: SparkSession, files: FileSystem, folder: str, names: Sequence[str]) -> Products:
+    entries = data_files(files, folder)
+    parts = [_judge(rows, names, folder) for rows in read_rows(spark, files, entries, names)]
+    if not parts:
+        raise DataError("there are no rows", folder, "deliver the client's products")
+    # A .csv.gz is one task, however large: the shuffle that finds duplicates spreads its rows over the cluster.
+    tasks = math.ceil(sum(entry.size for entry in entries) / _BYTES_A_TASK)
+    judged = reduce(DataFrame.unionByName, parts).withColumn(ROW, F.monotonically_increasing_id())
+    judged = judged.repartition(tasks, PRODUCT)
+    # Rows that are refused anyway stay apart: a sound row is never the duplicate of one of them.
+    same_id = Window.partitionBy(PRODUCT, "_fault").orderBy(ROW)
+    doubled = F.col("_fault").isNull() & (F.row_number().over(same_id) > 1)
+    reason = F.when(doubled, F.lit("duplicate product_id")).otherwise(F.col("_fault"))
+    checked = judged.withColumn("_reason", reason).persist(StorageLevel.MEMORY_AND_DISK)
+    counts = {row["_reason"]: row["count"] for row in checked.groupBy("_reason").count().collect()}
+    if not counts:
+        checked.unpersist()
+        raise DataError("there are no rows", folder, "deliver the client's products")
+    refused = checked.where(F.col("_reason").isNotNull()).select(
+        *[F.coalesce(F.col("_text")[name], F.col(name).cast("string")).alias(name) for name in names],
+        F.col("_text")[LINE].alias("line"),
+        F.col(FILE).alias("file"),
+        F.col("_reason").alias("reason"),
+    )
+    accepted = checked.where(F.col("_reason").isNull()).select(*names, ROW)
+    accepted_rows = counts.pop(None, 0)
+    return Products(accepted, refused, accepted_rows, dict(sorted(counts.items())), checked)
+
+
+def _judge(rows: DataFrame, names: Sequence[str], folder: str) -> DataFrame:
+    """The rows with typed values, `_fault` (null where sound) and, for the others, their values as text."""
+    values, faults = [], []
+    for name in names:
+        kind = rows.schema[name].dataType
+        if name in (PRODUCT, CATEGORY):
+            value, fault = _identifier(name, kind, folder)
+        else:
+            value, fault = _number(name, kind, folder)
+        values.append(value.alias(name))
+        faults.append(fault)
+    fault = F.when(F.col(LINE).isNotNull(), F.lit("malformed CSV line")).otherwise(F.concat_ws("; ", *faults))
+    text = F.struct(*[F.col(name).cast("string").alias(name) for name in names], F.col(LINE))
+    return rows.select(
+        *values,
+        F.when(fault != "", fault).alias("_fault"),
+        F.when(fault != "", text).alias("_text"),
+        F.col(FILE),
+    )
+
+
+def _identifier(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
+    """A product id or a category: its text, and what is wrong with it."""
+    if not isinstance(kind, StringType | IntegralType):
+        raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as text")
+    value = F.col(name).cast("string")
+    return value, F.when(value.isNull() | (F.trim(value) == ""), F.lit(f"no {name}"))
+
+
+def _number(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
+    """A numeric feature as double, null where missing, and what is wrong with it."""
+    column = F.col(name)
+    if isinstance(kind, NumericType):
+        value, no_number, infinite = column.cast("double"), F.lit(False), F.lit(False)
+    elif isinstance(kind, StringType):
+        given = F.trim(column) != ""
+        infinite = given & column.rlike(_INFINITE)
+        no_number = given & ~column.rlike(_NUMBER) & ~infinite
+        value = F.when(given & ~no_number & ~infinite, F.trim(column).try_cast("double"))
+    else:
+        raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as a number")
+    out_of_range = ~F.isnan(value) & (F.abs(value) > _LARGEST_FLOAT32)
+    fault = F.when(no_number, F.lit(f"{name} is no number")).when(infinite | out_of_range, F.lit(f"{name} is infinite"))
+    return value, fault

@@ -1,0 +1,84 @@
+"""Stage, audit, publish: an output partition becomes the live one only when it is whole.
+
+Output is written below `_staging/<run>`, outside every root that readers discover, and moved in place by rename; the
+partition that it replaces goes to `_trash/<run>` first. What is written, and what it means, is not decided here.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from bc4all.errors import ModelError, TransientFailure
+from bc4all.filesystem import FileSystem
+from bc4all.layout import Layout
+
+MANIFEST = "_manifest.json"
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Publishes the partitions of one run. `run_id` names its folders below `_staging` and `_trash`."""
+
+    files: FileSystem
+    layout: Layout
+    run_id: str
+
+    def stage(self, rows: DataFrame, name: str) -> str:
+        """Write `rows` as parquet below the staging folder and return where."""
+        folder = f"{self.layout.staging(self.run_id)}/{name}"
+        self.files.delete(folder)
+        rows.write.parquet(folder)
+        return folder
+
+    def publish(self, staged: str, target: str, manifest: Mapping[str, Any]) -> None:
+        """Make the staged folder the live partition, with its manifest; the one before is replaced whole."""
+        parts = [{"name": e.name, "bytes": e.size} for e in self.files.listing(staged) if e.name.endswith(".parquet")]
+        described = {"run_id": self.run_id, **manifest, "files": parts}
+        self.files.write_text(f"{staged}/{MANIFEST}", json.dumps(described, indent=2) + "\n")
+        self.withdraw(target)
+        self.files.rename(staged, target)
+
+    def withdraw(self, target: str) -> None:
+        """Take a live partition out of the readers' sight, if there is one."""
+        if self.files.exists(target):
+            below_prefix = target.removeprefix(self.layout.prefix).strip("/")
+            self.files.rename(target, f"{self.layout.trash(self.run_id)}/{below_prefix}")
+
+    def clean_up(self) -> None:
+        """Remove what this run staged and replaced."""
+        self.files.delete(self.layout.staging(self.run_id))
+        self.files.delete(self.layout.trash(self.run_id))
+
+
+def audit(spark: SparkSession, staged: str, products: int, classes: Sequence[str], top: int) -> int:
+    """Check a staged output against what it must hold and return its rows.
+
+    Each of the `products` has every rank from 0 to min(top, classes) - 1 once, no value is null, every label is one of
+    `classes`. Raises ModelError where a label or a value is wrong, TransientFailure where rows are missing or doubled.
+    """
+    rows = spark.read.parquet(staged)
+    anything_null = F.greatest(*[F.col(column).isNull().cast("int") for column in rows.columns])
+    found = (
+        rows.groupBy("rank", "pred_label")
+        .agg(F.count("*").alias("rows"), F.max(anything_null).alias("null"), F.max(F.isnan("pred_score")).alias("nan"))
+        .collect()
+    )
+    if any(row["null"] or row["nan"] for row in found):
+        raise ModelError("the output holds a null or a score that is no number", staged, "train this client again")
+    strange = {row["pred_label"] for row in found} - set(classes)
+    if strange:
+        raise ModelError(f"the output holds {len(strange)} labels that the model does not know", staged)
+    per_rank: dict[int, int] = {}
+    for row in found:
+        per_rank[row["rank"]] = per_rank.get(row["rank"], 0) + row["rows"]
+    if per_rank != dict.fromkeys(range(min(top, len(classes))), products):
+        raise TransientFailure(
+            f"the output has {sum(per_rank.values())} rows where {products} x {min(top, len(classes))} were due",
+            staged,
+            "nothing was published; run it again",
+        )
+    return sum(per_rank.values())

@@ -1,0 +1,65 @@
+"""Products -> their best categories, batch by batch, inside Python workers.
+
+The order is the same everywhere: by falling probability, equal ones by the category's place in `classes_`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+import pandas as pd
+from pyspark import Broadcast
+from pyspark.sql import DataFrame
+
+from bc4all.features import feature_matrix
+
+TOP = 5  # categories of a product; fewer where the client has fewer
+SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
+
+
+class Model(Protocol):
+    """A fitted classifier as scikit-learn knows it; a model may bring its own faster `top_k`."""
+
+    @property
+    def classes_(self) -> np.ndarray: ...
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray: ...
+
+
+def top_k(model: Model, X: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
+    """The places in `classes_` of each row's k best categories and their probabilities.
+
+    Both of shape (rows, min(k, classes)), best first; the probabilities as float32.
+    """
+    own = getattr(model, "top_k", None)
+    if own is not None:
+        return cast(tuple[np.ndarray, np.ndarray], own(X, k))
+    probabilities = model.predict_proba(X)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return best, np.take_along_axis(probabilities, best, axis=1).astype(np.float32)
+
+
+def score_frame(model: Model, frame: pd.DataFrame, features: Sequence[str], version: int) -> pd.DataFrame:
+    """The best categories of each product of `frame` (product_id and features), a row a product and rank."""
+    best, scores = top_k(model, feature_matrix(frame, features))
+    rows, ranks = best.shape
+    labels = np.asarray(model.classes_, dtype=object)
+    return pd.DataFrame(
+        {
+            "product_id": np.repeat(frame["product_id"].to_numpy(), ranks),
+            "pred_label": labels[best.ravel()],
+            "pred_score": scores.ravel(),
+            "rank": np.tile(np.arange(ranks, dtype=np.int32), rows),
+            "model_version": np.full(rows * ranks, version, dtype=np.int32),
+        }
+    )
+
+
+def score_products(products: DataFrame, model: Broadcast[Any], features: Sequence[str], version: int) -> DataFrame:
+    """The best categories of every row of `products`, by SCORED_SCHEMA."""
+
+    def score_batches(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for frame in frames:
+            yield score_frame(model.value, frame, features, version)
+
+    return products.select("product_id", *features).mapInPandas(score_batches, SCORED_SCHEMA)

@@ -1,0 +1,195 @@
+"""Split, fit on executors, evaluate.
+
+A forest is fitted in chunks of trees, each a Spark task that turns its chunk into compact arrays at once: nowhere is
+the dense forest held whole, and one large client uses the whole cluster. Every other classifier fits in one task.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark import Broadcast
+from pyspark.sql import DataFrame, SparkSession
+
+from bc4all.config import Client
+from bc4all.errors import DataError, ModelError
+from bc4all.estimators import build_estimator
+from bc4all.evaluation import Evaluation, evaluate
+from bc4all.features import feature_matrix
+from bc4all.forest import CompactForest
+from bc4all.products import CATEGORY, ROW
+from bc4all.scoring import Model
+
+# The split of the system that this one replaces, so that figures compare.
+TEST_SIZE = 0.1
+SPLIT_SEED = 1234
+
+_FORESTS = ("sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier")
+_CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
+_NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every category
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Labelled rows in file order.
+
+    X float64 (rows, features); codes int32 (rows,), each row's place in the sorted category names, object (categories,).
+    """
+
+    X: np.ndarray
+    codes: np.ndarray
+    names: np.ndarray
+
+    def labels(self, places: np.ndarray) -> np.ndarray:
+        """The category names of some rows."""
+        return self.names[self.codes[places]]
+
+    @property
+    def sha256(self) -> str:
+        """The digest of values and labels, in order: equal data has an equal digest, whatever the file format."""
+        content = hashlib.sha256(np.ascontiguousarray(self.X))
+        content.update(np.ascontiguousarray(self.codes))
+        content.update("\0".join(self.names).encode())
+        return content.hexdigest()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model, how it does on the rows it was fitted on, and on the held-out ones (None without any)."""
+
+    model: Model
+    training: Evaluation
+    held_out: Evaluation | None
+
+
+def collect(accepted: DataFrame, features: tuple[str, ...]) -> TrainingSet:
+    """Bring the accepted rows to the driver, in the order of their files.
+
+    Raises DataError where they hold fewer than two categories.
+    """
+    table: pa.Table = accepted.select(ROW, CATEGORY, *features).toArrow().sort_by(ROW)
+    codes, names = pd.factorize(table[CATEGORY].to_numpy(zero_copy_only=False), sort=True)
+    if len(names) < 2:
+        found = f"{len(names)} category" if len(names) else "no category"
+        raise DataError(f"there is {found} where a classifier needs two", CATEGORY, "deliver more products")
+    X = feature_matrix(table.select(list(features)).to_pandas(), features)
+    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object))
+
+
+def split(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the rows to train on and of those held out: scikit-learn's `train_test_split`, seed 1234.
+
+    A category keeps at least one row in the training part: its first one moves back if all of them were held out.
+    """
+    from sklearn.model_selection import train_test_split
+
+    training, held_out = train_test_split(np.arange(len(codes)), test_size=TEST_SIZE, random_state=SPLIT_SEED)
+    unseen = np.setdiff1d(codes[held_out], codes[training])
+    places = np.sort(held_out)
+    back = [places[codes[places] == code][0] for code in unseen]
+    return np.concatenate([training, np.array(back, dtype=training.dtype)]), held_out[~np.isin(held_out, back)]
+
+
+def train(spark: SparkSession, client: Client, data: TrainingSet) -> Fitted:
+    """Fit the client's classifier and evaluate it on both parts. Raises ModelError where scikit-learn refuses."""
+    training, held_out = split(data.codes)
+    parts = spark.sparkContext.broadcast({"training": training, "held out": held_out})
+    shared = spark.sparkContext.broadcast(data)
+    try:
+        model = _fit(spark, client, shared, parts)
+        fitted = spark.sparkContext.broadcast(model)
+        try:
+            names = ["training", "held out"] if len(held_out) else ["training"]
+            evaluated = _run(spark, client, names, lambda name: _evaluate(shared, parts, fitted, name))
+        finally:
+            fitted.destroy()
+    finally:
+        shared.destroy()
+        parts.destroy()
+    return Fitted(model, evaluated[0], evaluated[1] if len(evaluated) > 1 else None)
+
+
+def _run(spark: SparkSession, client: Client, items: list[Any], work: Any) -> list[Any]:
+    """`work` on each item, a Spark task each; the client's errors come back as ModelError."""
+
+    def answer(item: Any) -> tuple[Any, str]:
+        try:
+            return work(item), ""
+        except ValueError as error:  # what scikit-learn raises for data and parameters that it does not take
+            return None, str(error) or type(error).__name__
+
+    answers = spark.sparkContext.parallelize(items, len(items)).map(answer).collect()
+    for _, error in answers:
+        if error:
+            raise ModelError(error.splitlines()[0], client.model, "change its data, `model` or `model_params`")
+    return [result for result, _ in answers]
+
+
+def _fit(spark: SparkSession, client: Client, data: Broadcast[TrainingSet], parts: Broadcast[Any]) -> Model:
+    if not is_chunked(client):
+        model: Model = _run(spark, client, [None], lambda _: _fit_whole(client, data.value, parts.value["training"]))[0]
+        return model
+    trees = build_estimator(client.model, client.model_params).n_estimators
+    rows, categories = len(data.value.codes), len(data.value.names)
+    chunks = _chunks(trees, rows, categories, spark.sparkContext.defaultParallelism)
+    seed = client.model_params.get("random_state")
+    if seed is None:  # all chunks must draw from one generator
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    forests = _run(
+        spark, client, chunks, lambda chunk: _fit_chunk(client, data.value, parts.value["training"], seed, chunk)
+    )
+    return CompactForest.merge(forests)
+
+
+def is_chunked(client: Client) -> bool:
+    """Whether the classifier is a forest whose trees can be fitted apart and kept as compact arrays."""
+    params: Mapping[str, Any] = client.model_params
+    return client.model in _FORESTS and not params.get("oob_score") and not params.get("warm_start")
+
+
+def _chunks(trees: int, rows: int, categories: int, cores: int) -> list[tuple[int, int]]:
+    """[start, stop) of the trees of each task: enough tasks for the cores, none above _CHUNK_BYTES."""
+    tree_bytes = 2 * rows * (categories * 8 + _NODE_BYTES)
+    size = max(1, min(math.ceil(trees / cores), _CHUNK_BYTES // tree_bytes))
+    return [(start, min(start + size, trees)) for start in range(0, trees, size)]
+
+
+def _fit_whole(client: Client, data: TrainingSet, places: np.ndarray) -> Model:
+    estimator = build_estimator(client.model, client.model_params)
+    if "n_jobs" in estimator.get_params():
+        estimator.set_params(n_jobs=1)  # the task has one core
+    fitted: Model = estimator.fit(data.X[places], data.labels(places))
+    return fitted
+
+
+def _fit_chunk(
+    client: Client, data: TrainingSet, places: np.ndarray, seed: int, chunk: tuple[int, int]
+) -> CompactForest:
+    """The trees [start, stop) of the forest that scikit-learn would fit in one go, node for node.
+
+    scikit-learn draws each tree's seed from one generator in turn; with `warm_start` it skips as many draws as there
+    are trees already, so that place holders for the trees before `start` are enough.
+    """
+    start, stop = chunk
+    params = {**client.model_params, "n_estimators": stop, "random_state": seed, "n_jobs": 1}
+    forest = build_estimator(client.model, params).set_params(warm_start=start > 0)
+    if start:
+        forest.estimators_ = [None] * start
+    X = data.X[places].astype(np.float32)
+    if isinstance(client.model_params.get("class_weight"), dict):  # whose keys are names
+        forest.fit(X, data.labels(places))
+    else:  # the same forest, without every chunk sorting the names
+        forest.fit(X, data.codes[places])
+        forest.classes_ = data.names[forest.classes_]
+    forest.estimators_ = forest.estimators_[start:]
+    return CompactForest.from_sklearn(forest)
+
+
+def _evaluate(data: Broadcast[TrainingSet], parts: Broadcast[Any], model: Broadcast[Model], part: str) -> Evaluation:
+    places = parts.value[part]
+    return evaluate(model.value, data.value.X[places], data.value.labels(places))

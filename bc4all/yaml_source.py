@@ -1,0 +1,108 @@
+"""A YAML file as plain values that remember where they stand, with every fault of form found at once.
+
+Plain YAML keeps the last of two equal keys in silence; here that is a fault. Only safe values, bounded in size.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bc4all.errors import ConfigurationError
+
+MAX_BYTES = 1 << 20
+MAX_NODES = 200_000  # with every alias written out: a small file can name a huge tree
+
+Place = tuple[int, int]  # line and column, from 1
+_Path = tuple[str | int, ...]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass
+class YamlSource:
+    """A parsed file: its value, the place of each key and item by its path, and the faults met so far."""
+
+    path: Path
+    value: Any = None
+    places: dict[_Path, Place] = field(default_factory=dict)
+    faults: list[tuple[Place, str]] = field(default_factory=list)
+
+    def add_fault(self, at: _Path, message: str) -> None:
+        """Note a fault at a key or item, or at the nearest one above it that the file has."""
+        while at and at not in self.places:
+            at = at[:-1]
+        self.faults.append((self.places.get(at, (1, 1)), message))
+
+    def raise_faults(self) -> None:
+        """Raise one ConfigurationError with a line a fault, in the file's order, if there are any."""
+        if self.faults:
+            lines = [f"{self.path}:{line}:{column}: {message}" for (line, column), message in sorted(self.faults)]
+            raise ConfigurationError("\n".join(dict.fromkeys(lines)))
+
+
+def read_yaml(path: Path) -> YamlSource:
+    """Parse a file. Raises ConfigurationError where it cannot be read, is too large, or is not YAML."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}", remedy="name the configuration file with --config"
+        ) from error
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"{path} is larger than {MAX_BYTES >> 20} MiB", remedy="split the fleet")
+    source = YamlSource(path)
+    try:
+        loader = _LOADER(content)
+        try:
+            root = loader.get_single_node()
+            if root is not None:
+                source.value = _Walk(source, loader).value(root, (), ())
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        source.faults.append((place, f"this is not YAML: {error.problem or error.context}"))
+        source.raise_faults()
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    return source
+
+
+class _Walk:
+    """Turns a node tree into values, noting places and doubled keys."""
+
+    def __init__(self, source: YamlSource, loader: Any) -> None:
+        self._source, self._loader, self._nodes = source, loader, 0
+
+    def value(self, node: yaml.Node, at: _Path, above: tuple[int, ...]) -> Any:
+        """The value of `node`, which stands at the path `at` below the nodes `above`."""
+        self._nodes += 1
+        self._source.places.setdefault(at, _place(node))
+        if self._nodes > MAX_NODES or id(node) in above:
+            raise ConfigurationError(f"{self._source.path} is too large, its aliases written out")
+        above = (*above, id(node))
+        if isinstance(node, yaml.MappingNode):
+            return {key: self.value(child, (*at, key), above) for key, child in self._items(node, at)}
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*at, i), above) for i, child in enumerate(node.value)]
+        return self._loader.construct_object(node)
+
+    def _items(self, node: yaml.MappingNode, at: _Path) -> Iterator[tuple[str, yaml.Node]]:
+        seen: dict[str, Place] = {}
+        for key_node, child in node.value:
+            key = str(getattr(key_node, "value", key_node))
+            if key in seen:
+                line, column = seen[key]
+                message = f"{key!r} is there twice, first at {line}:{column}"
+                self._source.faults.append((_place(key_node), message))
+                continue
+            seen[key] = _place(key_node)
+            self._source.places[*at, key] = _place(key_node)
+            yield key, child
+
+
+def _place(node: yaml.Node) -> Place:
+    return node.start_mark.line + 1, node.start_mark.column + 1
