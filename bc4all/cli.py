@@ -8,7 +8,7 @@ import click
 
 import bc4all
 from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE
-from bc4all.errors import ConfigurationError, Failure
+from bc4all.errors import Failure
 from bc4all.layout import Layout
 
 
@@ -35,7 +35,7 @@ def main() -> None:
 @main.command()
 @CONFIG_OPTION
 def check(config: Path) -> None:
-    """Check the configuration and each client's data folders, without running anything.
+    """Check configuration and data, running nothing.
 
     Example: bc4all check
     """
@@ -57,9 +57,9 @@ def check(config: Path) -> None:
 @click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
 @click.option("--date", "day", type=DATE, help="The published date; by default the latest.")
 @click.option("--product-id", "product_ids", multiple=True, help="A product; may be repeated.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="Products shown without ids.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="Products to show.")
 def show(client_id: str, day: str | None, product_ids: tuple[str, ...], limit: int) -> None:
-    """Show published categories as a table. Needs no Spark.
+    """Show published categories; needs no Spark.
 
     Example: bc4all show --client-id client_0 --date 2026-01-31
     """
@@ -77,7 +77,9 @@ def show(client_id: str, day: str | None, product_ids: tuple[str, ...], limit: i
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Equal seeds make equal files.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder to fill.")
 def sample_data(clients: int, rows: int, categories: int | None, seed: int, out: Path) -> None:
-    """Write made-up clients: overlapping, skewed categories of products with five numeric features.
+    """Write made-up clients to try things with.
+
+    Overlapping, skewed categories of products with five numeric features.
 
     Example: bc4all sample-data --clients 10 --rows 5000 --seed 1 --out data
     """

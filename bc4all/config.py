@@ -57,9 +57,7 @@ class Client(BaseModel):
         canonical = json.dumps(self.model_dump(), sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    def overridden(
-        self, features: Sequence[str] | None = None, model_params: dict[str, Any] | None = None
-    ) -> "Client":
+    def overridden(self, features: Sequence[str] | None = None, model_params: dict[str, Any] | None = None) -> "Client":
         """This client with the command line's features, and its parameters over the file's.
 
         Raises ConfigurationError, naming the option, where they would not do in the file.
@@ -150,8 +148,8 @@ def _settings(source: YamlSource, at: tuple[str, ...], said: Any) -> _Settings |
         if not isinstance(said, dict):
             return None
         settings = _Settings.model_validate({key: value for key, value in said.items() if key not in faulty})
-    for fault in _feature_faults(settings.features or ()):
-        source.add_fault((*at, "features"), fault)
+    for message in _feature_faults(settings.features or ()):
+        source.add_fault((*at, "features"), message)
     return settings
 
 

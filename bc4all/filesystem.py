@@ -37,7 +37,7 @@ class FileSystem:
 
     def __init__(self, spark: SparkSession, prefix: str) -> None:
         self._jvm: Any = spark._jvm
-        self._configuration = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+        self._configuration = spark.sparkContext._jsc.hadoopConfiguration()
         with _translated(prefix):
             self._fs = self._path(prefix).getFileSystem(self._configuration)
 

@@ -109,9 +109,10 @@ def _attempt(job: str, client: Client, work: Callable[[Client], Outcome]) -> Out
     started = time.monotonic()
     try:
         outcome = work(client)
-    except Exception as error:  # noqa: BLE001 - whatever one client's job raises, the others go on
-        log.info("%s: %s failed", client.id, job, exc_info=True)
+    except Exception as error:
         failure = as_failure(error)
+        if failure is not error:  # nobody foresaw it: how it came about helps
+            log.info("%s: %s failed", client.id, job, exc_info=True)
         outcome = Outcome(client.id, error=f"{client.id}: {job} failed: {failure}", exit_code=failure.exit_code)
     return replace(outcome, seconds=time.monotonic() - started)
 

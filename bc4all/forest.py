@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bc4all.errors import ModelError
-from bc4all.kernel import FEATURE, MISSING_RIGHT, NODE, add_leaf_values, best_k
+from bc4all.kernel import MISSING_RIGHT, NODE, add_leaf_values, best_k
 
 _SUMS_BYTES = 4 << 20  # of a block of rows: what the trees add to should stay in the cache
 
@@ -47,7 +47,9 @@ class CompactForest:
         classes = np.asarray(model.classes_)
         parts = [_compact_tree(tree.tree_, len(classes)) for tree in trees]
         importances = [
-            tree.tree_.compute_feature_importances() if tree.tree_.node_count > 1 else np.full(model.n_features_in_, np.nan)
+            tree.tree_.compute_feature_importances()
+            if tree.tree_.node_count > 1
+            else np.full(model.n_features_in_, np.nan)
             for tree in trees
         ]
         return cls(
@@ -111,8 +113,8 @@ class CompactForest:
         grown = self.importances[~np.isnan(self.importances).any(axis=1)]
         if not len(grown):
             return np.zeros(self.n_features_in_)
-        mean: np.ndarray = np.mean(grown, axis=0, dtype=np.float64)
-        return mean / np.sum(mean)
+        mean = np.asarray(np.mean(grown, axis=0, dtype=np.float64))
+        return np.asarray(mean / np.sum(mean))
 
     @property
     def nbytes(self) -> int:
@@ -201,10 +203,10 @@ def _compact_tree(tree: Any, n_classes: int) -> _Arrays:
     nodes["threshold"] = np.where(leaf, np.float32(np.inf), _rounded_down(tree.threshold[places]))
     missing_right = tree.missing_go_to_left[places] == 0
     inner_tag = tree.feature[places] | np.where(missing_right, MISSING_RIGHT, 0)
-    leaf_tags, *mixed = _leaf_tags(tree.value[places[leaf], 0, :], n_classes)
+    leaf_tags, mixed_starts, mixed_categories, mixed_weights = _leaf_tags(tree.value[places[leaf], 0, :], n_classes)
     nodes["tag"] = np.where(leaf, 0, inner_tag)
     nodes["tag"][leaf] = leaf_tags
-    return nodes, np.array([0, len(nodes)], dtype=np.int64), *mixed
+    return nodes, np.array([0, len(nodes)], dtype=np.int64), mixed_starts, mixed_categories, mixed_weights
 
 
 def linked(leaf: np.ndarray) -> np.ndarray:
@@ -243,7 +245,11 @@ def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, np.ndarray]:
         view["tag"] -= np.where(view["tag"] < -n_classes, n_mixed, 0).astype(np.int32)
         tree_starts.append(part_trees[1:] + n_nodes)
         mixed_starts.append(part_mixed[1:] + n_entries)
-        n_nodes, n_mixed, n_entries = n_nodes + len(view), n_mixed + len(part_mixed) - 1, n_entries + int(part_mixed[-1])
+        n_nodes, n_mixed, n_entries = (
+            n_nodes + len(view),
+            n_mixed + len(part_mixed) - 1,
+            n_entries + int(part_mixed[-1]),
+        )
     if n_nodes > np.iinfo(np.int32).max:
         raise ModelError(f"a forest of {n_nodes} nodes is too large", remedy="train fewer or smaller trees")
     return {

@@ -67,7 +67,7 @@ def write_forest(forest: "CompactForest", path: Path) -> None:
 
 
 def read_forest(path: Path) -> "CompactForest":
-    """The forest in `path`. Raises ModelError unless every index and every number in it is one that a forest can have."""
+    """The forest in `path`. Raises ModelError unless every index and number in it can be a forest's."""
     try:
         arrays = _read_arrays(path)
         return _assembled(arrays, json.loads(arrays["header"].tobytes()))
@@ -108,7 +108,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype
         raise ModelError(f"{info.filename} is of another npy version")
     shape, by_column, found = npy.read_array_header_1_0(stream)
     dimensions = 2 if info.filename.startswith("importances") else 1
-    if found != dtype or len(shape) != dimensions or by_column and dimensions > 1:
+    if found != dtype or len(shape) != dimensions or (by_column and dimensions > 1):
         raise ModelError(f"{info.filename} is an array of {found} with the shape {shape}")
     if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
         raise ModelError(f"{info.filename} declares the shape {shape} for {len(content)} bytes")

@@ -1,4 +1,4 @@
-"""The two jobs, for one client at a time: what happens from its partition to a registered version, or to published rows."""
+"""The two jobs, for one client at a time: from its partition to a registered version, or to published rows."""
 
 import tempfile
 from dataclasses import dataclass

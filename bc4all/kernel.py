@@ -37,7 +37,7 @@ def _step(nodes, X, row, place):  # type: ignore[no-untyped-def]
     node = nodes[place]
     tag = max(node.tag, 0)  # a leaf compares any feature with infinity
     x = X[row, tag & FEATURE]
-    right = (x > node.threshold) | ((x != x) & ((tag & MISSING_RIGHT) != 0))  # noqa: PLR0124 - NaN is not itself
+    right = (x > node.threshold) | ((x != x) & ((tag & MISSING_RIGHT) != 0))
     return node.child + right
 
 

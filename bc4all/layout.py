@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bc4all.errors import ConfigurationError
 
+MANIFEST = "_manifest.json"  # in each published partition: what it was made from
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")

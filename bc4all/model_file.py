@@ -6,7 +6,7 @@ not in the file.
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
@@ -72,14 +72,14 @@ def read_model(file: Path) -> Model:
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        model: Any = io.load(file, trusted=list(TRUSTED_TYPES))
+        model = io.load(file, trusted=list(TRUSTED_TYPES))
     except (UntrustedTypesFoundException, TypeError, KeyError, ValueError, OSError) as error:
         raise ModelError(f"the model file {file.name} is refused: {error}", remedy="train the client again") from error
     if not hasattr(model, "predict_proba"):
         raise ModelError(f"the model file {file.name} holds no classifier", remedy="train the client again")
     if hasattr(model, "n_jobs"):
         model.set_params(n_jobs=1)  # Spark's tasks share the cores already
-    return model  # type: ignore[no-any-return]
+    return cast(Model, model)
 
 
 def digest(file: Path) -> str:

@@ -3,20 +3,19 @@
 csv, csv.gz and parquet, side by side if need be. What a value means is not decided here: CSV columns stay text.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
+from bc4all.columns import check_columns, file_kind, header_names
 from bc4all.errors import DataError
 from bc4all.filesystem import Entry, FileSystem, escape_glob
 
 LINE = "_line"  # the text of a CSV line that does not split into the header's columns, else null
 FILE = "_file"  # the URI of the file that a row came from
 
-_KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 _Columns = tuple[tuple[str, str], ...]  # (name, type) in the file's order
 
 
@@ -40,10 +39,10 @@ def read_rows(
     """
     alike: dict[tuple[str, _Columns], list[str]] = {}
     for entry in entries:
-        kind = _kind(entry)
+        kind = file_kind(entry.uri)
         columns = _csv_columns(files, entry) if kind == "csv" else tuple(files.parquet_columns(entry.uri))
         if columns:
-            _check_columns(entry, [name for name, _ in columns], names)
+            check_columns(entry.uri, [name for name, _ in columns], names)
             alike.setdefault((kind, columns), []).append(escape_glob(entry.uri))
     return list(_frames(spark, alike, names))
 
@@ -62,7 +61,9 @@ def _frames(
 
 def _read_csv(spark: SparkSession, paths: list[str], header: list[str], names: Sequence[str]) -> DataFrame:
     # Columns go by place, so that Spark's case-blind and dotted names cannot confuse the file's own.
-    places = StructType([StructField(f"c{i}", StringType()) for i in range(len(header))] + [StructField(LINE, StringType())])
+    places = StructType(
+        [StructField(f"c{i}", StringType()) for i in range(len(header))] + [StructField(LINE, StringType())]
+    )
     rows = (
         spark.read.schema(places)
         .option("header", True)
@@ -76,28 +77,7 @@ def _read_csv(spark: SparkSession, paths: list[str], header: list[str], names: S
     return rows.select(*wanted, F.col(LINE), F.input_file_name().alias(FILE))
 
 
-def _kind(entry: Entry) -> str:
-    for ending, kind in _KINDS.items():
-        if entry.is_file and entry.name.endswith(ending):
-            return kind
-    raise DataError(f"{entry.uri} is not a csv, csv.gz or parquet file", remedy="move it out of the partition")
-
-
 def _csv_columns(files: FileSystem, entry: Entry) -> _Columns:
     """The header's names; empty for a file of no bytes."""
     line = files.first_line(entry.uri)
-    if line is None:
-        return ()
-    return tuple((name.strip(), "text") for name in next(csv.reader([line.removeprefix("\ufeff")]), []))
-
-
-def _check_columns(entry: Entry, found: Sequence[str], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in found]
-    if missing:
-        shown = ", ".join(found[:20]) + (", …" if len(found) > 20 else "")
-        raise DataError(
-            f"column {', '.join(missing)} is missing", f"{entry.uri} has {shown}", "deliver it, or change `features`"
-        )
-    doubled = [name for name in names if list(found).count(name) > 1]
-    if doubled:
-        raise DataError(f"column {', '.join(doubled)} is there twice", entry.uri, "deliver it once")
+    return () if line is None else tuple((name, "text") for name in header_names(line))

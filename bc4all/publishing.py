@@ -14,9 +14,7 @@ from pyspark.sql import functions as F
 
 from bc4all.errors import ModelError, TransientFailure
 from bc4all.filesystem import FileSystem
-from bc4all.layout import Layout
-
-MANIFEST = "_manifest.json"
+from bc4all.layout import MANIFEST, Layout
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, Schema, TensorSpec
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -207,7 +207,9 @@ class Registry:
         where = f"{version.name} version {version.number}"
         wanted = {key: version.tags.get(key, "") for key in ("client_id", "model_file", "sha256", "mlmodel_sha256")}
         if wanted["client_id"] != client_id or wanted["model_file"] not in (FOREST_FILE, SKOPS_FILE):
-            raise ModelError("the version was not registered by bc4all for this client", where, "train the client again")
+            raise ModelError(
+                "the version was not registered by bc4all for this client", where, "train the client again"
+            )
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
             with _mlflow_answers(f"{where} has no files", "train the client again"):
                 description = self._download(f"{version.uri}/{_MLMODEL}", scratch)
@@ -239,7 +241,7 @@ def _write_model(scratch: Path, client: Client, model: Model, example: pd.DataFr
     source.mkdir()
     file = save_model(model, source)
     (source / "features.txt").write_text("\n".join(client.features) + "\n")
-    given = [ColSpec("string", "product_id", required=False)]
+    given: list[ColSpec | TensorSpec] = [ColSpec("string", "product_id", required=False)]
     given += [ColSpec("double", name, required=False) for name in client.features]
     kinds = (("string", "product_id"), ("string", "pred_label"), ("float", "pred_score"), ("integer", "rank"))
     saved = scratch / "saved"

@@ -8,12 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyarrow import fs
 from rich.table import Table
 
-from bc4all.errors import DataError, TransientFailure
-from bc4all.layout import Layout
-from bc4all.publishing import MANIFEST
+from bc4all.columns import check_columns, file_kind, header_names
+from bc4all.config import Client
+from bc4all.errors import DataError, Failure, TransientFailure
+from bc4all.layout import MANIFEST, Layout
+
+_HEADER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,47 @@ class Published:
     day: str
     manifest: dict[str, Any]
     rows: pa.Table  # sorted by product_id, then rank
+
+
+def check_data(layout: Layout, client: Client) -> list[str]:
+    """What keeps a client from being trained and scored, as far as folders and headers tell: a line a fault."""
+    faults = []
+    for job, folder, names in (
+        ("train", layout.training(client.id), ["product_id", "category_id", *client.features]),
+        ("predict", layout.prediction(client.id), ["product_id", *client.features]),
+    ):
+        try:
+            _check_partition(*_open(layout, folder), folder, names)
+        except Failure as failure:
+            faults.append(f"{client.id}: {job} would fail: {failure}")
+    return faults
+
+
+def _check_partition(storage: fs.FileSystem, root: str, folder: str, names: list[str]) -> None:
+    entries = [
+        entry
+        for entry in storage.get_file_info(fs.FileSelector(root, allow_not_found=True))
+        if not entry.base_name.startswith(("_", "."))
+    ]
+    if not entries:
+        raise DataError("there is no partition", folder, "deliver csv, csv.gz or parquet files there")
+    for entry in entries:
+        uri = f"{folder}/{entry.base_name}"
+        try:
+            found = _column_names(storage, entry.path, file_kind(uri))
+        except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+            raise DataError(f"{uri} cannot be read: {error}", remedy="deliver it again") from error
+        if found:
+            check_columns(uri, found, names)
+
+
+def _column_names(storage: fs.FileSystem, path: str, kind: str) -> list[str]:
+    if kind == "parquet":
+        with storage.open_input_file(path) as file:
+            return list(pq.read_schema(file).names)
+    with storage.open_input_stream(path, compression="detect") as stream:
+        line, _, _ = stream.read(_HEADER_BYTES).partition(b"\n")
+    return header_names(line.decode()) if line else []
 
 
 def read_published(

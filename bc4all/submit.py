@@ -46,7 +46,14 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     if not any(option == "--name" or option.startswith("--name=") for option in options):
         options = ["--name", f"bc4all {arguments.job} {arguments.day}", *options]
     program = Path(sys.executable).parent / "spark-submit"
-    return [str(program), "--py-files", str(build_bundle()), *options, str(ROOT / "jobs" / f"{arguments.job}.py"), *argv]
+    return [
+        str(program),
+        "--py-files",
+        str(build_bundle()),
+        *options,
+        str(ROOT / "jobs" / f"{arguments.job}.py"),
+        *argv,
+    ]
 
 
 def _submit(arguments: JobArguments) -> int:

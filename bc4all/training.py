@@ -8,7 +8,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 
-from bc4all.config import Client
 from bc4all.errors import DataError, ModelError
 from bc4all.estimators import build_estimator
 from bc4all.evaluation import Evaluation, evaluate
@@ -24,6 +23,9 @@ from bc4all.features import feature_matrix
 from bc4all.forest import CompactForest
 from bc4all.products import CATEGORY, ROW
 from bc4all.scoring import Model
+
+if TYPE_CHECKING:  # fits run in Python workers, which need neither YAML nor pydantic
+    from bc4all.config import Client
 
 # The split of the system that this one replaces, so that figures compare.
 TEST_SIZE = 0.1
@@ -38,7 +40,7 @@ _NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every 
 class TrainingSet:
     """Labelled rows in file order.
 
-    X float64 (rows, features); codes int32 (rows,), each row's place in the sorted category names, object (categories,).
+    X float64 (rows, features); codes int32 (rows,): each row's place in `names`, the sorted categories.
     """
 
     X: np.ndarray
@@ -52,8 +54,8 @@ class TrainingSet:
     @property
     def sha256(self) -> str:
         """The digest of values and labels, in order: equal data has an equal digest, whatever the file format."""
-        content = hashlib.sha256(np.ascontiguousarray(self.X))
-        content.update(np.ascontiguousarray(self.codes))
+        content = hashlib.sha256(self.X.tobytes())
+        content.update(self.codes.tobytes())
         content.update("\0".join(self.names).encode())
         return content.hexdigest()
 
@@ -95,7 +97,7 @@ def split(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([training, np.array(back, dtype=training.dtype)]), held_out[~np.isin(held_out, back)]
 
 
-def train(spark: SparkSession, client: Client, data: TrainingSet) -> Fitted:
+def train(spark: SparkSession, client: "Client", data: TrainingSet) -> Fitted:
     """Fit the client's classifier and evaluate it on both parts. Raises ModelError where scikit-learn refuses."""
     training, held_out = split(data.codes)
     parts = spark.sparkContext.broadcast({"training": training, "held out": held_out})
@@ -114,7 +116,7 @@ def train(spark: SparkSession, client: Client, data: TrainingSet) -> Fitted:
     return Fitted(model, evaluated[0], evaluated[1] if len(evaluated) > 1 else None)
 
 
-def _run(spark: SparkSession, client: Client, items: list[Any], work: Any) -> list[Any]:
+def _run(spark: SparkSession, client: "Client", items: list[Any], work: Any) -> list[Any]:
     """`work` on each item, a Spark task each; the client's errors come back as ModelError."""
 
     def answer(item: Any) -> tuple[Any, str]:
@@ -130,23 +132,26 @@ def _run(spark: SparkSession, client: Client, items: list[Any], work: Any) -> li
     return [result for result, _ in answers]
 
 
-def _fit(spark: SparkSession, client: Client, data: Broadcast[TrainingSet], parts: Broadcast[Any]) -> Model:
+def _fit(spark: SparkSession, client: "Client", data: Broadcast[TrainingSet], parts: Broadcast[Any]) -> Model:
+    # Made here, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
+    estimator = build_estimator(client.model, client.model_params)
+    if "n_jobs" in estimator.get_params():
+        estimator.set_params(n_jobs=1)  # a task has one core
     if not is_chunked(client):
-        model: Model = _run(spark, client, [None], lambda _: _fit_whole(client, data.value, parts.value["training"]))[0]
+        whole = _run(spark, client, [None], lambda _: _fit_whole(estimator, data.value, parts.value["training"]))
+        model: Model = whole[0]
         return model
-    trees = build_estimator(client.model, client.model_params).n_estimators
+    if estimator.random_state is None:  # all chunks must draw from one generator
+        estimator.set_params(random_state=int(np.random.SeedSequence().generate_state(1)[0]))
     rows, categories = len(data.value.codes), len(data.value.names)
-    chunks = _chunks(trees, rows, categories, spark.sparkContext.defaultParallelism)
-    seed = client.model_params.get("random_state")
-    if seed is None:  # all chunks must draw from one generator
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    chunks = _chunks(estimator.n_estimators, rows, categories, spark.sparkContext.defaultParallelism)
     forests = _run(
-        spark, client, chunks, lambda chunk: _fit_chunk(client, data.value, parts.value["training"], seed, chunk)
+        spark, client, chunks, lambda chunk: _fit_chunk(estimator, data.value, parts.value["training"], *chunk)
     )
     return CompactForest.merge(forests)
 
 
-def is_chunked(client: Client) -> bool:
+def is_chunked(client: "Client") -> bool:
     """Whether the classifier is a forest whose trees can be fitted apart and kept as compact arrays."""
     params: Mapping[str, Any] = client.model_params
     return client.model in _FORESTS and not params.get("oob_score") and not params.get("warm_start")
@@ -159,29 +164,22 @@ def _chunks(trees: int, rows: int, categories: int, cores: int) -> list[tuple[in
     return [(start, min(start + size, trees)) for start in range(0, trees, size)]
 
 
-def _fit_whole(client: Client, data: TrainingSet, places: np.ndarray) -> Model:
-    estimator = build_estimator(client.model, client.model_params)
-    if "n_jobs" in estimator.get_params():
-        estimator.set_params(n_jobs=1)  # the task has one core
+def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
     fitted: Model = estimator.fit(data.X[places], data.labels(places))
     return fitted
 
 
-def _fit_chunk(
-    client: Client, data: TrainingSet, places: np.ndarray, seed: int, chunk: tuple[int, int]
-) -> CompactForest:
+def _fit_chunk(forest: Any, data: TrainingSet, places: np.ndarray, start: int, stop: int) -> CompactForest:
     """The trees [start, stop) of the forest that scikit-learn would fit in one go, node for node.
 
     scikit-learn draws each tree's seed from one generator in turn; with `warm_start` it skips as many draws as there
     are trees already, so that place holders for the trees before `start` are enough.
     """
-    start, stop = chunk
-    params = {**client.model_params, "n_estimators": stop, "random_state": seed, "n_jobs": 1}
-    forest = build_estimator(client.model, params).set_params(warm_start=start > 0)
+    forest.set_params(n_estimators=stop, warm_start=start > 0)
     if start:
         forest.estimators_ = [None] * start
     X = data.X[places].astype(np.float32)
-    if isinstance(client.model_params.get("class_weight"), dict):  # whose keys are names
+    if isinstance(forest.class_weight, dict):  # whose keys are names
         forest.fit(X, data.labels(places))
     else:  # the same forest, without every chunk sorting the names
         forest.fit(X, data.codes[places])

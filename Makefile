@@ -1,0 +1,57 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.installed
+export DATA_PREFIX ?= data
+# Spark otherwise looks for this machine's name, which a laptop's network may not know.
+export SPARK_LOCAL_IP ?= 127.0.0.1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types pytest bundle mlflow-ui notebook bench-forest lock clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: $(READY) ## install everything into .venv, as the lock file says
+
+$(READY): requirements.lock setup.cfg pyproject.toml bin/check-tools.sh
+	@bin/check-tools.sh $(PYTHON)
+	@echo "installing into .venv (the first time this downloads about 1 GB)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## sample data if data/ is empty, train and predict every client, show some products
+	@bin/demo.sh
+
+test: lint types pytest ## set up, lint, check types, run every test
+
+lint: setup ## ruff: rules and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup ## mypy
+	@$(BIN)/mypy
+
+pytest: setup ## every test
+	@$(BIN)/pytest
+
+bundle: setup ## build dist/bc4all-<version>.zip, the code that Spark ships to its workers
+	@$(BIN)/python -c "from bc4all.submit import build_bundle; print(build_bundle())"
+
+mlflow-ui: setup ## MLflow's pages about every run and version, on http://127.0.0.1:5000
+	@$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
+	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$$(realpath -m "$$DATA_PREFIX")/mlflow.db}"
+
+notebook: setup ## run notebooks/inspect_predictions.ipynb on the published data, as a page in dist/
+	@$(BIN)/jupyter nbconvert --to html --execute --output-dir dist notebooks/inspect_predictions.ipynb
+
+bench-forest: setup ## scikit-learn's forest beside the compact one: size, load time, speed
+	@$(BIN)/python -m bench.forest
+
+lock: setup ## write requirements.lock anew from setup.cfg
+	@$(BIN)/pip-compile --quiet --extra dev --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options -o requirements.lock setup.cfg
+
+clean: ## remove what was built; .venv and data stay
+	@rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,111 @@
+"""One Spark session and one empty MLflow database for the whole run; each test gets a data prefix of its own."""
+
+import gzip
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from bc4all.config import Client
+from bc4all.job import Job
+from bc4all.layout import Layout
+from bc4all.registry import Registry, tracking_uri
+from bc4all.sample_data import write_sample_data
+
+ROOT = Path(__file__).resolve().parent.parent
+FEATURES = ("f0", "f1", "f2", "f3", "f4")
+DAY = "2026-01-31"
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """Two cores: enough for tasks to run side by side, as few as the smallest machine of CI has."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    os.environ["SPARK_CONF_DIR"] = str(ROOT / "conf")
+    session = (
+        SparkSession.builder.master("local[2]")
+        .appName("bc4all tests")
+        .config("spark.ui.enabled", False)  # no port, no page to keep up to date
+        .config("spark.sql.shuffle.partitions", 2)
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def seed() -> Path:
+    """The ten real clients. They are not part of the project: CI has them beside the clone."""
+    folder = ROOT.parent / "shared" / "data" / "seed"
+    if not folder.is_dir():
+        pytest.skip("the real clients' data is not on this machine (../shared/data/seed)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three made-up clients of 1,500 products. Tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("sample")
+    list(write_sample_data(folder, clients=3, rows=1500, seed=1))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without a run. Its tables take seconds to make: tests copy the file."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    Registry(f"sqlite:///{folder}/mlflow.db", Layout.at(str(folder)))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def prefix(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty DATA_PREFIX with a space in its path, and an MLflow database."""
+    folder = tmp_path / "all data"
+    folder.mkdir()
+    shutil.copy(empty_mlflow, folder)
+    monkeypatch.setenv("DATA_PREFIX", str(folder))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.fixture
+def job(spark: SparkSession, prefix: Path) -> Iterator[Job]:
+    """The jobs on that prefix."""
+    layout = Layout.at(str(prefix))
+    yield Job(spark, layout, Registry(tracking_uri(layout), layout), DAY)
+    spark.catalog.clearCache()
+
+
+@pytest.fixture
+def deliver(prefix: Path) -> Callable[..., Path]:
+    """Write a file of a client's partition: `deliver("train", "x", "a.csv", "text")`."""
+
+    def write(kind: str, client_id: str, name: str, content: str | bytes | pd.DataFrame) -> Path:
+        file = prefix / kind / f"client_id={client_id}" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, pd.DataFrame):
+            content = content.to_csv(index=False)
+        data = content.encode() if isinstance(content, str) else content
+        file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return file
+
+    return write
+
+
+def make_client(client_id: str, **settings: object) -> Client:
+    """A client with a small forest."""
+    params = {"n_estimators": 10, "random_state": 7}
+    return Client(**{"id": client_id, "features": FEATURES, "model_params": params, **settings})
+
+
+def published_rows(prefix: Path, client_id: str, day: str = DAY) -> pd.DataFrame:
+    """A published partition by plain pandas, by product and rank."""
+    rows = pd.read_parquet(prefix / "products_categories" / f"client_id={client_id}" / f"date={day}")
+    return rows.sort_values(["product_id", "rank"], ignore_index=True)

@@ -1,0 +1,157 @@
+"""conf/clients.yaml: what it means, and how its faults are told."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bc4all.config import Client, load_fleet
+from bc4all.errors import ConfigurationError
+from bc4all.yaml_source import read_yaml
+from tests.conftest import ROOT
+
+EVERY_FAULT = """\
+defaults:
+  feature: [a]
+  features: [f0, f0]
+  max_quarantine: "x"
+clients:
+  client_0: {enabled: 1}
+  client_0: {}
+  bad id: {}
+  c2: {features: [q], model: sklearn.ensemble.RandomForest, model_params: {n_estimator: 3}}
+  c3: {features: [q], model_params: {n_estimator: 3}}
+  c4: {features: [q], model_params: {n_estimators: many}}
+  c5: {features: [], model: os.system}
+  c6: {features: [category_id], model: sklearn.svm.SVC}
+  c7: {features: [q], model: sklearn.svm.LinearSVC}
+more: 1
+"""
+
+TOLD = [
+    "2:3: unknown key 'feature', did you mean 'features'?",
+    "3:3: feature 'f0' is there twice",
+    "4:3: max_quarantine: input should be a valid number",
+    "6:14: enabled: input should be a valid boolean",
+    "7:3: 'client_0' is there twice, first at 6:3",
+    "8:3: 'bad id' is not a client id",
+    "9:23: scikit-learn lists no classifier 'sklearn.ensemble.RandomForest', did you mean",
+    "10:38: RandomForestClassifier takes no parameter 'n_estimator', did you mean 'n_estimators'?",
+    "11:38: The 'n_estimators' parameter of RandomForestClassifier must be an int",
+    "12:8: features: list should have at least 1 item",
+    "12:22: scikit-learn lists no classifier 'os.system'",
+    "13:8: 'category_id' is no feature",
+    "14:23: LinearSVC gives no probabilities",
+    "15:1: unknown key 'more'",
+]
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "clients.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_tells_every_fault_at_once_where_it_stands(tmp_path: Path) -> None:
+    """One reading of the file finds all its faults, each with line, column and the word that was meant."""
+    file = write(tmp_path, EVERY_FAULT)
+    with pytest.raises(ConfigurationError) as caught:
+        load_fleet(file)
+    lines = str(caught.value).splitlines()
+    for expected in TOLD:
+        assert any(line.startswith(f"{file}:{expected}") for line in lines), expected
+
+
+def test_a_client_states_only_what_differs(tmp_path: Path) -> None:
+    """Settings come from the defaults unless a client has its own; parameters are merged key by key."""
+    fleet = load_fleet(
+        write(
+            tmp_path,
+            """
+defaults: {features: [a, b], model_params: {n_estimators: 50, max_depth: 3}, max_quarantine: 0.1}
+clients:
+  x:
+  y: {features: [c], model_params: {max_depth: 4}, enabled: false}
+  z: {model: sklearn.naive_bayes.GaussianNB}
+""",
+        )
+    )
+    x, y, z = fleet.clients.values()
+    assert (x.features, x.model_params, x.max_quarantine) == (("a", "b"), {"n_estimators": 50, "max_depth": 3}, 0.1)
+    assert (y.features, y.model_params) == (("c",), {"n_estimators": 50, "max_depth": 4})
+    assert (z.model, z.model_params) == ("sklearn.naive_bayes.GaussianNB", {})
+    assert [client.id for client in fleet.enabled] == ["x", "z"]
+    assert [client.id for client in fleet.select(["y", "x", "y"])] == ["y", "x"]
+
+
+def test_names_the_client_that_was_meant(tmp_path: Path) -> None:
+    """An unknown id is answered with the closest one."""
+    fleet = load_fleet(write(tmp_path, "defaults: {features: [a]}\nclients: {client_1: }\n"))
+    with pytest.raises(ConfigurationError, match="there is no client 'client_l', did you mean 'client_1'"):
+        fleet.select(["client_l"])
+
+
+def test_the_projects_own_file_is_sound() -> None:
+    """The file that a newcomer starts from has the ten clients of `make demo`."""
+    fleet = load_fleet(ROOT / "conf" / "clients.yaml")
+    assert [client.id for client in fleet.enabled] == [f"client_{i}" for i in range(10)]
+
+
+def test_overrides_are_checked_alike() -> None:
+    """The command line's features and parameters meet the same checks, and faults name the option."""
+    client = Client(id="a", features=("f0",), model_params={"n_estimators": 5})
+    changed = client.overridden(["f1"], {"max_depth": 2})
+    assert (changed.features, changed.model_params) == (("f1",), {"n_estimators": 5, "max_depth": 2})
+    assert client.overridden() == client
+    with pytest.raises(ConfigurationError, match="--model-params: .* takes no parameter 'depth'") as caught:
+        client.overridden(["f1", "f1"], {"depth": 2})
+    assert "--features: feature 'f1' is there twice" in str(caught.value)
+
+
+def test_equal_configurations_have_equal_digests() -> None:
+    """The digest follows what a client effectively is, not how it was written."""
+    one = Client(id="a", features=("f",), model_params={"a": 1, "b": 2})
+    other = Client(id="a", features=("f",), model_params={"b": 2, "a": 1})
+    assert one.sha == other.sha
+    assert one.sha != Client(id="a", features=("g",), model_params={"a": 1, "b": 2}).sha
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("clients: [", "this is not YAML"),
+        ("clients: {a: !!python/object/apply:os.system [x]}", "mapping"),
+        ("", "`clients:` is missing"),
+        ("clients: 3", "`clients:` is missing"),
+        ("clients: {a: {}}", "`features:` is missing"),
+        ("clients: &a {x: *a}", "aliases written out"),
+        ("clients:\n" + "".join(f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 1}]\n" for i in range(9)), "alias"),
+        ("# " + "x" * (1 << 20), "larger than"),
+    ],
+)
+def test_refuses_what_is_no_configuration(tmp_path: Path, text: str, complaint: str) -> None:
+    """Broken, hostile and empty files are configuration errors (exit 2), never a crash."""
+    with pytest.raises(ConfigurationError, match=complaint) as caught:
+        load_fleet(write(tmp_path, text))
+    assert caught.value.exit_code == 2
+
+
+def test_names_a_missing_file(tmp_path: Path) -> None:
+    """A file that is not there is named, with the option that names another."""
+    with pytest.raises(ConfigurationError, match=r"no\.yaml cannot be read.*--config"):
+        load_fleet(tmp_path / "no.yaml")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    """No file makes the reader fail in another way than by a configuration error."""
+    import tempfile
+
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            read_yaml(Path(file.name)).raise_faults()
+        except ConfigurationError:
+            pass
