@@ -17,7 +17,7 @@ from bc4all.kernel import MISSING_RIGHT, NODE, add_leaf_values, best_k
 _SUMS_BYTES = 4 << 20  # of a block of rows: what the trees add to should stay in the cache
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompactForest:
     """A fitted RandomForestClassifier or ExtraTreesClassifier; a scikit-learn classifier to scikit-learn's metrics.
 
@@ -172,6 +172,9 @@ class CompactForest:
         if np.isinf(rows).any():
             raise ValueError("X contains infinity or a value too large for float32")
         return rows
+
+    def __repr__(self) -> str:
+        return f"CompactForest({self.n_trees} trees, {len(self.nodes)} nodes, {len(self.classes_)} classes)"
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags

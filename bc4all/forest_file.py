@@ -7,7 +7,9 @@ tree by tree, so that children need not be stored: they follow from which nodes 
 
 import json
 import math
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +75,23 @@ def read_forest(path: Path) -> "CompactForest":
         return _assembled(arrays, json.loads(arrays["header"].tobytes()))
     except ModelError as error:
         raise ModelError(f"the forest file {path.name} is refused: {error.what}", error.where, _REMEDY) from error
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError, RecursionError) as error:
-        # What zipfile, NumPy's reader and json raise for damaged content; RuntimeError of zipfile: encrypted members.
+    except _DAMAGE as error:
         raise ModelError(f"the forest file {path.name} is damaged: {error}", remedy=_REMEDY) from error
 
 
 _REMEDY = "train the client again"
+# What zipfile, zlib, NumPy's header parser and json raise for content that is not theirs.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    ValueError,
+    KeyError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RecursionError,
+)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -97,10 +110,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]) -> np.ndarray:
     """One .npy member. Its header is checked against the bytes that follow before an array is made of them."""
-    try:
-        content = archive.read(info)
-    except RuntimeError as error:  # what zlib and zipfile raise for an unknown or damaged stream
-        raise ModelError(f"{info.filename} cannot be unpacked: {error}") from error
+    content = archive.read(info)
     import io
 
     stream = io.BytesIO(content)

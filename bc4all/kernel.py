@@ -7,6 +7,7 @@ way at once; trees are the outer loop, so that a tree stays in the cache while a
 Nothing here checks an index: `forest_file` has, for every forest that was not made in this process.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -25,11 +26,20 @@ _LANES = 8
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile on first use and keep the machine code where numba finds a folder for it, be it beside a zip."""
-    try:
+    """Compile on first use, and keep the machine code where numba finds a folder for it, be it beside a zip."""
+    if _has_cache(function):
         return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder can be written: each worker compiles for itself
-        return numba.njit(nogil=True, error_model="numpy")(function)
+    return numba.njit(nogil=True, error_model="numpy")(function)  # each worker compiles for itself
+
+
+def _has_cache(function: Callable[..., Any]) -> bool:
+    """Whether numba can write what it compiles: where it only thinks so, the first call would fail."""
+    try:
+        folder = numba.njit(cache=True)(function).stats.cache_path
+        os.makedirs(folder, exist_ok=True)
+    except (RuntimeError, OSError):  # RuntimeError: numba knows no folder for this file
+        return False
+    return os.access(folder, os.W_OK)
 
 
 @_compiled

@@ -126,7 +126,10 @@ def test_equal_configurations_have_equal_digests() -> None:
         ("clients: 3", "`clients:` is missing"),
         ("clients: {a: {}}", "`features:` is missing"),
         ("clients: &a {x: *a}", "aliases written out"),
-        ("clients:\n" + "".join(f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 1}]\n" for i in range(9)), "alias"),
+        (
+            "clients:\n" + "".join(f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 1}]\n" for i in range(9)),
+            "alias",
+        ),
         ("# " + "x" * (1 << 20), "larger than"),
     ],
 )

@@ -9,7 +9,25 @@ from hypothesis import strategies as st
 from bc4all.errors import ConfigurationError
 from bc4all.layout import Layout, check_client_id, check_date
 
-HOSTILE = ["", ".", "..", "../x", "a/b", "a b", "a\n", "-a", "_a", "a@b", "a%b", "$(x)", "a" * 65, "é", "ａ", "a%2e", None]
+HOSTILE = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "a b",
+    "a\n",
+    "-a",
+    "_a",
+    "a@b",
+    "a%b",
+    "$(x)",
+    "a" * 65,
+    "é",
+    "ａ",
+    "a%2e",
+    None,
+]
 
 
 @pytest.mark.parametrize("client_id", HOSTILE)
