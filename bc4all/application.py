@@ -1,12 +1,13 @@
 """A job as a Spark application: from its arguments to its exit code."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
 from rich.console import Console
 
-from bc4all.arguments import JobArguments
+from bc4all.arguments import TERMINAL_COLUMNS, JobArguments
 from bc4all.config import Client, load_fleet
 from bc4all.errors import EXIT_INTERRUPTED, Failure
 from bc4all.fleet import Outcome, exit_code, run_fleet, summary
@@ -18,7 +19,8 @@ from bc4all.session import start_session
 
 def run_application(arguments: JobArguments) -> int:
     """Do the job for the clients asked for, print what became of them, and return DESIGN's exit code."""
-    _log_to_standard_error()
+    console = _console()
+    _log_to_standard_error(console.is_terminal)
     try:
         clients = selected_clients(arguments)
         layout = Layout.from_environment()
@@ -29,7 +31,7 @@ def run_application(arguments: JobArguments) -> int:
         return failure.exit_code
     try:
         job = Job(spark, layout, Registry(uri, layout), arguments.day)
-        outcomes = run_fleet(spark, arguments.job, clients, _work(job, arguments), arguments.max_parallel)
+        outcomes = run_fleet(spark, arguments.job, clients, _work(job, arguments), arguments.max_parallel, console)
     except Failure as failure:
         print(failure, file=sys.stderr)
         return failure.exit_code
@@ -38,7 +40,7 @@ def run_application(arguments: JobArguments) -> int:
         return EXIT_INTERRUPTED
     finally:
         spark.stop()
-    _print_summary(arguments.job, outcomes)
+    console.print(summary(arguments.job, outcomes))
     return exit_code(outcomes)
 
 
@@ -55,22 +57,18 @@ def _work(job: Job, arguments: JobArguments) -> Callable[[Client], Outcome]:
     return lambda client: job.predict(client, arguments.model_version)
 
 
-def _print_summary(job: str, outcomes: list[Outcome]) -> None:
-    console = Console()
-    console.print(summary(job, outcomes))
-    if sys.stderr.isatty():  # else each line stands in the log already
-        return
-    failed = [outcome.error for outcome in outcomes if outcome.error]
-    for line in failed:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+def _console() -> Console:
+    """Standard output. spark-submit hands it on through a pipe: bin/submit.sh says if a terminal is behind."""
+    columns = os.environ.get(TERMINAL_COLUMNS, "")
+    return Console(force_terminal=True, width=int(columns)) if columns.isdigit() else Console()
 
 
-def _log_to_standard_error() -> None:
+def _log_to_standard_error(terminal: bool) -> None:
     """Warnings on a terminal; in a log also how each client failed, with tracebacks."""
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING
     )
-    if not sys.stderr.isatty():
+    if not terminal:
         logging.getLogger("bc4all").setLevel(logging.INFO)
     for chatty in ("mlflow", "alembic"):  # they set their own level when imported
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -68,6 +68,8 @@ def _json(text: str) -> Any:
 CLIENT_ID = _Checked("id", check_client_id)
 DATE = _Checked("date", check_date)
 
+TERMINAL_COLUMNS = "BC4ALL_TERMINAL_COLUMNS"  # set by bin/submit.sh where a person watches
+
 
 def default_config() -> str:
     """The project's own configuration, wherever the command is started; the jobs are told by $BC4ALL_CONFIG."""

@@ -4,7 +4,6 @@ What happens to a client is passed in as a function; nothing here knows what tra
 """
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -39,13 +38,18 @@ class Outcome:
 
 
 def run_fleet(
-    spark: SparkSession, job: str, clients: Sequence[Client], work: Callable[[Client], Outcome], max_parallel: int
+    spark: SparkSession,
+    job: str,
+    clients: Sequence[Client],
+    work: Callable[[Client], Outcome],
+    max_parallel: int,
+    console: Console | None = None,
 ) -> list[Outcome]:
     """Do `work` for every client, `max_parallel` at a time, and return the outcomes in the clients' order.
 
     No client's failure reaches another. Ctrl-C cancels what runs, starts nothing more, and is raised again.
     """
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     done: dict[str, Outcome] = {}
     pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="client")
     try:
@@ -137,7 +141,7 @@ def _progress(console: Console, job: str, total: int) -> Iterator[Callable[[Outc
     """A bar on a terminal, a line a client in a log."""
     if not console.is_terminal:
         count = iter(range(1, total + 1))
-        yield lambda outcome: print(f"[{next(count)}/{total}] {_line(job, outcome)}", file=sys.stderr, flush=True)
+        yield lambda outcome: print(f"[{next(count)}/{total}] {_line(job, outcome)}", file=console.file, flush=True)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:

@@ -7,6 +7,7 @@ not in the file.
 import hashlib
 from pathlib import Path
 from typing import cast
+from zipfile import BadZipFile
 
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
@@ -73,7 +74,7 @@ def read_model(file: Path) -> Model:
 
     try:
         model = io.load(file, trusted=list(TRUSTED_TYPES))
-    except (UntrustedTypesFoundException, TypeError, KeyError, ValueError, OSError) as error:
+    except (UntrustedTypesFoundException, BadZipFile, TypeError, KeyError, ValueError, OSError) as error:
         raise ModelError(f"the model file {file.name} is refused: {error}", remedy="train the client again") from error
     if not hasattr(model, "predict_proba"):
         raise ModelError(f"the model file {file.name} holds no classifier", remedy="train the client again")

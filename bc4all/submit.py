@@ -4,6 +4,7 @@ Nothing of Spark is imported here: `--help` and a wrong argument answer without 
 """
 
 import os
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import click
 
 import bc4all
-from bc4all.arguments import JobArguments, job_command
+from bc4all.arguments import TERMINAL_COLUMNS, JobArguments, job_command
 
 ROOT = Path(__file__).resolve().parent.parent
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that zip can say: equal code makes an equal bundle
@@ -60,6 +61,8 @@ def _submit(arguments: JobArguments) -> int:
     argv = sys.argv[2:]
     argv = argv[: argv.index("--")] if "--" in argv else argv
     command = spark_submit(arguments, argv)
+    if sys.stdout.isatty():
+        os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["BC4ALL_CONFIG"] = str(arguments.config.resolve())  # the bundle does not know the project's folder
     os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "conf"))

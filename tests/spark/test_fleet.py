@@ -1,0 +1,119 @@
+"""Many clients in one application, and the whole thing as a user starts it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from pyspark.sql import SparkSession
+
+from bc4all.cli import main
+from bc4all.errors import DataError, TransientFailure
+from bc4all.fleet import Outcome, exit_code, run_fleet
+from bc4all.job import Job
+from tests.conftest import DAY, ROOT, make_client, published_rows
+
+
+def test_one_broken_client_leaves_the_others_alone(job: Job, prefix: Path, sample: Path) -> None:
+    """A client without data fails by name; the clients beside it are trained and published."""
+    shutil.copytree(sample, prefix, dirs_exist_ok=True)
+    shutil.rmtree(prefix / "train" / "client_id=client_1")
+    clients = [make_client(f"client_{i}") for i in range(3)]
+    trained = run_fleet(job.spark, "train", clients, job.train, max_parallel=3)
+    assert [outcome.client_id for outcome in trained] == ["client_0", "client_1", "client_2"]
+    assert [outcome.exit_code for outcome in trained] == [0, 1, 0]
+    assert trained[1].error is not None
+    assert trained[1].error.startswith("client_1: train failed: there is no partition (")
+    predicted = run_fleet(job.spark, "predict", clients, job.predict, max_parallel=3)
+    assert [outcome.exit_code for outcome in predicted] == [0, 1, 0]
+    assert "client_1_model has no champion" in str(predicted[1].error)
+    for client_id in ("client_0", "client_2"):
+        products = pd.read_csv(prefix / "prediction" / f"client_id={client_id}" / "data_predict.csv.gz")
+        assert set(published_rows(prefix, client_id)["product_id"]) == set(products["product_id"])
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([None, None], 0),
+        ([None, DataError("bad")], 1),
+        ([DataError("bad"), TransientFailure("gone")], 75),
+        ([None, ConnectionError("reset")], 75),
+        ([None, KeyError("x")], 1),
+    ],
+)
+def test_the_exit_code_says_whether_a_retry_may_help(
+    spark: SparkSession, errors: list[Exception | None], code: int
+) -> None:
+    """75 where some failure may pass, else 1 where one is for good, else 0."""
+    clients = [make_client(f"c{i}") for i in range(len(errors))]
+
+    def work(client: object) -> Outcome:
+        error = errors[clients.index(client)]  # type: ignore[arg-type]
+        if error:
+            raise error
+        return Outcome(client.id)  # type: ignore[attr-defined]
+
+    assert exit_code(run_fleet(spark, "train", clients, work, max_parallel=1)) == code
+
+
+@pytest.fixture
+def submitted(prefix: Path, sample: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of a user whose data and project path hold spaces."""
+    shutil.copytree(sample, prefix, dirs_exist_ok=True)
+    project = tmp_path / "my project"
+    project.mkdir()
+    for part in ("bin", "jobs", "conf", "bc4all"):
+        shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
+    config = project / "conf" / "clients.yaml"
+    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients: {client_0: , client_1: , client_2: }\n")
+    inherited = {k: v for k, v in os.environ.items() if k not in ("SPARK_CONF_DIR", "PYSPARK_PYTHON")}
+    return {**inherited, "BC4ALL_PYTHON": sys.executable, "PROJECT": str(project), "DATA_PREFIX": str(prefix)}
+
+
+def submit(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [f"{environment['PROJECT']}/bin/submit.sh", *arguments]
+    return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_a_users_commands_work_from_anywhere(submitted: dict[str, str], prefix: Path) -> None:
+    """Train, predict and show, started in another directory with spaces in every path; exit codes tell what happened."""
+    params = '{"n_estimators": 5, "random_state": 1}'
+    trained = submit(submitted, "train", "--all", "--model-params", params, "--", "--conf", "spark.ui.enabled=false")
+    assert trained.returncode == 0, trained.stderr
+    assert "client_2: train done, 1500 rows, 0 quarantined" in trained.stdout  # spark-submit gives the job one stream
+    shutil.rmtree(prefix / "prediction" / "client_id=client_1")
+    predicted = submit(submitted, "predict", "--all", "--inference-date", DAY)
+    assert predicted.returncode == 1, predicted.stderr
+    assert "client_1: predict failed: there is no partition" in predicted.stdout
+    assert "Traceback" not in predicted.stdout + predicted.stderr
+    shown = CliRunner().invoke(main, ["show", "--client-id", "client_0", "--limit", "2"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    assert f"client_0 · {DAY} · client_0_model version 1" in shown.output
+    first = published_rows(prefix, "client_0").iloc[0]
+    assert f"{first['pred_label']}  {first['pred_score']:.2f}" in shown.output
+    one = CliRunner().invoke(main, ["show", "--client-id", "client_0", "--product-id", "none"])
+    assert (one.exit_code, "product none is not there" in one.output) == (1, True)
+    refused = submit(submitted, "train", "--client-id", "client_l")
+    assert refused.returncode == 2
+    assert "there is no client 'client_l', did you mean 'client_" in refused.stdout + refused.stderr
+
+
+def test_the_notebook_runs_on_published_data(job: Job, prefix: Path, sample: Path) -> None:
+    """notebooks/inspect_predictions.ipynb has no outputs of its own, and runs from top to bottom."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    shutil.copytree(sample, prefix, dirs_exist_ok=True)
+    job.train(make_client("client_0"))
+    job.predict(make_client("client_0"))
+    notebook = nbformat.read(ROOT / "notebooks" / "inspect_predictions.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in cells)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
+    assert "client_0" in str(cells[1].outputs)
+    assert "7500" in str(cells[1].outputs)

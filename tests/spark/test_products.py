@@ -1,0 +1,151 @@
+"""Reading a partition: each kind of bad row and file, and that no row is ever lost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from bc4all.errors import DataError
+from bc4all.filesystem import FileSystem
+from bc4all.layout import Layout
+from bc4all.products import Products, read_prediction, read_training
+
+Deliver = Callable[..., Path]
+
+
+@pytest.fixture
+def read(spark: SparkSession, prefix: Path) -> Callable[..., Products]:
+    """Read client x's partition with the feature f0."""
+    layout = Layout.at(str(prefix))
+    files = FileSystem(spark, layout.prefix)
+
+    def read(kind: str = "train", features: tuple[str, ...] = ("f0",)) -> Products:
+        if kind == "train":
+            return read_training(spark, files, layout.training("x"), features)
+        return read_prediction(spark, files, layout.prediction("x"), features)
+
+    return read
+
+
+BAD_ROWS = {
+    ",a,1": "no product_id",
+    "  ,a,1": "no product_id",
+    "1,b,2": "duplicate product_id",
+    "p,a,one": "f0 is no number",
+    "p,a,1.0d": "f0 is no number",
+    "p,a,0x10": "f0 is no number",
+    "p,a,1 2": "f0 is no number",
+    "p,a,inf": "f0 is infinite",
+    "p,a,-Infinity": "f0 is infinite",
+    "p,a,1e39": "f0 is infinite",
+    "p,,1": "no category_id",
+    "p,a": "malformed CSV line",
+    "p,a,1,2,3": "malformed CSV line",
+    ",,one": "no product_id; no category_id; f0 is no number",
+}
+
+
+@pytest.mark.parametrize("row", BAD_ROWS)
+def test_refuses_a_bad_row_with_its_reason(deliver: Deliver, read: Callable[..., Products], row: str) -> None:
+    """A row that cannot be used is kept apart with what it said; the others are not touched."""
+    deliver("train", "x", "a.csv", f"product_id,category_id,f0\n1,a,1\n{row}\n2,b,2\n")
+    products = read()
+    assert [r["product_id"] for r in products.accepted.orderBy("_row").collect()] == ["1", "2"]
+    (refused,) = products.refused.collect()
+    assert refused["reason"] == BAD_ROWS[row]
+    assert refused["file"].endswith("a.csv")
+    if "malformed" in refused["reason"]:
+        assert refused["line"] == row
+    else:
+        given = [refused[name] or "" for name in ("product_id", "category_id", "f0")]
+        assert given[0].strip() == row.split(",")[0].strip()
+        assert given[2].strip() in (row.split(",")[2], f"{float(row.split(',')[2]):.1f}" if given[2] == "2.0" else "")
+    assert (products.rows, products.accepted_rows, products.refusals) == (3, 2, {BAD_ROWS[row]: 1})
+
+
+def test_keeps_text_as_text_and_missing_numbers_as_data(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """00123 is not 123, quotes and commas belong to a name, and an absent number is no fault."""
+    deliver("train", "x", "a.csv", 'f0,more,category_id,product_id\n,x,007,00123\nNaN,y,"a, ""b""",123\n1e-3,z,7,é\n')
+    rows = read().accepted.orderBy("_row").toPandas()
+    assert rows["product_id"].tolist() == ["00123", "123", "é"]
+    assert rows["category_id"].tolist() == ["007", 'a, "b"', "7"]
+    assert rows["f0"].isna().tolist() == [True, True, False]
+    assert rows["f0"][2] == 0.001
+
+
+def test_matches_columns_by_name_in_each_file(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """Files of one partition may differ in order, kind and further columns; a byte order mark is no part of a name."""
+    deliver("train", "x", "a.csv", "product_id,category_id,f0,F0\n1,a,1.5,9\n")
+    deliver("train", "x", "b [1].csv.gz", "\ufefff0,extra.dotted,product_id,category_id\n2.5,z,2,b\n")
+    pd.DataFrame({"category_id": ["c"], "f0": [3.5], "product_id": [3]}).to_parquet(
+        deliver("train", "x", "c.parquet", "").with_name("c.parquet")
+    )
+    deliver("train", "x", "_SUCCESS", "")
+    rows = read().accepted.toPandas().sort_values("product_id")
+    assert rows[["product_id", "category_id", "f0"]].to_numpy().tolist() == [
+        ["1", "a", 1.5],
+        ["2", "b", 2.5],
+        ["3", "c", 3.5],
+    ]
+
+
+def test_every_row_is_in_one_place(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """Accepted and refused rows together are the rows of all files, whatever is wrong with them."""
+    lines = [
+        "product_id,category_id,f0",
+        *BAD_ROWS,
+        *(f"q{i},a,{i}" for i in range(500)),
+        *(f"q{i},a,{i}" for i in range(9)),
+    ]
+    deliver("train", "x", "a.csv", "\n".join(lines))
+    products = read()
+    assert products.accepted.count() + products.refused.count() == products.rows == len(lines) - 1
+    assert products.accepted.select("product_id").distinct().count() == products.accepted_rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.csv", "", "there are no rows"),
+        ("a.csv", "product_id,category_id,f0\n", "there are no rows"),
+        ("a.csv", "product_id,category_id,f1\n1,a,2\n", "column f0 is missing .*a.csv has product_id, category_id, f1"),
+        ("a.csv", "product_id,category_id,f0,f0\n1,a,2,3\n", "column f0 is there twice"),
+        ("a.txt", "x", "is not a csv, csv.gz or parquet file"),
+        ("a.csv.gz", b"no gzip", "truncated or damaged"),
+        ("a.parquet", b"no parquet", "is not a readable parquet file"),
+    ],
+)
+def test_refuses_a_file_by_name(
+    deliver: Deliver, read: Callable[..., Products], name: str, content: str | bytes, complaint: str
+) -> None:
+    """A file that cannot be read as products is named, with what to do."""
+    file = deliver("train", "x", name, content)
+    if content == b"no gzip":
+        file.write_bytes(content)
+    with pytest.raises(DataError, match=complaint):
+        read()
+
+
+def test_refuses_a_missing_partition(read: Callable[..., Products]) -> None:
+    """A client without data fails by its folder's name."""
+    with pytest.raises(DataError, match=r"there is no partition \(file://.*/train/client_id=x, deliver"):
+        read()
+
+
+def test_refuses_a_column_of_another_type(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """A parquet column that is neither text nor a number is named with its type."""
+    file = deliver("prediction", "x", "a.parquet", "")
+    pd.DataFrame({"product_id": [1.5], "f0": [1]}).to_parquet(file)
+    with pytest.raises(DataError, match="column product_id is double"):
+        read("prediction")
+
+
+def test_spreads_one_large_gzip(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """A .csv.gz is one task to read, and several to score."""
+    import numpy as np
+
+    values = np.random.default_rng(0).normal(size=120_000)
+    deliver("prediction", "x", "a.csv.gz", pd.DataFrame({"product_id": np.arange(120_000), "f0": values}))
+    assert read("prediction").accepted.rdd.getNumPartitions() > 1

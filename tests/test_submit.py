@@ -1,0 +1,94 @@
+"""bin/submit.sh before Java starts: its arguments, the bundle, and the command that it becomes."""
+
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bc4all.arguments import JobArguments
+from bc4all.submit import build_bundle, spark_submit
+from tests.conftest import ROOT
+
+SUBMIT = ROOT / "bin" / "submit.sh"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """bin/submit.sh with a PATH on which there is no Java."""
+    env = {"PATH": "/usr/bin:/bin", "JAVA_HOME": "/nowhere", "HOME": os.environ["HOME"], **environment}
+    return subprocess.run([str(SUBMIT), *arguments], env=env, capture_output=True, text=True, cwd="/", check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])
+def test_help_needs_no_java(arguments: list[str]) -> None:
+    """Every --help answers without starting Java, from any directory."""
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "bin/submit.sh" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["train"], "either --client-id ID"),
+        (["train", "--all", "--client-id", "a"], "either --client-id ID"),
+        (["train", "--client-id", "../x"], "is not a client id"),
+        (["train", "--client-id", "a\n* * * * * rm"], "is not a client id"),
+        (["predict", "--all", "--inference-date", "2026-02-30"], "is not a date"),
+        (["train", "--all", "--inference-date", "2026-01-31"], "No such option"),
+        (["train", "--all", "--features", "f0"], "this is not JSON"),
+        (["train", "--all", "--features", "[1]"], "not a JSON list of column names"),
+        (["train", "--all", "--model-params", "[]"], "not a JSON object"),
+        (["train", "--all", "--max-parallel", "0"], "not in the range"),
+        (["train", "--all", "--config", "/no.yaml"], "does not exist"),
+        (["trian", "--all"], "No such command 'trian'"),
+    ],
+)
+def test_wrong_usage_starts_nothing(arguments: list[str], complaint: str) -> None:
+    """A wrong argument is told, with exit code 2, before there is a Java to start."""
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "master"),
+    [
+        ((), None, "local[*]"),
+        ((), "spark://env:7077", "spark://env:7077"),
+        (("--master", "yarn"), "spark://env:7077", "yarn"),
+        (("--master=k8s://x",), None, "k8s://x"),
+    ],
+)
+def test_takes_the_master_from_options_then_environment(
+    options: tuple[str, ...], environment: str | None, master: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options after -- win over BC4ALL_MASTER, which wins over local[*]."""
+    monkeypatch.delenv("BC4ALL_MASTER", raising=False)
+    if environment:
+        monkeypatch.setenv("BC4ALL_MASTER", environment)
+    arguments = JobArguments("train", ("a",), False, "2026-01-31", Path("c"), 4, spark_options=options)
+    command = spark_submit(arguments, ["--client-id", "a"])
+    given = [
+        c.removeprefix("--master=")
+        for i, c in enumerate(command)
+        if c.startswith("--master=") or command[i - 1] == "--master"
+    ]
+    assert given == [master]
+    assert command[-3:] == [str(ROOT / "jobs" / "train.py"), "--client-id", "a"]
+
+
+def test_builds_the_bundle_when_it_is_stale(tmp_path: Path) -> None:
+    """The zip holds the package, is the same for the same code, and is built anew only when a source is newer."""
+    shutil.copytree(ROOT / "bc4all", tmp_path / "bc4all", ignore=shutil.ignore_patterns("__pycache__"))
+    bundle = build_bundle(tmp_path)
+    first = bundle.read_bytes()
+    with zipfile.ZipFile(bundle) as archive:
+        assert "bc4all/kernel.py" in archive.namelist()
+    os.utime(bundle, (2_000_000_000, 2_000_000_000))
+    assert build_bundle(tmp_path).stat().st_mtime == 2_000_000_000
+    os.utime(tmp_path / "bc4all" / "kernel.py", (2_000_000_001, 2_000_000_001))
+    assert build_bundle(tmp_path).read_bytes() == first
+    assert bundle.stat().st_mtime < 2_000_000_000
