@@ -35,7 +35,7 @@ def _compiled(function: Callable[..., Any]) -> Any:
 def _has_cache(function: Callable[..., Any]) -> bool:
     """Whether numba can write what it compiles: where it only thinks so, the first call would fail."""
     try:
-        folder = numba.njit(cache=True)(function).stats.cache_path
+        folder = str(numba.njit(cache=True)(function).stats.cache_path)
         os.makedirs(folder, exist_ok=True)
     except (RuntimeError, OSError):  # RuntimeError: numba knows no folder for this file
         return False

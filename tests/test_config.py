@@ -1,5 +1,7 @@
 """conf/clients.yaml: what it means, and how its faults are told."""
 
+import contextlib
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -104,7 +106,7 @@ def test_overrides_are_checked_alike() -> None:
     changed = client.overridden(["f1"], {"max_depth": 2})
     assert (changed.features, changed.model_params) == (("f1",), {"n_estimators": 5, "max_depth": 2})
     assert client.overridden() == client
-    with pytest.raises(ConfigurationError, match="--model-params: .* takes no parameter 'depth'") as caught:
+    with pytest.raises(ConfigurationError, match=r"--model-params: .* takes no parameter 'depth'") as caught:
         client.overridden(["f1", "f1"], {"depth": 2})
     assert "--features: feature 'f1' is there twice" in str(caught.value)
 
@@ -149,12 +151,8 @@ def test_names_a_missing_file(tmp_path: Path) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     """No file makes the reader fail in another way than by a configuration error."""
-    import tempfile
-
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()
-        try:
+        with contextlib.suppress(ConfigurationError):
             read_yaml(Path(file.name)).raise_faults()
-        except ConfigurationError:
-            pass

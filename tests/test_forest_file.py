@@ -21,7 +21,7 @@ FLIPS = 10_000
 
 @pytest.fixture(scope="module")
 def forest() -> CompactForest:
-    """A small forest with everything in it: mixed leaves, missing values, text labels, a feature name with an accent."""
+    """A small forest with everything in it: mixed leaves, missing values, text labels, an accent."""
     y = np.array(list("abcdeé"), dtype=object)[np.random.default_rng(1).integers(0, 6, 200)]
     values = X.copy()
     values[::7, 1] = np.nan
@@ -101,7 +101,7 @@ def test_survives_random_flips_of_the_file(saved: Path, tmp_path: Path) -> None:
 
 
 def test_survives_random_flips_of_the_arrays(saved: Path, tmp_path: Path) -> None:
-    """5,000 files whose arrays have a flipped bit and whose sums are right: only the checks of the reader stand here."""
+    """5,000 files whose arrays have a flipped bit and whose sums are right: the checks of the reader stand alone."""
     rng, arrays = np.random.default_rng(1), members(saved)
     sizes = np.array([array.nbytes for array in arrays.values()])
     names, refused = list(arrays), 0
@@ -217,7 +217,7 @@ def test_refuses_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
     """Nothing, an empty archive, text and a pickle are no forests, and are not unpickled."""
     file = tmp_path / "forest.npz"
     file.write_bytes(content)
-    with pytest.raises(ModelError, match="is (refused|damaged)"):
+    with pytest.raises(ModelError, match=r"is (refused|damaged)"):
         CompactForest.load(file)
 
 
@@ -228,7 +228,7 @@ def test_refuses_a_shape_that_is_not_there(saved: Path, tmp_path: Path, shape: s
     with zipfile.ZipFile(saved) as old, zipfile.ZipFile(file, "w") as new:
         for name in old.namelist():
             new.writestr(name, _npy(shape) if name == "threshold.npy" else old.read(name))
-    with pytest.raises(ModelError, match="is (refused|damaged)"):
+    with pytest.raises(ModelError, match=r"is (refused|damaged)"):
         CompactForest.load(file)
 
 

@@ -76,5 +76,5 @@ def test_refuses_types_that_are_not_listed(tmp_path: Path) -> None:
 
     file = tmp_path / SKOPS_FILE
     io.dump({"run": print, "path": Path}, file)
-    with pytest.raises(ModelError, match="is refused|holds no classifier"):
+    with pytest.raises(ModelError, match=r"is refused|holds no classifier"):
         read_model(file)

@@ -81,7 +81,7 @@ def submit(environment: dict[str, str], *arguments: str) -> subprocess.Completed
 
 
 def test_a_users_commands_work_from_anywhere(submitted: dict[str, str], prefix: Path) -> None:
-    """Train, predict and show, started in another directory with spaces in every path; exit codes tell what happened."""
+    """Train, predict and show, started in another directory with spaces in every path; the exit code tells."""
     params = '{"n_estimators": 5, "random_state": 1}'
     trained = submit(submitted, "train", "--all", "--model-params", params, "--", "--conf", "spark.ui.enabled=false")
     assert trained.returncode == 0, trained.stderr

@@ -195,7 +195,7 @@ def test_what_scikit_learn_refuses_fails_the_client(job: Job, deliver: Deliver) 
     data = few(3)
     data.loc[3, "f0"] = np.nan
     deliver("train", "x", "a.csv", data)
-    with pytest.raises(ModelError, match="contains NaN.*LogisticRegression"):
+    with pytest.raises(ModelError, match=r"contains NaN.*LogisticRegression"):
         job.train(make_client("x", model="sklearn.linear_model.LogisticRegression", model_params={}))
 
 
@@ -269,7 +269,7 @@ def test_a_swapped_file_is_refused(job: Job, prefix: Path, sample: Path, name: s
     job.train(make_client("client_0"))
     (file,) = [path for path in (prefix / "mlartifacts").rglob("*") if str(path).endswith(name)]
     file.write_bytes(file.read_bytes() + b" ")
-    with pytest.raises(ModelError, match="digest|not the one that was registered"):
+    with pytest.raises(ModelError, match=r"digest|not the one that was registered"):
         job.predict(make_client("client_0"))
     assert not (prefix / "products_categories").exists()
 
