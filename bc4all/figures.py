@@ -59,7 +59,7 @@ def _reliability(parts: dict[str, Evaluation], client_id: str) -> Figure:
         upper.plot(table["mean_score"], table["accuracy"], marker="o", label=f"{label} ({evaluation.rows:,} rows)")
         lower.bar((table["bin"] + 0.3 + 0.4 * offset) / 10, table["rows"] / evaluation.rows, width=0.04)
     upper.set_ylabel("accuracy of the best category")
-    upper.set_ylim(0, 1)
+    upper.set_ylim(0, 1.03)
     upper.set_title(f"{client_id}: reliability", fontsize=10)
     upper.legend(loc="upper left", fontsize=8)
     lower.set_xlim(0, 1)
