@@ -5,17 +5,23 @@ A dotted path from the configuration is looked up in that list and never importe
 
 import difflib
 import inspect
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from bc4all.errors import ConfigurationError
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def classifiers() -> dict[str, type]:
     """scikit-learn's classifiers by their public dotted path."""
     from sklearn.utils import all_estimators
 
-    return {_public_path(kind): kind for _, kind in all_estimators(type_filter="classifier")}
+    # It imports every module of scikit-learn, some of which fail for want of an optional package: two threads doing
+    # that at once meet half-imported modules.
+    with _ONE_AT_A_TIME:
+        return {_public_path(kind): kind for _, kind in all_estimators(type_filter="classifier")}
 
 
 def _public_path(kind: type) -> str:

@@ -1,0 +1,57 @@
+"""Which classifiers a configuration may name."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bc4all.errors import ConfigurationError
+from bc4all.estimators import build_estimator, estimator_faults
+
+
+def test_builds_what_scikit_learn_lists() -> None:
+    """A public dotted path gives an unfitted classifier with the parameters asked for."""
+    model = build_estimator("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 3})
+    assert (type(model).__name__, model.n_estimators) == ("RandomForestClassifier", 3)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system",
+        "sklearn.ensemble._forest.RandomForestClassifier",
+        "sklearn.linear_model.Ridge",
+        "RandomForestClassifier",
+    ],
+)
+def test_refuses_everything_else(path: str) -> None:
+    """Functions, private paths and regressors are no classifiers, and nothing of them is imported."""
+    with pytest.raises(ConfigurationError, match="scikit-learn lists no classifier"):
+        build_estimator(path, {})
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "complaint"),
+    [
+        ("sklearn.svm.LinearSVC", {}, "gives no probabilities"),
+        ("sklearn.ensemble.VotingClassifier", {}, "needs estimators, which a file cannot give"),
+        ("sklearn.naive_bayes.GaussianNB", {"alpha": 1}, "takes no parameter 'alpha'"),
+        ("sklearn.naive_bayes.MultinomialNB", {"alpha": -1.0}, "The 'alpha' parameter of MultinomialNB must be"),
+    ],
+)
+def test_tells_what_a_classifier_does_not_take(path: str, params: dict[str, object], complaint: str) -> None:
+    """Missing probabilities, unknown parameters and values that scikit-learn would refuse are told beforehand."""
+    ((_, message),) = estimator_faults(path, params)
+    assert complaint in message
+
+
+def test_many_threads_may_ask_first() -> None:
+    """Clients are trained side by side: the first look-up imports all of scikit-learn, and several may come at once."""
+    program = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from bc4all.estimators import classifiers\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    counts = {len(found) for found in pool.map(lambda _: classifiers(), range(8))}\n"
+        "assert len(counts) == 1, counts\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
