@@ -4,7 +4,7 @@ scikit-learn keeps a float64 for every category in every node; here a node is 12
 fully grown forest holds one category. Files are read and checked by `forest_file`, rows are scored by `kernel`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from bc4all.errors import ModelError
-from bc4all.kernel import MISSING_RIGHT, NODE, add_leaf_values, best_k
+from bc4all.kernel import MISSING_RIGHT, NODE, add_leaf_values, best_k, find_leaves
 
-_SUMS_BYTES = 4 << 20  # of a block of rows: what the trees add to should stay in the cache
+_BLOCK = 8192  # rows that walk through a tree before the next: with them, it should stay in the L2 cache
+_SUMS_BYTES = 128 << 10  # of the rows whose probabilities are ranked at a time
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -130,8 +131,8 @@ class CompactForest:
         """
         rows = self._checked(X)
         sums = np.zeros((len(rows), len(self.classes_)))
-        for start, stop in self._blocks(len(rows)):
-            self._add(rows[start:stop], sums[start:stop])
+        for start, tags in self._leaves(rows):
+            self._add(tags, 0, sums[start : start + tags.shape[1]])
         sums /= self.n_trees
         return sums
 
@@ -148,20 +149,27 @@ class CompactForest:
         rows = self._checked(X)
         shape = len(rows), min(k, len(self.classes_))
         indices, scores = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.float32)
-        for start, stop in self._blocks(len(rows)):
-            probabilities = np.zeros((stop - start, len(self.classes_)))
-            self._add(rows[start:stop], probabilities)
-            probabilities /= self.n_trees  # before comparing: unequal sums can have equal means
-            best_k(probabilities, indices[start:stop], scores[start:stop])
+        step = max(16, _SUMS_BYTES // (8 * len(self.classes_)))
+        for start, tags in self._leaves(rows):
+            for at in range(0, tags.shape[1], step):
+                probabilities = np.zeros((min(step, tags.shape[1] - at), len(self.classes_)))
+                self._add(tags, at, probabilities)
+                probabilities /= self.n_trees  # before comparing: unequal sums can have equal means
+                block = slice(start + at, start + at + len(probabilities))
+                best_k(probabilities, indices[block], scores[block])
         return indices, scores
 
-    def _add(self, rows: np.ndarray, sums: np.ndarray) -> None:
-        mixed = self.mixed_starts, self.mixed_categories, self.mixed_weights
-        add_leaf_values(self.nodes, self.tree_starts[:-1], *mixed, rows, sums)
+    def _leaves(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Blocks of rows: the place of the first, and the tags (trees, rows) of the leaves that they reach."""
+        missing = bool(np.isnan(rows).any())
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            tags = np.empty((self.n_trees, len(block)), dtype=np.int32)
+            find_leaves(self.nodes, self.tree_starts[:-1], block, missing, tags)
+            yield start, tags
 
-    def _blocks(self, rows: int) -> list[tuple[int, int]]:
-        size = max(64, _SUMS_BYTES // (8 * len(self.classes_)))
-        return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+    def _add(self, tags: np.ndarray, first: int, sums: np.ndarray) -> None:
+        add_leaf_values(tags, first, self.mixed_starts, self.mixed_categories, self.mixed_weights, sums)
 
     def _checked(self, X: Any) -> np.ndarray:
         values = np.asarray(X)

@@ -1,8 +1,11 @@
+# mypy: disable-error-code="no-untyped-def"
+# numba infers the types of what it compiles; the docstrings give them.
 """Rows x forest -> summed leaf values and the best k of them, compiled by numba.
 
 What makes it fast: a node is one 12-byte record and its children are neighbours; a step down has no branch
 (`child + (x > threshold)`), and a leaf is its own child; eight rows walk in lock step, so that eight loads are under
-way at once; trees are the outer loop, so that a tree stays in the cache while a block of rows passes through it.
+way at once; trees are the outer loop, so that a tree stays in the cache while a block of rows passes through it. For
+that reason the leaves' values are added in a second pass: sums touched row by row would push the tree out.
 
 Nothing here checks an index: `forest_file` has, for every forest that was not made in this process.
 """
@@ -43,57 +46,79 @@ def _has_cache(function: Callable[..., Any]) -> bool:
 
 
 @_compiled
-def _step(nodes, X, row, place):  # type: ignore[no-untyped-def]
+def _step(nodes, X, row, place, missing):
+    # Unsigned throughout: numba would otherwise look whether an index counts from the end.
     node = nodes[place]
-    tag = max(node.tag, 0)  # a leaf compares any feature with infinity
-    x = X[row, tag & FEATURE]
-    right = (x > node.threshold) | ((x != x) & ((tag & MISSING_RIGHT) != 0))
-    return node.child + right
+    tag = np.uint32(max(node.tag, 0))  # a leaf compares any feature with infinity
+    x = X[row, np.uint64(tag & np.uint32(FEATURE))]
+    right = x > node.threshold
+    if missing:
+        right |= (x != x) & ((tag & np.uint32(MISSING_RIGHT)) != 0)
+    return np.uint64(np.uint32(node.child)) + np.uint64(right)
 
 
 @_compiled
-def add_leaf_values(nodes, roots, mixed_starts, mixed_categories, mixed_weights, X, sums):  # type: ignore[no-untyped-def]
-    """Add every tree's leaf value for each row to `sums`, tree by tree, as scikit-learn does.
+def find_leaves(nodes, roots, X, missing, tags):
+    """Write the tag of the leaf that each row reaches in each tree.
 
-    nodes (n,) NODE; roots (trees,) int64; the mixed leaves' categories and weights lie between their starts; X (rows,
-    features) float32, contiguous; sums (rows, classes) float64.
+    nodes (n,) NODE; roots (trees,) int64; X (rows, features) float32, contiguous; `missing`: whether X has a NaN; tags
+    (trees, rows) int32 is filled.
     """
-    rows, classes = sums.shape
-    leaves = np.empty(_LANES, np.int64)
-    for root in roots:
-        for start in range(0, rows, _LANES):
-            # The last rows of a block walk again in the lanes that have none of their own.
-            r0, r1, r2, r3 = start, min(start + 1, rows - 1), min(start + 2, rows - 1), min(start + 3, rows - 1)
-            r4, r5, r6, r7 = (
-                min(start + 4, rows - 1),
-                min(start + 5, rows - 1),
-                min(start + 6, rows - 1),
-                min(start + 7, rows - 1),
-            )
-            a = b = c = d = e = f = g = h = np.int64(root)
+    last = X.shape[0] - 1
+    for tree in range(len(roots)):
+        for start in range(0, last + 1, _LANES):
+            # The last rows walk once more in the lanes that have none of their own.
+            p, q, r, s = np.uint64(start), min(start + 1, last), min(start + 2, last), min(start + 3, last)
+            t, u, v, w = min(start + 4, last), min(start + 5, last), min(start + 6, last), min(start + 7, last)
+            q, r, s, t = np.uint64(q), np.uint64(r), np.uint64(s), np.uint64(t)
+            u, v, w = np.uint64(u), np.uint64(v), np.uint64(w)
+            a = b = c = d = e = f = g = h = np.uint64(roots[tree])
             moving = True
             while moving:
-                a2, b2 = _step(nodes, X, r0, a), _step(nodes, X, r1, b)
-                c2, d2 = _step(nodes, X, r2, c), _step(nodes, X, r3, d)
-                e2, f2 = _step(nodes, X, r4, e), _step(nodes, X, r5, f)
-                g2, h2 = _step(nodes, X, r6, g), _step(nodes, X, r7, h)
+                a2, b2 = _step(nodes, X, p, a, missing), _step(nodes, X, q, b, missing)
+                c2, d2 = _step(nodes, X, r, c, missing), _step(nodes, X, s, d, missing)
+                e2, f2 = _step(nodes, X, t, e, missing), _step(nodes, X, u, f, missing)
+                g2, h2 = _step(nodes, X, v, g, missing), _step(nodes, X, w, h, missing)
                 moved = (a2 ^ a) | (b2 ^ b) | (c2 ^ c) | (d2 ^ d) | (e2 ^ e) | (f2 ^ f) | (g2 ^ g) | (h2 ^ h)
-                moving = moved != 0
+                moving = moved != np.uint64(0)
                 a, b, c, d, e, f, g, h = a2, b2, c2, d2, e2, f2, g2, h2
-            leaves[0], leaves[1], leaves[2], leaves[3] = a, b, c, d
-            leaves[4], leaves[5], leaves[6], leaves[7] = e, f, g, h
-            for lane in range(min(_LANES, rows - start)):
-                category = -1 - nodes[leaves[lane]].tag
+            tags[tree, p], tags[tree, q], tags[tree, r], tags[tree, s] = (
+                nodes[a].tag,
+                nodes[b].tag,
+                nodes[c].tag,
+                nodes[d].tag,
+            )
+            tags[tree, t], tags[tree, u], tags[tree, v], tags[tree, w] = (
+                nodes[e].tag,
+                nodes[f].tag,
+                nodes[g].tag,
+                nodes[h].tag,
+            )
+
+
+@_compiled
+def add_leaf_values(tags, first, mixed_starts, mixed_categories, mixed_weights, sums):
+    """Add the leaf values of the rows from `first` on to `sums`, tree by tree, as scikit-learn does.
+
+    tags (trees, all rows) of `find_leaves`; the mixed leaves' categories and weights lie between their starts; sums
+    (rows, classes) float64.
+    """
+    trees = tags.shape[0]
+    rows, classes = sums.shape
+    for start in range(0, rows, _LANES * 2):  # a cache line of tags
+        for tree in range(trees):
+            for row in range(start, min(start + _LANES * 2, rows)):
+                category = -1 - tags[tree, first + row]
                 if category < classes:
-                    sums[start + lane, category] += 1.0
+                    sums[row, category] += 1.0
                 else:
                     mixed = category - classes
                     for at in range(mixed_starts[mixed], mixed_starts[mixed + 1]):
-                        sums[start + lane, mixed_categories[at]] += mixed_weights[at]
+                        sums[row, mixed_categories[at]] += mixed_weights[at]
 
 
 @_compiled
-def best_k(probabilities, indices, scores):  # type: ignore[no-untyped-def]
+def best_k(probabilities, indices, scores):
     """Write each row's largest values, largest first and equal ones by their place, as a stable sort would.
 
     probabilities (rows, classes) float64; indices (rows, k) int32 and scores (rows, k) float32 are filled.
