@@ -65,12 +65,16 @@ class Client(BaseModel):
         changes: dict[str, Any] = {}
         faults: list[str] = []
         if features is not None:
+            # The file's lists are lists; a text, though a sequence too, must stay one to be refused.
+            found = _type_faults(features=list(features) if isinstance(features, tuple) else features)
+            faults += [f"--features: {fault}" for fault in found or _feature_faults(features)]
             changes["features"] = tuple(features)
-            faults += [f"--features: {fault}" for fault in _feature_faults(features)]
         if model_params is not None:
-            changes["model_params"] = {**self.model_params, **model_params}
-            found = estimator_faults(self.model, changes["model_params"])
-            faults += [f"--model-params: {fault}" for _, fault in found]
+            found = _type_faults(model_params=model_params)
+            if not found:
+                changes["model_params"] = {**self.model_params, **model_params}
+                found = [fault for _, fault in estimator_faults(self.model, changes["model_params"])]
+            faults += [f"--model-params: {fault}" for fault in found]
         if faults:
             raise ConfigurationError("\n".join(faults))
         return self.model_copy(update=changes)
@@ -104,16 +108,18 @@ class Fleet(BaseModel):
 def load_fleet(path: Path) -> Fleet:
     """Read a configuration file. Raises ConfigurationError with a line `file:line:column: message` for each fault."""
     source = read_yaml(path)
-    if not isinstance(source.value, dict) or not isinstance(source.value.get("clients"), dict):
-        source.add_fault((), "`clients:` is missing: a mapping of client ids to what differs from `defaults:`")
-        source.raise_faults()
-    for key in source.value:
+    top = source.value if isinstance(source.value, dict) else {}
+    for key in top:
         if key not in ("defaults", "clients"):
             source.add_fault((key,), f"unknown key {key!r}{did_you_mean(key, ['defaults', 'clients'])}")
-    defaults = _settings(source, ("defaults",), source.value.get("defaults")) or _Settings()
+    if not isinstance(top.get("clients"), dict):
+        missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
+        source.add_fault(("clients",), missing)
+        source.raise_faults()
+    defaults = _settings(source, ("defaults",), top.get("defaults")) or _Settings()
     judged: dict[str, list[tuple[str | None, str]]] = {}
     clients: dict[str, Client] = {}
-    for client_id, said in source.value["clients"].items():
+    for client_id, said in top["clients"].items():
         at = ("clients", client_id)
         try:
             check_client_id(client_id)
@@ -125,6 +131,10 @@ def load_fleet(path: Path) -> Fleet:
             client = _merge(source, client_id, defaults, own)
             _check_estimator(source, client, own, judged)
             clients[client_id] = client
+    if (defaults.model or DEFAULT_MODEL) not in {client.model for client in clients.values()}:
+        # No client has it, so none was judged by it: it would be found wrong only when one does.
+        for name, message in estimator_faults(defaults.model or DEFAULT_MODEL, defaults.model_params or {}):
+            source.add_fault(("defaults", "model") if name is None else ("defaults", "model_params", name), message)
     source.raise_faults()
     return Fleet(path=path, clients=clients)
 
@@ -143,7 +153,7 @@ def _settings(source: YamlSource, at: tuple[str, ...], said: Any) -> _Settings |
             elif not fault["loc"]:
                 message = "this must be a mapping"
             else:
-                message = f"{fault['loc'][0]}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+                message = f"{fault['loc'][0]}: {_lower_first(fault['msg'])}"
             source.add_fault(place, message)
         if not isinstance(said, dict):
             return None
@@ -157,6 +167,18 @@ def _feature_faults(features: Sequence[str]) -> list[str]:
     doubled = sorted({name for name in features if list(features).count(name) > 1})
     reserved = [name for name in _RESERVED if name in features]
     return [f"feature {name!r} is there twice" for name in doubled] + [f"{name!r} is no feature" for name in reserved]
+
+
+def _type_faults(**said: Any) -> list[str]:
+    try:
+        _Settings.model_validate(said)
+    except ValidationError as error:
+        return [_lower_first(fault["msg"]) for fault in error.errors()]
+    return []
+
+
+def _lower_first(message: str) -> str:
+    return message[:1].lower() + message[1:]
 
 
 def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settings) -> Client:

@@ -15,6 +15,8 @@ from bc4all.errors import ConfigurationError
 MAX_BYTES = 1 << 20
 MAX_NODES = 200_000  # with every alias written out: a small file can name a huge tree
 
+MAX_DEPTH = 50  # the compiled composer recurses in C: much deeper, and it ends the process
+
 Place = tuple[int, int]  # line and column, from 1
 _Path = tuple[str | int, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -54,6 +56,7 @@ def read_yaml(path: Path) -> YamlSource:
         raise ConfigurationError(f"{path} is larger than {MAX_BYTES >> 20} MiB", remedy="split the fleet")
     source = YamlSource(path)
     try:
+        _check_depth(path, content)
         loader = _LOADER(content)
         try:
             root = loader.get_single_node()
@@ -71,6 +74,17 @@ def read_yaml(path: Path) -> YamlSource:
     return source
 
 
+def _check_depth(path: Path, content: bytes) -> None:
+    depth = 0
+    for event in yaml.parse(content, Loader=_LOADER):  # events come one by one, without recursion
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise ConfigurationError(f"{path} is nested more than {MAX_DEPTH} levels deep")
+
+
 class _Walk:
     """Turns a node tree into values, noting places and doubled keys."""
 
@@ -81,14 +95,18 @@ class _Walk:
         """The value of `node`, which stands at the path `at` below the nodes `above`."""
         self._nodes += 1
         self._source.places.setdefault(at, _place(node))
-        if self._nodes > MAX_NODES or id(node) in above:
+        if self._nodes > MAX_NODES or len(above) > MAX_DEPTH or id(node) in above:
             raise ConfigurationError(f"{self._source.path} is too large, its aliases written out")
         above = (*above, id(node))
         if isinstance(node, yaml.MappingNode):
             return {key: self.value(child, (*at, key), above) for key, child in self._items(node, at)}
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*at, i), above) for i, child in enumerate(node.value)]
-        return self._loader.construct_object(node)
+        try:
+            return self._loader.construct_object(node)
+        except ValueError as error:  # such as 2026-13-45, which YAML takes for a date, or `!!int x`
+            self._source.faults.append((_place(node), f"this cannot be read: {error}"))
+            return None
 
     def _items(self, node: yaml.MappingNode, at: _Path) -> Iterator[tuple[str, yaml.Node]]:
         seen: dict[str, Place] = {}
