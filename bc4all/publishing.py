@@ -37,14 +37,21 @@ class Publisher:
         parts = [{"name": e.name, "bytes": e.size} for e in self.files.listing(staged) if e.name.endswith(".parquet")]
         described = {"run_id": self.run_id, **manifest, "files": parts}
         self.files.write_text(f"{staged}/{MANIFEST}", json.dumps(described, indent=2) + "\n")
-        self.withdraw(target)
-        self.files.rename(staged, target)
+        replaced = self.withdraw(target)
+        try:
+            self.files.rename(staged, target)
+        except BaseException:
+            if replaced and not self.files.exists(target):
+                self.files.rename(replaced, target)
+            raise
 
-    def withdraw(self, target: str) -> None:
-        """Take a live partition out of the readers' sight, if there is one."""
-        if self.files.exists(target):
-            below_prefix = target.removeprefix(self.layout.prefix).strip("/")
-            self.files.rename(target, f"{self.layout.trash(self.run_id)}/{below_prefix}")
+    def withdraw(self, target: str) -> str | None:
+        """Take a live partition out of the readers' sight and return where it is kept; None if there was none."""
+        if not self.files.exists(target):
+            return None
+        kept = f"{self.layout.trash(self.run_id)}/{target.removeprefix(self.layout.prefix).strip('/')}"
+        self.files.rename(target, kept)
+        return kept
 
     def clean_up(self) -> None:
         """Remove what this run staged and replaced."""
@@ -55,8 +62,8 @@ class Publisher:
 def audit(spark: SparkSession, staged: str, products: int, classes: Sequence[str], top: int) -> int:
     """Check a staged output against what it must hold and return its rows.
 
-    Each of the `products` has every rank from 0 to min(top, classes) - 1 once, no value is null, every label is one of
-    `classes`. Raises ModelError where a label or a value is wrong, TransientFailure where rows are missing or doubled.
+    There are as many rows of each rank from 0 to min(top, classes) - 1 as `products`, no value is null, every label is
+    one of `classes`. Raises ModelError where a label or a value is wrong, TransientFailure where rows are missing or doubled.
     """
     rows = spark.read.parquet(staged)
     anything_null = F.greatest(*[F.col(column).isNull().cast("int") for column in rows.columns])

@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from sklearn.model_selection import train_test_split
 
 from bc4all.errors import DataError, ModelError
+from bc4all.fleet import run_fleet
 from bc4all.job import Job
 from bc4all.registry import tracking_uri
 from tests.conftest import DAY, FEATURES, make_client, published_rows
@@ -197,6 +198,20 @@ def test_what_scikit_learn_refuses_fails_the_client(job: Job, deliver: Deliver) 
     deliver("train", "x", "a.csv", data)
     with pytest.raises(ModelError, match=r"contains NaN.*LogisticRegression"):
         job.train(make_client("x", model="sklearn.linear_model.LogisticRegression", model_params={}))
+
+
+def test_products_that_the_model_refuses_fail_the_client_for_good(job: Job, prefix: Path, deliver: Deliver) -> None:
+    """A linear model meets a missing value only when it scores: scikit-learn's words, exit code 1, nothing published."""
+    data = few(3)
+    deliver("train", "x", "a.csv", data)
+    client = make_client("x", model="sklearn.linear_model.LogisticRegression", model_params={})
+    job.train(client)
+    data.loc[3, "f0"] = np.nan
+    deliver("prediction", "x", "a.csv", data.drop(columns="category_id"))
+    (outcome,) = run_fleet(job.spark, "predict", [client], job.predict, max_parallel=1)
+    assert outcome.exit_code == 1
+    assert str(outcome.error).startswith("x: predict failed: Input X contains NaN")
+    assert not (prefix / "products_categories" / "client_id=x").exists()
 
 
 def test_a_category_of_one_row_is_learned(job: Job, prefix: Path, deliver: Deliver) -> None:

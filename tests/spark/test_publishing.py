@@ -1,0 +1,83 @@
+"""Stage, audit, publish: nothing that is wrong goes live, and nothing that was live is lost."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from bc4all.errors import Failure, ModelError, TransientFailure
+from bc4all.filesystem import FileSystem
+from bc4all.layout import Layout
+from bc4all.publishing import Publisher, audit
+from bc4all.scoring import SCORED_SCHEMA
+from tests.conftest import DAY, published_rows
+
+SOUND = [(product, label, 0.5, rank, 1) for product in ("p", "q") for rank, label in enumerate(("a", "b"))]
+
+
+class FullStorage(FileSystem):
+    """A stand-in for a storage that fails in the moment of publishing, which no local folder does at will."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Refuse to move what was staged; everything else goes the usual way."""
+        if "/_staging/" in source:
+            raise TransientFailure("no space left", target)
+        super().rename(source, target)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_failed_publication_leaves_the_old_partition(spark: SparkSession, prefix: Path, failing: bool) -> None:
+    """Where the last rename fails, the partition that was live is live again, clean-up or not."""
+    layout = Layout.at(str(prefix))
+    target = layout.published_partition("x", DAY)
+    first = Publisher(FileSystem(spark, layout.prefix), layout, "first")
+    first.publish(first.stage(spark.createDataFrame(SOUND, SCORED_SCHEMA), "out"), target, {"version": 1})
+    kind = FullStorage if failing else FileSystem
+    second = Publisher(kind(spark, layout.prefix), layout, "second")
+    staged = second.stage(spark.createDataFrame(SOUND[:2], SCORED_SCHEMA), "out")
+    if failing:
+        with pytest.raises(TransientFailure, match="no space left"):
+            second.publish(staged, target, {"version": 2})
+    else:
+        second.publish(staged, target, {"version": 2})
+    second.clean_up()
+    assert len(published_rows(prefix, "x")) == (4 if failing else 2)
+
+
+def changed(place: int, column: int, value: object) -> list[tuple[object, ...]]:
+    """The sound rows with one value replaced."""
+    rows = [list(row) for row in SOUND]
+    rows[place][column] = value
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "complaint"),
+    [
+        (SOUND[:-1], TransientFailure, "has 3 rows where 2 x 2 were due"),
+        ([*SOUND, SOUND[0]], TransientFailure, "has 5 rows where 2 x 2 were due"),
+        (changed(1, 3, 7), TransientFailure, "were due"),
+        (changed(0, 0, None), ModelError, "holds a null"),
+        (changed(0, 1, None), ModelError, "holds a null"),
+        (changed(0, 2, math.nan), ModelError, "no number"),
+        (changed(0, 1, "z"), ModelError, "1 labels that the model does not know"),
+    ],
+)
+def test_the_audit_refuses_what_is_wrong(
+    spark: SparkSession, tmp_path: Path, rows: list[tuple[object, ...]], error: type[Failure], complaint: str
+) -> None:
+    """Missing and doubled rows, nulls, scores that are no number and unknown labels are not published."""
+    staged = str(tmp_path / "staged")
+    spark.createDataFrame(rows, SCORED_SCHEMA).write.parquet(staged)
+    with pytest.raises(error, match=complaint):
+        audit(spark, staged, 2, ["a", "b"], 5)
+
+
+def test_the_audit_counts_what_is_right(spark: SparkSession, tmp_path: Path) -> None:
+    """A sound output passes with its number of rows."""
+    staged = str(tmp_path / "staged")
+    spark.createDataFrame(SOUND, SCORED_SCHEMA).write.parquet(staged)
+    assert audit(spark, staged, 2, ["a", "b"], 5) == 4
+    assert len(pd.read_parquet(staged)) == 4
