@@ -4,6 +4,7 @@ What happens to a client is passed in as a function; nothing here knows what tra
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -11,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pyspark import inheritable_thread_target
-from pyspark.errors import PySparkException
+from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bc4all.config import Client
-from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, TransientFailure
+from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, ModelError, TransientFailure
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,9 @@ def as_failure(error: Exception) -> Failure:
     if isinstance(error, Failure):
         return error
     text = " ".join(str(error).split())[:300]
+    refused = _VALUE_ERROR.findall(str(error)) if isinstance(error, PythonException) else []
+    if refused:  # scikit-learn's own words about the data, at the end of a worker's traceback
+        return ModelError(refused[-1], remedy="change the data, or train another `model`")
     if isinstance(error, PySparkException) and error.getCondition() in _DAMAGED:
         return Failure(f"Spark cannot read the data: {text}", remedy="deliver the files again")
     if isinstance(error, ArithmeticError | LookupError | TypeError | AttributeError):
@@ -133,6 +137,7 @@ def as_failure(error: Exception) -> Failure:
     return TransientFailure(f"{type(error).__name__}: {text}", remedy="see the log; a retry may help")
 
 
+_VALUE_ERROR = re.compile(r"^ValueError: (.+)$", re.MULTILINE)
 _DAMAGED = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")
 
 

@@ -201,7 +201,7 @@ def test_what_scikit_learn_refuses_fails_the_client(job: Job, deliver: Deliver) 
 
 
 def test_products_that_the_model_refuses_fail_the_client_for_good(job: Job, prefix: Path, deliver: Deliver) -> None:
-    """A linear model meets a missing value only when it scores: scikit-learn's words, exit code 1, nothing published."""
+    """A linear model meets a missing value only when it scores: scikit-learn's words, exit 1, nothing published."""
     data = few(3)
     deliver("train", "x", "a.csv", data)
     client = make_client("x", model="sklearn.linear_model.LogisticRegression", model_params={})
