@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bc4all.scoring import TOP, Model, top_k
+from bc4all.scoring import Model, rank
 
 _BATCH = 10_000  # rows scored at a time: a dense matrix of probabilities for all of them need not fit
 _BINS = 10
@@ -78,11 +78,11 @@ def _answers(model: Model, X: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray
     best, scores, of_truth = [], [], []
     for start in range(0, len(X), _BATCH):
         batch, wanted = X[start : start + _BATCH], truth[start : start + _BATCH]
-        places, batch_scores = top_k(model, batch, TOP)
-        probabilities = model.predict_proba(batch)[np.arange(len(batch)), wanted]
+        probabilities = model.predict_proba(batch)
+        places, batch_scores = rank(probabilities)
         best.append(places)
         scores.append(batch_scores[:, 0])
-        of_truth.append(np.where(wanted < 0, 0.0, probabilities))
+        of_truth.append(np.where(wanted < 0, 0.0, probabilities[np.arange(len(batch)), wanted]))
     return np.concatenate(best), np.concatenate(scores), np.concatenate(of_truth)
 
 

@@ -34,7 +34,11 @@ def top_k(model: Model, X: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.nda
     own = getattr(model, "top_k", None)
     if own is not None:
         return cast(tuple[np.ndarray, np.ndarray], own(X, k))
-    probabilities = model.predict_proba(X)
+    return rank(model.predict_proba(X), k)
+
+
+def rank(probabilities: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
+    """As `top_k`, from probabilities (rows, classes)."""
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return best, np.take_along_axis(probabilities, best, axis=1).astype(np.float32)
 
