@@ -8,6 +8,14 @@ from bc4all.errors import DataError
 _KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 
 
+def data_names(folder: str, names: Sequence[str]) -> list[str]:
+    """Those of a folder's `names` that are data: hidden ones (`_SUCCESS`, `.crc`) are not. DataError if none is."""
+    found = [name for name in names if not name.startswith(("_", "."))]
+    if not found:
+        raise DataError("there is no partition", folder, "deliver csv, csv.gz or parquet files there")
+    return found
+
+
 def file_kind(uri: str) -> str:
     """`csv` or `parquet`, by the file's name. Raises DataError for any other."""
     for ending, kind in _KINDS.items():

@@ -9,8 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from bc4all.columns import check_columns, file_kind, header_names
-from bc4all.errors import DataError
+from bc4all.columns import check_columns, data_names, file_kind, header_names
 from bc4all.filesystem import Entry, FileSystem, escape_glob
 
 LINE = "_line"  # the text of a CSV line that does not split into the header's columns, else null
@@ -20,14 +19,10 @@ _Columns = tuple[tuple[str, str], ...]  # (name, type) in the file's order
 
 
 def data_files(files: FileSystem, folder: str) -> list[Entry]:
-    """The files of a partition, by name; hidden ones (`_SUCCESS`, `.crc`) are none of them.
-
-    Raises DataError where the folder is missing or empty.
-    """
-    entries = [entry for entry in files.listing(folder) if not entry.name.startswith(("_", "."))]
-    if not entries:
-        raise DataError("there is no partition", folder, "deliver csv, csv.gz or parquet files there")
-    return entries
+    """The data files of a partition, by name. Raises DataError where the folder is missing or empty."""
+    entries = files.listing(folder)
+    names = data_names(folder, [entry.name for entry in entries])
+    return [entry for entry in entries if entry.name in names]
 
 
 def read_rows(

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 from rich.table import Table
 
-from bc4all.columns import check_columns, file_kind, header_names
+from bc4all.columns import check_columns, data_names, file_kind, header_names
 from bc4all.config import Client
 from bc4all.errors import DataError, Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout
@@ -45,17 +45,11 @@ def check_data(layout: Layout, client: Client) -> list[str]:
 
 
 def _check_partition(storage: fs.FileSystem, root: str, folder: str, names: list[str]) -> None:
-    entries = [
-        entry
-        for entry in storage.get_file_info(fs.FileSelector(root, allow_not_found=True))
-        if not entry.base_name.startswith(("_", "."))
-    ]
-    if not entries:
-        raise DataError("there is no partition", folder, "deliver csv, csv.gz or parquet files there")
-    for entry in entries:
-        uri = f"{folder}/{entry.base_name}"
+    listed = storage.get_file_info(fs.FileSelector(root, allow_not_found=True))
+    for name in data_names(folder, [entry.base_name for entry in listed]):
+        uri = f"{folder}/{name}"
         try:
-            found = _column_names(storage, entry.path, file_kind(uri))
+            found = _column_names(storage, f"{root}/{name}", file_kind(uri))
         except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
             raise DataError(f"{uri} cannot be read: {error}", remedy="deliver it again") from error
         if found:
