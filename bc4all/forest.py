@@ -41,7 +41,7 @@ class CompactForest:
     def from_sklearn(cls, model: Any) -> "CompactForest":
         """The compact form of a fitted forest with one output. Raises ModelError for any other model."""
         trees = getattr(model, "estimators_", None)
-        single = getattr(model, "n_outputs_", None) == 1
+        single = getattr(model, "n_outputs_", None) == 1 and hasattr(model, "classes_")
         if not single or not trees or not all(hasattr(tree, "tree_") for tree in trees):
             raise ModelError(f"{type(model).__name__} is not a fitted forest of one output", remedy="fit one first")
         names = getattr(model, "feature_names_in_", None)
@@ -247,6 +247,9 @@ def _leaf_tags(values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarr
 
 def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, np.ndarray]:
     """The arrays of several forests as those of one: places shifted behind the ones before."""
+    total = sum(len(part[0]) for part in parts)
+    if total > np.iinfo(np.int32).max:
+        raise ModelError(f"a forest of {total} nodes is too large", remedy="train fewer or smaller trees")
     nodes = np.concatenate([part[0] for part in parts])
     n_nodes = n_mixed = n_entries = 0
     tree_starts, mixed_starts = [np.zeros(1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
@@ -261,8 +264,6 @@ def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, np.ndarray]:
             n_mixed + len(part_mixed) - 1,
             n_entries + int(part_mixed[-1]),
         )
-    if n_nodes > np.iinfo(np.int32).max:
-        raise ModelError(f"a forest of {n_nodes} nodes is too large", remedy="train fewer or smaller trees")
     return {
         "nodes": nodes,
         "tree_starts": np.concatenate(tree_starts),

@@ -36,7 +36,7 @@ _DTYPES = {
     "mixed_weights": "<f8",
     "importances": "<f8",
 }
-# A file may not unpack to more than this many times its size (beyond a free 64 MiB): real forests stay below 20.
+# A file may not unpack to more than this many times its size (beyond a free 64 MiB): client_3's unpacks to 2.5.
 _MAX_RATIO, _FREE_BYTES = 200, 64 << 20
 # Sums of a leaf's shares, each rounded by scikit-learn.
 _SUM_TOLERANCE = 1e-6

@@ -11,7 +11,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.metrics import top_k_accuracy_score
 from sklearn.model_selection import train_test_split
 
@@ -178,6 +183,7 @@ def test_refuses_other_models() -> None:
     for model in (
         RandomForestClassifier(),
         GradientBoostingClassifier(n_estimators=2).fit(X, y),
+        RandomForestRegressor(2).fit(X, y),
         RandomForestClassifier(2).fit(X, np.column_stack([y, y])),
     ):
         with pytest.raises(ModelError, match="is not a fitted forest of one output"):
