@@ -23,22 +23,19 @@ def test_every_command_is_documented_with_an_example(command: str) -> None:
         assert getattr(option, "help", None), option.name
 
 
-def test_help_imports_nothing_heavy() -> None:
-    """`bc4all --help` answers at once: no Spark, no MLflow, no scikit-learn, no pandas behind it."""
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("cli, submit", "pyspark mlflow sklearn pandas numba pyarrow"),
+        ("scoring, features, forest, kernel, training", "mlflow click pydantic bc4all.yaml_source bc4all.config"),
+    ],
+)
+def test_imports_nothing_heavy(modules: str, heavy: str) -> None:
+    """--help answers at once, and a Python worker starts without MLflow, click or our YAML (numba has its own)."""
     program = (
-        "import sys, bc4all.cli\n"
-        "heavy = {'pyspark', 'mlflow', 'sklearn', 'pandas', 'numba', 'pyarrow'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_a_worker_imports_nothing_of_the_driver() -> None:
-    """What scores and fits inside a Python worker knows neither MLflow nor click nor our YAML (numba has its own)."""
-    program = (
-        "import sys, bc4all.scoring, bc4all.features, bc4all.forest, bc4all.kernel, bc4all.training\n"
-        "heavy = {'mlflow', 'click', 'pydantic', 'bc4all.yaml_source', 'bc4all.config'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        f"import sys\nfrom bc4all import {modules}\n"
+        f"met = set({heavy.split()}) & set(sys.modules)\n"
+        "assert not met, met\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
