@@ -32,12 +32,15 @@ class Job:
     registry: Registry
     day: str
 
+    @property
+    def _tags(self) -> dict[str, str]:
+        return {"application_id": self.spark.sparkContext.applicationId}
+
     def train(self, client: Client) -> Outcome:
         """Read, check, fit, evaluate, register. Raises a Failure, and registers nothing, where a step fails."""
         files = FileSystem(self.spark, self.layout.prefix)
         folder = self.layout.training(client.id)
-        tags = {"application_id": self.spark.sparkContext.applicationId}
-        with self.registry.run(client, TRAINING, self.day, tags) as run:
+        with self.registry.run(client, TRAINING, self.day, self._tags) as run:
             publisher = Publisher(files, self.layout, run.id)
             try:
                 with phase(self.spark, client.id, "train", "read"):
@@ -65,8 +68,7 @@ class Job:
     def predict(self, client: Client, number: int | None = None) -> Outcome:
         """Score with the champion (or version `number`), stage, audit, publish. Nothing is published by a failure."""
         files = FileSystem(self.spark, self.layout.prefix)
-        tags = {"application_id": self.spark.sparkContext.applicationId}
-        with self.registry.run(client, PREDICTION, self.day, tags) as run:
+        with self.registry.run(client, PREDICTION, self.day, self._tags) as run:
             loaded = self.registry.load(client.id, self.registry.find(client.id, number))
             publisher = Publisher(files, self.layout, run.id)
             try:

@@ -63,7 +63,7 @@ def audit(spark: SparkSession, staged: str, products: int, classes: Sequence[str
     """Check a staged output against what it must hold and return its rows.
 
     There are as many rows of each rank from 0 to min(top, classes) - 1 as `products`, no value is null, every label is
-    one of `classes`. Raises ModelError where a label or a value is wrong, TransientFailure where rows are missing or doubled.
+    one of `classes`. Raises ModelError where a label or a value is wrong, TransientFailure where the counts are.
     """
     rows = spark.read.parquet(staged)
     anything_null = F.greatest(*[F.col(column).isNull().cast("int") for column in rows.columns])

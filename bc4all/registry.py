@@ -19,7 +19,7 @@ import mlflow
 import pandas as pd
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
@@ -221,13 +221,6 @@ class Registry:
 
     def _download(self, uri: str, folder: str) -> Path:
         return Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self._uri))
-
-    def log_input_model(self, run: Run, version: Version) -> None:
-        """Record which version a prediction used."""
-        model_id = version.tags.get("model_id")
-        if model_id:
-            with _mlflow_answers():
-                self._client.log_inputs(run.id, models=[LoggedModelInput(model_id)])
 
 
 def model_name(client_id: str) -> str:
