@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from bc4all.errors import ModelError
-from bc4all.kernel import MISSING_RIGHT, NODE, add_leaf_values, best_k, find_leaves
+from bc4all.kernel import LEAF, MISSING_RIGHT, NODE, WALKING, add_leaf_values, best_k, find_leaves
 
-_BLOCK = 8192  # rows that walk through a tree before the next: with them, it should stay in the L2 cache
+_BLOCK = 16384  # rows that go down all trees before the next: each block fetches the whole forest from memory anew
 _SUMS_BYTES = 128 << 10  # of the rows whose probabilities are ranked at a time
 
 
@@ -131,8 +131,8 @@ class CompactForest:
         """
         rows = self._checked(X)
         sums = np.zeros((len(rows), len(self.classes_)))
-        for start, tags in self._leaves(rows):
-            self._add(tags, 0, sums[start : start + tags.shape[1]])
+        for start, leaves in self._leaves(rows):
+            self._add(leaves, 0, sums[start : start + leaves.shape[1]])
         sums /= self.n_trees
         return sums
 
@@ -150,26 +150,25 @@ class CompactForest:
         shape = len(rows), min(k, len(self.classes_))
         indices, scores = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.float32)
         step = max(16, _SUMS_BYTES // (8 * len(self.classes_)))
-        for start, tags in self._leaves(rows):
-            for at in range(0, tags.shape[1], step):
-                probabilities = np.zeros((min(step, tags.shape[1] - at), len(self.classes_)))
-                self._add(tags, at, probabilities)
-                probabilities /= self.n_trees  # before comparing: unequal sums can have equal means
-                block = slice(start + at, start + at + len(probabilities))
-                best_k(probabilities, indices[block], scores[block])
+        for start, leaves in self._leaves(rows):
+            for at in range(0, leaves.shape[1], step):
+                sums = np.zeros((min(step, leaves.shape[1] - at), len(self.classes_)))
+                self._add(leaves, at, sums)
+                block = slice(start + at, start + at + len(sums))
+                best_k(sums, self.n_trees, indices[block], scores[block])
         return indices, scores
 
     def _leaves(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Blocks of rows: the place of the first, and the tags (trees, rows) of the leaves that they reach."""
-        missing = bool(np.isnan(rows).any())
+        """Blocks of rows: the place of the first, and what the leaves hold that they reach, (trees, rows)."""
+        missing, room = bool(np.isnan(rows).any()), np.empty((2, WALKING), dtype=np.uint32)
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
-            tags = np.empty((self.n_trees, len(block)), dtype=np.int32)
-            find_leaves(self.nodes, self.tree_starts[:-1], block, missing, tags)
-            yield start, tags
+            leaves = np.empty((self.n_trees, len(block)), dtype=np.uint32)
+            find_leaves(self.nodes, self.tree_starts[:-1], block, missing, leaves, *room)
+            yield start, leaves
 
-    def _add(self, tags: np.ndarray, first: int, sums: np.ndarray) -> None:
-        add_leaf_values(tags, first, self.mixed_starts, self.mixed_categories, self.mixed_weights, sums)
+    def _add(self, leaves: np.ndarray, first: int, sums: np.ndarray) -> None:
+        add_leaf_values(leaves, first, self.mixed_starts, self.mixed_categories, self.mixed_weights, sums)
 
     def _checked(self, X: Any) -> np.ndarray:
         values = np.asarray(X)
@@ -209,21 +208,14 @@ def _compact_tree(tree: Any, n_classes: int) -> _Arrays:
         order.append(frontier)
     places = np.concatenate(order)
     leaf = left[places] < 0
+    held, mixed_starts, mixed_categories, mixed_weights = _leaf_values(tree.value[places[leaf], 0, :], n_classes)
     nodes = np.zeros(len(places), dtype=NODE)
-    nodes["child"] = linked(leaf)
-    nodes["threshold"] = np.where(leaf, np.float32(np.inf), _rounded_down(tree.threshold[places]))
+    nodes["child"][~leaf] = 1 + 2 * np.arange((~leaf).sum())  # in breadth-first order
+    nodes["child"][leaf] = held
+    nodes["threshold"] = np.where(leaf, np.float32(0), _rounded_down(tree.threshold[places]))
     missing_right = tree.missing_go_to_left[places] == 0
-    inner_tag = tree.feature[places] | np.where(missing_right, MISSING_RIGHT, 0)
-    leaf_tags, mixed_starts, mixed_categories, mixed_weights = _leaf_tags(tree.value[places[leaf], 0, :], n_classes)
-    nodes["tag"] = np.where(leaf, 0, inner_tag)
-    nodes["tag"][leaf] = leaf_tags
+    nodes["tag"] = np.where(leaf, LEAF, tree.feature[places] | np.where(missing_right, MISSING_RIGHT, 0))
     return nodes, np.array([0, len(nodes)], dtype=np.int64), mixed_starts, mixed_categories, mixed_weights
-
-
-def linked(leaf: np.ndarray) -> np.ndarray:
-    """Each node's child in breadth-first order, from which nodes are leaves: those are their own."""
-    inner_before = np.cumsum(~leaf) - ~leaf
-    return np.where(leaf, np.arange(len(leaf)), 1 + 2 * inner_before)
 
 
 def _rounded_down(threshold: np.ndarray) -> np.ndarray:
@@ -232,17 +224,17 @@ def _rounded_down(threshold: np.ndarray) -> np.ndarray:
     return np.where(single > threshold, np.nextafter(single, np.float32(-np.inf)), single)
 
 
-def _leaf_tags(values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Tags of leaves with `values` (leaves, classes), and the table of those that are not one category's alone."""
+def _leaf_values(values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What leaves with `values` (leaves, classes) hold, and the table of those that are not one category's alone."""
     category = values.argmax(axis=1)
-    held = values != 0
-    pure = (held.sum(axis=1) == 1) & (values[np.arange(len(values)), category] == 1.0)
+    some = values != 0
+    pure = (some.sum(axis=1) == 1) & (values[np.arange(len(values)), category] == 1.0)
     mixed = ~pure
-    tags = np.where(pure, -1 - category, 0)
-    tags[mixed] = -1 - n_classes - np.arange(mixed.sum())
-    rows, categories = np.nonzero(held[mixed])
-    starts = np.concatenate([[0], np.cumsum(held[mixed].sum(axis=1))]).astype(np.int64)
-    return tags, starts, categories.astype(np.int32), values[mixed][rows, categories]
+    held = np.where(pure, category, 0)
+    held[mixed] = n_classes + np.arange(mixed.sum())
+    rows, categories = np.nonzero(some[mixed])
+    starts = np.concatenate([[0], np.cumsum(some[mixed].sum(axis=1))]).astype(np.int64)
+    return held, starts, categories.astype(np.int32), values[mixed][rows, categories]
 
 
 def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, np.ndarray]:
@@ -255,8 +247,8 @@ def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, np.ndarray]:
     tree_starts, mixed_starts = [np.zeros(1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
     for part_nodes, part_trees, part_mixed, *_ in parts:
         view = nodes[n_nodes : n_nodes + len(part_nodes)]
-        view["child"] += n_nodes
-        view["tag"] -= np.where(view["tag"] < -n_classes, n_mixed, 0).astype(np.int32)
+        leaf, mixed = view["tag"] == LEAF, view["child"] >= n_classes
+        view["child"] += np.where(leaf, np.where(mixed, n_mixed, 0), n_nodes).astype(np.uint32)
         tree_starts.append(part_trees[1:] + n_nodes)
         mixed_starts.append(part_mixed[1:] + n_entries)
         n_nodes, n_mixed, n_entries = (

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from bc4all.errors import ModelError
-from bc4all.kernel import FEATURE, MISSING_RIGHT, NODE
+from bc4all.kernel import FEATURE, LEAF, MISSING_RIGHT, NODE
 
 if TYPE_CHECKING:
     from bc4all.forest import CompactForest
@@ -44,7 +44,7 @@ _SUM_TOLERANCE = 1e-6
 
 def write_forest(forest: "CompactForest", path: Path) -> None:
     """Write `forest` to `path`."""
-    leaf = forest.nodes["tag"] < 0
+    leaf = forest.nodes["tag"] == LEAF
     names = list(forest.names) if forest.names is not None else None
     header = {
         "format": FORMAT,
@@ -59,8 +59,8 @@ def write_forest(forest: "CompactForest", path: Path) -> None:
             tree_starts=forest.tree_starts,
             leaf=np.packbits(leaf),
             threshold=forest.nodes["threshold"][~leaf],
-            feature=forest.nodes["tag"][~leaf],
-            category=-1 - forest.nodes["tag"][leaf],
+            feature=forest.nodes["tag"][~leaf].astype(np.int32),
+            category=forest.nodes["child"][leaf].astype(np.int32),
             mixed_starts=forest.mixed_starts,
             mixed_categories=forest.mixed_categories,
             mixed_weights=forest.mixed_weights,
@@ -151,9 +151,9 @@ def _assembled(arrays: dict[str, np.ndarray], header: Any) -> "CompactForest":
     _require(importances.shape == (len(starts) - 1, n_features), "its importances are miscounted")
     _require(not np.isinf(importances).any(), "an importance is infinite")
     nodes = np.zeros(n_nodes, dtype=NODE)
-    nodes["child"] = children
-    nodes["threshold"][leaf], nodes["threshold"][~leaf] = np.inf, threshold
-    nodes["tag"][leaf], nodes["tag"][~leaf] = -1 - category, feature
+    nodes["child"][leaf], nodes["child"][~leaf] = category, children
+    nodes["threshold"][~leaf] = threshold
+    nodes["tag"][leaf], nodes["tag"][~leaf] = LEAF, feature
     return CompactForest(
         nodes=nodes,
         tree_starts=starts,
@@ -180,17 +180,17 @@ def _checked_header(header: Any) -> tuple[np.ndarray, int, tuple[str, ...] | Non
 
 
 def _checked_children(leaf: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Every node's child as a place in the forest: inside its own tree and behind the node, a leaf's itself."""
+    """Every inner node's child as a place in the forest: inside its own tree and behind the node."""
     sizes = np.diff(starts)
     first = np.repeat(starts[:-1], sizes)
     inner_before = np.concatenate([[0], np.cumsum(~leaf)])
     inner = inner_before[starts[1:]] - inner_before[starts[:-1]]
     _require((sizes == 1 + 2 * inner).all(), "a tree has nodes that no path leads to")
-    place = np.arange(len(leaf))
-    child = np.where(leaf, place, first + 1 + 2 * (inner_before[:-1] - inner_before[first]))
-    last = np.repeat(starts[1:], sizes) - 1
-    _require(((child > place) & (child + 1 <= last))[~leaf].all(), "a child lies outside its tree or before its parent")
-    return child
+    child = (first + 1 + 2 * (inner_before[:-1] - inner_before[first]))[~leaf]
+    last = (np.repeat(starts[1:], sizes) - 1)[~leaf]
+    forward = (child > np.flatnonzero(~leaf)) & (child + 1 <= last)
+    _require(forward.all(), "a child lies outside its tree or before its parent")
+    return np.asarray(child)
 
 
 def _check_leaves(arrays: dict[str, np.ndarray], n_classes: int) -> None:

@@ -200,7 +200,7 @@ def test_scores_from_inside_a_zip_with_no_folder_to_write(tmp_path: Path) -> Non
         "import numpy as np, bc4all.kernel as kernel\n"
         "assert '.zip' in kernel.__file__\n"
         "indices, scores = np.zeros((1, 2), np.int32), np.zeros((1, 2), np.float32)\n"
-        "kernel.best_k(np.array([[0.1, 0.6, 0.3]]), indices, scores)\n"
+        "kernel.best_k(np.array([[1.0, 6.0, 3.0]]), 10, indices, scores)\n"
         "assert indices.tolist() == [[1, 2]], indices\n"
     )
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "PYTHONPATH": str(bundle), "PYTHONSAFEPATH": "1"}
