@@ -7,7 +7,7 @@ export DATA_PREFIX ?= data
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest bundle mlflow-ui notebook bench-forest lock clean
+.PHONY: help setup demo test lint types pytest bundle mlflow-ui notebook bench-forest bench-large lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -48,6 +48,9 @@ notebook: setup ## run notebooks/inspect_predictions.ipynb on the published data
 
 bench-forest: setup ## scikit-learn's forest beside the compact one: size, load time, speed
 	@$(BIN)/python -m bench.forest
+
+bench-large: setup ## train a client of a million products: wall time and memory beside scikit-learn
+	@$(BIN)/python -m bench.large_client
 
 lock: setup ## write requirements.lock anew from setup.cfg
 	@$(BIN)/pip-compile --quiet --extra dev --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
