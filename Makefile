@@ -7,7 +7,7 @@ export DATA_PREFIX ?= data
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest bundle mlflow-ui notebook bench-forest bench-large lock clean
+.PHONY: help setup demo test lint types pytest bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -39,9 +39,20 @@ pytest: setup ## every test
 bundle: setup ## build dist/bc4all-<version>.zip, the code that Spark ships to its workers
 	@$(BIN)/python -c "from bc4all.submit import build_bundle; print(build_bundle())"
 
+env-archive: setup ## build dist/bc4all-environment.tar.gz, the Python packages that Spark ships to its workers
+	@bin/env-archive.sh
+
 mlflow-ui: setup ## MLflow's pages about every run and version, on http://127.0.0.1:5000
 	@$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
 	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$$(realpath -m "$$DATA_PREFIX")/mlflow.db}"
+
+mlflow-server: setup ## MLflow for many drivers, on http://127.0.0.1:5000: PostgreSQL if there is one, else SQLite
+	@bin/mlflow-server.sh
+
+history: setup ## Spark's pages about finished applications, on http://127.0.0.1:18080
+	@events=$$($(BIN)/python -c "from bc4all.layout import Layout; print(Layout.from_environment().events)") && \
+	    SPARK_HISTORY_OPTS="-Dspark.history.ui.port=18080 '-Dspark.history.fs.logDirectory=$$events'" \
+	    $(BIN)/spark-class org.apache.spark.deploy.history.HistoryServer
 
 notebook: setup ## run notebooks/inspect_predictions.ipynb on the published data, as a page in dist/
 	@$(BIN)/jupyter nbconvert --to html --execute --output-dir dist notebooks/inspect_predictions.ipynb
@@ -53,7 +64,7 @@ bench-large: setup ## train a client of a million products: wall time and memory
 	@$(BIN)/python -m bench.large_client
 
 lock: setup ## write requirements.lock anew from setup.cfg
-	@$(BIN)/pip-compile --quiet --extra dev --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+	@$(BIN)/pip-compile --quiet --extra dev --extra server --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options -o requirements.lock setup.cfg
 
 clean: ## remove what was built; .venv and data stay

@@ -11,6 +11,7 @@ import click
 
 from bc4all.errors import ConfigurationError
 from bc4all.layout import check_client_id, check_date
+from bc4all.logs import LEVELS
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class JobArguments:
     features: list[str] | None = None
     model_params: dict[str, Any] | None = None
     model_version: int | None = None
+    log_level: str | None = None
     spark_options: tuple[str, ...] = ()
 
 
@@ -68,7 +70,9 @@ def _json(text: str) -> Any:
 CLIENT_ID = _Checked("id", check_client_id)
 DATE = _Checked("date", check_date)
 
-TERMINAL_COLUMNS = "BC4ALL_TERMINAL_COLUMNS"  # set by bin/submit.sh where a person watches
+# What bin/submit.sh tells the job: spark-submit stands between it and a terminal.
+TERMINAL_COLUMNS = "BC4ALL_TERMINAL_COLUMNS"  # set where a person watches
+LOG_FORM = "BC4ALL_LOG"  # text or json
 
 
 def default_config() -> str:
@@ -110,6 +114,11 @@ _SHARED = [
         "--model-params",
         type=_Checked("json", _parameters),
         help="""Over the file's: '{"n_estimators": 50}'.""",
+    ),
+    click.option(
+        "--log-level",
+        type=click.Choice(LEVELS),
+        help="Of the log; by default warning on a terminal, else info.",
     ),
 ]
 _HELP = {

@@ -1,13 +1,14 @@
 """The command `bc4all`. Heavy modules are imported by the commands that need them: --help answers at once."""
 
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
 
 import bc4all
-from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE
+from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE, JobArguments
 from bc4all.errors import Failure
 from bc4all.layout import Layout
 
@@ -68,6 +69,26 @@ def show(client_id: str, day: str | None, product_ids: tuple[str, ...], limit: i
     from bc4all.report import read_published, table
 
     Console().print(table(read_published(Layout.from_environment(), client_id, day, product_ids, limit)))
+
+
+@main.command()
+@CONFIG_OPTION
+@click.option("--master", help="The Spark master; by default $BC4ALL_MASTER, then local[*].")
+@click.argument("spark_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SPARK_OPTIONS]")
+def doctor(config: Path, master: str | None, spark_options: tuple[str, ...]) -> None:
+    """Look whether everything is there that the jobs need.
+
+    Java, Python and package versions on driver and executors, MLflow, storage, clocks, memory: a line each, with what
+    to do where something is wrong.
+
+    Example: bc4all doctor --master spark://host:7077 -- --archives dist/bc4all-environment.tar.gz#environment
+    """
+    from bc4all.submit import become_spark_submit
+
+    options = (*(("--master", master) if master else ()), *spark_options)
+    day = date.today().isoformat()
+    asked = JobArguments("doctor", (), True, day, config, max_parallel=1, spark_options=options)
+    sys.exit(become_spark_submit(asked, [str(config.resolve())]))
 
 
 @main.command("sample-data")

@@ -14,6 +14,9 @@ from pyspark.sql import SparkSession
 
 from bc4all.errors import DataError, TransientFailure
 
+# Where renaming a folder copies and deletes file after file: a reader can meet the middle of it.
+_OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "wasb", "wasbs", "oss", "cosn", "obs", "swift")
+
 _GLOB = re.compile(r"([*?\[\]{}\\])")
 
 
@@ -43,6 +46,11 @@ class FileSystem:
 
     def _path(self, uri: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(uri)
+
+    @property
+    def renames_atomically(self) -> bool:
+        """Whether a folder moves in one step, as in a file system; in an object store it does not."""
+        return str(self._fs.getUri().getScheme()) not in _OBJECT_STORES
 
     def exists(self, uri: str) -> bool:
         """Whether there is a file or folder."""

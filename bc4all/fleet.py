@@ -7,8 +7,9 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from pyspark import inheritable_thread_target
@@ -20,8 +21,10 @@ from rich.table import Table
 
 from bc4all.config import Client
 from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, ModelError, TransientFailure
+from bc4all.logs import log_context
 
 log = logging.getLogger(__name__)
+outcome_log = logging.getLogger("bc4all.outcome")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def run_fleet(
     pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="client")
     try:
         attempt = inheritable_thread_target(spark)(lambda client: _attempt(job, client, work))
-        running: dict[Future[Outcome], str] = {pool.submit(attempt, client): client.id for client in clients}
+        running = [pool.submit(copy_context().run, attempt, client) for client in clients]  # with its log context
         with _progress(console, job, len(clients)) as advance:
             for future in as_completed(running):
                 outcome = future.result()
@@ -112,14 +115,17 @@ def _state(outcome: Outcome) -> str:
 def _attempt(job: str, client: Client, work: Callable[[Client], Outcome]) -> Outcome:
     """One client from start to end; the boundary at which its failure becomes an outcome."""
     started = time.monotonic()
-    try:
-        outcome = work(client)
-    except Exception as error:
-        failure = as_failure(error)
-        if failure is not error:  # nobody foresaw it: how it came about helps
-            log.info("%s: %s failed", client.id, job, exc_info=True)
-        outcome = Outcome(client.id, error=f"{client.id}: {job} failed: {failure}", exit_code=failure.exit_code)
-    return replace(outcome, seconds=time.monotonic() - started)
+    with log_context(client_id=client.id):
+        try:
+            outcome = work(client)
+        except Exception as error:
+            failure = as_failure(error)
+            if failure is not error:  # nobody foresaw it: how it came about helps
+                log.info("%s: %s failed", client.id, job, exc_info=True)
+            outcome = Outcome(client.id, error=f"{client.id}: {job} failed: {failure}", exit_code=failure.exit_code)
+        outcome = replace(outcome, seconds=time.monotonic() - started)
+        outcome_log.log(logging.ERROR if outcome.error else logging.INFO, "%s", _line(job, outcome))
+    return outcome
 
 
 def as_failure(error: Exception) -> Failure:

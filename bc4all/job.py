@@ -14,6 +14,7 @@ from bc4all.errors import DataError
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome
 from bc4all.layout import Layout
+from bc4all.logs import log_context
 from bc4all.products import Products, read_prediction, read_training
 from bc4all.publishing import Publisher, audit
 from bc4all.registry import CHAMPION, PREDICTION, TRAINING, LoadedModel, Registry, Run
@@ -34,13 +35,15 @@ class Job:
 
     @property
     def _tags(self) -> dict[str, str]:
-        return {"application_id": self.spark.sparkContext.applicationId}
+        context = self.spark.sparkContext
+        page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
+        return {"application_id": context.applicationId, **page}
 
     def train(self, client: Client) -> Outcome:
         """Read, check, fit, evaluate, register. Raises a Failure, and registers nothing, where a step fails."""
         files = FileSystem(self.spark, self.layout.prefix)
         folder = self.layout.training(client.id)
-        with self.registry.run(client, TRAINING, self.day, self._tags) as run:
+        with self.registry.run(client, TRAINING, self.day, self._tags) as run, log_context(run_id=run.id):
             publisher = Publisher(files, self.layout, run.id)
             try:
                 with phase(self.spark, client.id, "train", "read"):
@@ -68,7 +71,7 @@ class Job:
     def predict(self, client: Client, number: int | None = None) -> Outcome:
         """Score with the champion (or version `number`), stage, audit, publish. Nothing is published by a failure."""
         files = FileSystem(self.spark, self.layout.prefix)
-        with self.registry.run(client, PREDICTION, self.day, self._tags) as run:
+        with self.registry.run(client, PREDICTION, self.day, self._tags) as run, log_context(run_id=run.id):
             loaded = self.registry.load(client.id, self.registry.find(client.id, number))
             publisher = Publisher(files, self.layout, run.id)
             try:

@@ -90,6 +90,16 @@ class Layout:
         """The folder of the rows refused on one date; `kind` is `train` or `prediction`."""
         return f"{self.prefix}/quarantine/{kind}/client_id={check_client_id(client_id)}/date={check_date(day)}"
 
+    @property
+    def events(self) -> str:
+        """The folder of Spark's event logs, which the history server reads."""
+        return f"{self.prefix}/_events"
+
+    @property
+    def scratch(self) -> str:
+        """The folder that `bc4all doctor` writes to and removes."""
+        return self.staging("doctor")
+
     def staging(self, run_id: str) -> str:
         """The folder of a run's unpublished output, outside every root that readers discover."""
         return f"{self.prefix}/_staging/{run_id}"

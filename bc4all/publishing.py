@@ -1,10 +1,13 @@
 """Stage, audit, publish: an output partition becomes the live one only when it is whole.
 
 Output is written below `_staging/<run>`, outside every root that readers discover, and moved in place by rename; the
-partition that it replaces goes to `_trash/<run>` first. What is written, and what it means, is not decided here.
+partition that it replaces goes to `_trash/<run>` first. Where a folder cannot be renamed in one step (an object store),
+files go one by one, and `_SUCCESS` comes last and goes first: a partition with it is whole. What is written, and what
+it means, is not decided here.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +18,10 @@ from pyspark.sql import functions as F
 from bc4all.errors import ModelError, TransientFailure
 from bc4all.filesystem import FileSystem
 from bc4all.layout import MANIFEST, Layout
+
+log = logging.getLogger(__name__)
+
+_SUCCESS = "_SUCCESS"
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,10 @@ class Publisher:
         self.files.write_text(f"{staged}/{MANIFEST}", json.dumps(described, indent=2) + "\n")
         replaced = self.withdraw(target)
         try:
-            self.files.rename(staged, target)
+            self._move(staged, target)
         except BaseException:
-            if replaced and not self.files.exists(target):
-                self.files.rename(replaced, target)
+            if replaced:
+                self._restore(replaced, target)
             raise
 
     def withdraw(self, target: str) -> str | None:
@@ -50,8 +57,37 @@ class Publisher:
         if not self.files.exists(target):
             return None
         kept = f"{self.layout.trash(self.run_id)}/{target.removeprefix(self.layout.prefix).strip('/')}"
-        self.files.rename(target, kept)
+        if self.files.renames_atomically:
+            self.files.rename(target, kept)
+            return kept
+        self.files.delete(f"{target}/{_SUCCESS}")
+        try:
+            self._move(target, kept)
+        except BaseException:
+            self._move(kept, target)
+            self.files.write_text(f"{target}/{_SUCCESS}", "")
+            raise
         return kept
+
+    def _move(self, source: str, target: str) -> None:
+        """The folder in one step, or its files: data, then the manifest, then `_SUCCESS`."""
+        if self.files.renames_atomically:
+            self.files.rename(source, target)
+            return
+        log.info("%s: this storage does not rename folders in one step: files are moved one by one", target)
+        last = {MANIFEST: 1, _SUCCESS: 2}
+        for entry in sorted(self.files.listing(source), key=lambda entry: last.get(entry.name, 0)):
+            self.files.rename(entry.uri, f"{target}/{entry.name}")
+
+    def _restore(self, kept: str, target: str) -> None:
+        """Put a withdrawn partition back, unless its successor came through."""
+        if self.files.renames_atomically:
+            if not self.files.exists(target):
+                self.files.rename(kept, target)
+            return
+        self.files.delete(target)
+        self._move(kept, target)
+        self.files.write_text(f"{target}/{_SUCCESS}", "")
 
     def clean_up(self) -> None:
         """Remove what this run staged and replaced."""

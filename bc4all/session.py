@@ -1,33 +1,88 @@
-"""The SparkSession of a job, and the names that its work carries in Spark's pages and logs."""
+"""The SparkSession of a job: its event log, what its executors run on, and the names that its work carries."""
 
+import logging
+import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from bc4all.errors import ConfigurationError
+from bc4all.environment import Host, refuse_connect, this_host
+from bc4all.errors import ConfigurationError, TransientFailure
+from bc4all.layout import Layout
+
+log = logging.getLogger(__name__)
+
+# No package, another Python, no Python: how a worker that cannot work puts it.
+_BROKEN_PYTHON = re.compile(r"No module named .*|PYTHON_VERSION_MISMATCH.*|Cannot run program .*")
+_MOST_HOSTS = 64  # tasks to ask with: each core of a small cluster, some of a large one's
 
 
-def start_session(name: str) -> SparkSession:
-    """The session of this application; every setting comes from spark-submit and conf/spark-defaults.conf.
+def start_session(name: str, layout: Layout) -> SparkSession:
+    """The session of this application; every other setting comes from spark-submit and conf/spark-defaults.conf.
 
-    Raises ConfigurationError under Spark Connect, which has no broadcast variables.
+    Raises ConfigurationError under Spark Connect, TransientFailure where the event log or the cluster fails.
     """
-    spark = SparkSession.builder.appName(name).getOrCreate()
-    if not hasattr(spark, "sparkContext") or "connect" in type(spark).__module__:
+    refuse_connect(os.environ, ())
+    builder = SparkSession.builder.appName(name)
+    SparkContext._ensure_initialized()  # Java, but no context yet: only Java knows what spark-submit was told
+    try:
+        if SparkConf().get("spark.eventLog.enabled", "false") == "true":
+            builder = builder.config("spark.eventLog.dir", _event_folder(layout))
+        return builder.getOrCreate()
+    except (Py4JError, PySparkException) as error:
+        text = str(error.java_exception.getMessage() if hasattr(error, "java_exception") else error).splitlines()[0]
+        raise TransientFailure(f"Spark did not start: {text[:300]}", remedy="is the cluster well?") from error
+
+
+def _event_folder(layout: Layout) -> str:
+    """Where this application's events go; made here, because Spark refuses to start without it."""
+    folder: str = SparkConf().get("spark.eventLog.dir", "") or layout.events
+    jvm: Any = SparkContext._jvm
+    path = jvm.org.apache.hadoop.fs.Path(folder)
+    path.getFileSystem(jvm.org.apache.spark.deploy.SparkHadoopUtil.get().conf()).mkdirs(path)
+    return str(path.toUri().toString())
+
+
+def is_local(spark: SparkSession) -> bool:
+    """Whether the executors are threads of this machine's driver."""
+    return str(spark.sparkContext.master).startswith("local")
+
+
+def executor_hosts(spark: SparkSession) -> list[Host]:
+    """What the executors run on, each host once. Raises ConfigurationError where their Python cannot start."""
+    slots = min(_MOST_HOSTS, spark.sparkContext.defaultParallelism * 2)
+
+    def ask(_: Any) -> Iterator[Host]:
+        yield this_host()
+
+    try:
+        found = spark.sparkContext.parallelize(range(slots), slots).mapPartitions(ask).collect()
+    except (Py4JError, PySparkException) as error:
+        complaints = _BROKEN_PYTHON.findall(str(getattr(error, "java_exception", error)))
+        if not complaints:
+            raise
         raise ConfigurationError(
-            "Spark Connect has no broadcast variables, which the jobs need",
-            remedy="submit to the cluster itself: bin/submit.sh … -- --master spark://HOST:7077",
-        )
-    return spark
+            f"the executors' Python does not work: {complaints[-1].strip()[:300]}",
+            remedy="ship the environment: make env-archive, then see docs/cluster.md",
+        ) from error
+    return list({host.name: host for host in found}.values())
 
 
 @contextmanager
 def phase(spark: SparkSession, client_id: str, job: str, name: str) -> Iterator[None]:
-    """Name the Spark jobs started inside, on this thread, `client · job · phase`."""
+    """Name the Spark jobs started inside, on this thread, `client · job · phase`, and log how long they took."""
     context = spark.sparkContext
     context.setJobGroup(f"{client_id}/{job}", f"{client_id} · {job} · {name}", interruptOnCancel=True)
+    started = time.monotonic()
     try:
         yield
+        log.info("%s: %s: %s took %.1f s", client_id, job, name, time.monotonic() - started)
     finally:
         context.setLocalProperty("spark.job.description", None)  # type: ignore[arg-type]

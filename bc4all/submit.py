@@ -7,14 +7,18 @@ import os
 import shutil
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 import bc4all
-from bc4all.arguments import TERMINAL_COLUMNS, JobArguments, job_command
+from bc4all.arguments import LOG_FORM, TERMINAL_COLUMNS, JobArguments, job_command
+from bc4all.environment import check_python, java_version, refuse_connect
+from bc4all.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that zip can say: equal code makes an equal bundle
 
 
@@ -37,32 +41,92 @@ def build_bundle(root: Path = ROOT) -> Path:
 
 
 def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
-    """The spark-submit command line for a job whose own arguments are `argv`.
-
-    The master is the one of the options, then $BC4ALL_MASTER, then local[*].
-    """
-    options = list(arguments.spark_options)
-    if not any(option == "--master" or option.startswith("--master=") for option in options):
-        options = ["--master", os.environ.get("BC4ALL_MASTER") or "local[*]", *options]
-    if not any(option == "--name" or option.startswith("--name=") for option in options):
-        options = ["--name", f"bc4all {arguments.job} {arguments.day}", *options]
+    """The spark-submit command line for a job whose own arguments are `argv`."""
+    options = _Options(arguments.spark_options)
+    if not options.has("--master"):
+        options.add("--master", master(arguments))
+    if not options.has("--name"):
+        options.add("--name", f"bc4all {arguments.job} {arguments.day}")
+    if options.has_archive(ENVIRONMENT):
+        options.default("spark.pyspark.python", f"./{ENVIRONMENT}/bin/python")
+    if options.value("--deploy-mode") == "cluster":
+        options.add("--files", str(arguments.config.resolve()))  # the driver finds it in its working folder
+        for name, value in _driver_environment(arguments).items():
+            options.default(f"spark.yarn.appMasterEnv.{name}", value)
+            options.default(f"spark.kubernetes.driverEnv.{name}", value)
+    else:
+        options.default("spark.pyspark.driver.python", sys.executable)
     program = Path(sys.executable).parent / "spark-submit"
-    return [
-        str(program),
-        "--py-files",
-        str(build_bundle()),
-        *options,
-        str(ROOT / "jobs" / f"{arguments.job}.py"),
-        *argv,
-    ]
+    job = ROOT / "jobs" / f"{arguments.job}.py"
+    return [str(program), "--py-files", str(build_bundle()), *options.words, str(job), *argv]
+
+
+def master(arguments: JobArguments) -> str:
+    """The master of the options, else $BC4ALL_MASTER, else local[*]."""
+    return _Options(arguments.spark_options).value("--master") or os.environ.get("BC4ALL_MASTER") or "local[*]"
+
+
+def _driver_environment(arguments: JobArguments) -> dict[str, str]:
+    """What a driver on another machine must know of this one's environment; secrets are not among it."""
+    shared = {name: os.environ[name] for name in ("DATA_PREFIX", "MLFLOW_TRACKING_URI") if os.environ.get(name)}
+    return {**shared, "BC4ALL_CONFIG": arguments.config.name, LOG_FORM: "json"}
+
+
+def _log_form(master: str) -> str:
+    """$BC4ALL_LOG, or text for people: on a terminal and in local mode. A cluster's logs are for machines."""
+    given = os.environ.get(LOG_FORM)
+    if given in ("text", "json"):
+        return given
+    return "text" if sys.stdout.isatty() or master.startswith("local") else "json"
+
+
+class _Options:
+    """spark-submit options, to which only what the user left open is added."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+
+    def value(self, name: str) -> str | None:
+        for place, word in enumerate(self.words):
+            if word.startswith(f"{name}="):
+                return word.partition("=")[2]
+            if word == name and place + 1 < len(self.words):
+                return self.words[place + 1]
+        return None
+
+    def has(self, name: str) -> bool:
+        return self.value(name) is not None
+
+    def has_archive(self, name: str) -> bool:
+        return any(archive.endswith(f"#{name}") for archive in (self.value("--archives") or "").split(","))
+
+    def add(self, name: str, value: str) -> None:
+        self.words = [name, value, *self.words]
+
+    def default(self, setting: str, value: str) -> None:
+        """--conf setting=value, unless the options set it already."""
+        if not any(word.removeprefix("--conf=").startswith(f"{setting}=") for word in self.words):
+            self.add("--conf", f"{setting}={value}")
 
 
 def _submit(arguments: JobArguments) -> int:
     argv = sys.argv[2:]
-    argv = argv[: argv.index("--")] if "--" in argv else argv
+    return become_spark_submit(arguments, argv[: argv.index("--")] if "--" in argv else argv)
+
+
+def become_spark_submit(arguments: JobArguments, argv: list[str]) -> int:
+    """Replace this process by spark-submit; return an exit code only where it cannot be started."""
+    try:
+        refuse_connect(os.environ, arguments.spark_options)
+        check_python()
+        java_version()
+    except ConfigurationError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
     command = spark_submit(arguments, argv)
     if sys.stdout.isatty():
         os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
+    os.environ[LOG_FORM] = _log_form(master(arguments))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["BC4ALL_CONFIG"] = str(arguments.config.resolve())  # the bundle does not know the project's folder
     os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "conf"))

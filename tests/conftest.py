@@ -32,6 +32,7 @@ def spark() -> Iterator[SparkSession]:
         SparkSession.builder.master("local[2]")
         .appName("bc4all tests")
         .config("spark.ui.enabled", False)  # no port, no page to keep up to date
+        .config("spark.eventLog.enabled", False)  # whose folder start_session would make
         .config("spark.sql.shuffle.partitions", 2)
         .getOrCreate()
     )

@@ -1,5 +1,6 @@
 """Stage, audit, publish: nothing that is wrong goes live, and nothing that was live is lost."""
 
+import json
 import math
 from pathlib import Path
 
@@ -44,6 +45,59 @@ def test_a_failed_publication_leaves_the_old_partition(spark: SparkSession, pref
         second.publish(staged, target, {"version": 2})
     second.clean_up()
     assert len(published_rows(prefix, "x")) == (4 if failing else 2)
+
+
+class ObjectStore(FileSystem):
+    """A stand-in for S3, which cannot run here: a folder file by file, and after each step a reader looks."""
+
+    renames_atomically = False
+    renames_left = 1000
+    watched = ""
+
+    def rename(self, source: str, target: str) -> None:
+        """Move one file, until `renames_left` are done and one fails."""
+        assert [entry.name for entry in self.listing(source)] == [source.rpartition("/")[2]], "a folder"
+        self.renames_left -= 1
+        if self.renames_left < 0:
+            self.renames_left = 1000
+            raise TransientFailure("connection reset", target)
+        super().rename(source, target)
+        assert_whole_or_unfinished(Path(self.watched))
+
+
+def assert_whole_or_unfinished(partition: Path) -> None:
+    """What docs/cluster.md promises readers: with _SUCCESS, every file of the manifest is there in its size."""
+    if (partition / "_SUCCESS").exists():
+        manifest = json.loads((partition / "_manifest.json").read_text())
+        for file in manifest["files"]:
+            assert (partition / file["name"]).stat().st_size == file["bytes"]
+        assert len(list(partition.glob("*.parquet"))) == len(manifest["files"])
+
+
+@pytest.mark.parametrize("fails_at", [None, 0, 1, 2, 3, 4, 5, 6])
+def test_an_object_store_shows_whole_partitions_or_unfinished_ones(
+    spark: SparkSession, prefix: Path, fails_at: int | None
+) -> None:
+    """Where renaming is file by file, _SUCCESS stands only beside a whole partition; a failure brings the old back."""
+    layout = Layout.at(str(prefix))
+    target = layout.published_partition("x", DAY)
+    local = prefix / "products_categories" / "client_id=x" / f"date={DAY}"
+    files = ObjectStore(spark, layout.prefix)
+    files.watched = str(local)
+    first, second = Publisher(files, layout, "first"), Publisher(files, layout, "second")
+    first.publish(first.stage(spark.createDataFrame(SOUND, SCORED_SCHEMA), "out"), target, {"version": 1})
+    assert (local / "_SUCCESS").exists()
+    staged = second.stage(spark.createDataFrame(SOUND[:2], SCORED_SCHEMA), "out")
+    if fails_at is None:
+        second.publish(staged, target, {"version": 2})
+        assert len(published_rows(prefix, "x")) == 2
+    else:
+        files.renames_left = fails_at
+        with pytest.raises(TransientFailure, match="connection reset"):
+            second.publish(staged, target, {"version": 2})
+        assert (local / "_SUCCESS").exists(), sorted(p.name for p in local.iterdir())
+        assert len(published_rows(prefix, "x")) == 4
+    assert_whole_or_unfinished(local)
 
 
 def changed(place: int, column: int, value: object) -> list[tuple[object, ...]]:

@@ -1,0 +1,52 @@
+"""The log: text for people, or one line of JSON an event in the schema of Spark's own structured log.
+
+Every event carries what `log_context` said last on its thread: application, client, job, run.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+
+LEVELS = ("debug", "info", "warning", "error")
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=MappingProxyType({}))
+
+
+@contextmanager
+def log_context(**fields: str) -> Iterator[None]:
+    """Add fields to every event of the block, on this thread and those that copy its context."""
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def start_log(level: str, structured: bool) -> None:
+    """Log to standard error from `level` (one of LEVELS) on; libraries only their warnings, unless at debug."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_add_context)
+    if structured:
+        from pyspark.logger.logger import JSONFormatter
+
+        handler.setFormatter(JSONFormatter())
+    else:
+        handler.setFormatter(logging.Formatter(_TEXT))
+    libraries = logging.DEBUG if level == "debug" else logging.WARNING
+    logging.basicConfig(handlers=[handler], level=libraries, force=True)
+    logging.getLogger("bc4all").setLevel(level.upper())
+    # As text, a client's outcome stands on standard output already.
+    logging.getLogger("bc4all.outcome").disabled = not structured
+    for chatty in ("mlflow", "alembic"):  # they set their own level when imported
+        logging.getLogger(chatty).setLevel(libraries)
+    for noisy in ("py4j", "matplotlib", "numba"):  # thousands of lines a client at debug
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _add_context(record: logging.LogRecord) -> bool:
+    record.context = dict(_context.get())
+    return True

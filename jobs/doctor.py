@@ -1,0 +1,6 @@
+"""What `bc4all doctor` starts through spark-submit."""
+
+from bc4all.doctor import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""DATA_PREFIX is anything that Hadoop can open: nothing below it is touched in another way."""
+
+import ast
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bc4all.job import Job
+from bc4all.layout import Layout
+from bc4all.registry import Registry, tracking_uri
+from tests.conftest import DAY, ROOT, make_client, published_rows
+
+# Modules that touch this machine's files, and which: never those below DATA_PREFIX.
+LOCAL_FILES = {
+    "arguments": "the configuration file's default place",
+    "cli": "the folder that sample-data is told to fill",
+    "environment": "Java's program",
+    "figures": "figures in a scratch folder",
+    "forest": "a forest's file, downloaded",
+    "forest_file": "a forest's file, downloaded",
+    "job": "a scratch folder",
+    "kernel": "numba's cache",
+    "layout": "a relative prefix made absolute",
+    "model_file": "a model's file, downloaded",
+    "pyfunc": "the artifact that MLflow downloaded",
+    "registry": "a scratch folder, and the SQLite file of a local prefix",
+    "sample_data": "the folder that it is told to fill",
+    "submit": "the project's own files",
+    "yaml_source": "the configuration file",
+    "application": "the environment",
+    "config": "the configuration file",
+    "session": "the environment",
+}
+
+
+def touches_local_files(source: str) -> bool:
+    """Whether a module imports os, pathlib, glob, shutil or io, or calls open."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import) and {a.name for a in node.names} & {"os", "pathlib", "glob", "shutil", "io"}:
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module in ("os", "pathlib", "glob", "shutil", "io"):
+            return True
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            return True
+    return False
+
+
+def test_only_listed_modules_touch_local_files() -> None:
+    """A module that opens files otherwise than through Hadoop (or Arrow, where there is no Spark) is in the list."""
+    found = {path.stem for path in (ROOT / "bc4all").glob("*.py") if touches_local_files(path.read_text())}
+    assert found == set(LOCAL_FILES)
+
+
+@pytest.mark.parametrize("kind", ["viewfs", "spaces"])
+def test_both_jobs_run_on_any_storage(
+    job: Job, prefix: Path, sample: Path, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A mounted viewfs, which no local call can open, and a file: URI with spaces: both jobs, equal to a plain path."""
+    client = make_client("client_0")
+    shutil.copytree(sample, prefix, dirs_exist_ok=True)
+    job.train(client)
+    job.predict(client)
+    other = tmp_path / ("mounted" if kind == "viewfs" else "other data of ours")
+    shutil.copytree(sample, other)
+    if kind == "viewfs":
+        uri = "viewfs://tests/mounted"
+        mount = "fs.viewfs.mounttable.tests.link./mounted"
+        job.spark.sparkContext._jsc.hadoopConfiguration().set(mount, other.as_uri())
+    else:
+        uri = f"file://{other}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(Layout.at(str(prefix))))
+    layout = Layout.at(uri)
+    second = Job(job.spark, layout, Registry(tracking_uri(layout), layout), DAY)
+    second.train(client)
+    second.predict(client)
+    assert_equal(published_rows(prefix, "client_0"), published_rows(other, "client_0"))
+
+
+def assert_equal(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Equal but for the version that was scored with."""
+    pd.testing.assert_frame_equal(one.drop(columns="model_version"), other.drop(columns="model_version"))
