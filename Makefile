@@ -7,7 +7,7 @@ export DATA_PREFIX ?= data
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large lock clean
+.PHONY: help setup demo test lint types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -35,6 +35,9 @@ types: setup ## mypy
 
 pytest: setup ## every test
 	@$(BIN)/pytest
+
+test-cluster: setup ## the tests on a real Spark cluster and MLflow server of this machine, alone
+	@$(BIN)/pytest tests/cluster
 
 bundle: setup ## build dist/bc4all-<version>.zip, the code that Spark ships to its workers
 	@$(BIN)/python -c "from bc4all.submit import build_bundle; print(build_bundle())"

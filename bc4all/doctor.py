@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bc4all.config import Client, load_fleet
-from bc4all.environment import Host, check_python, faults, java_version, this_host
+from bc4all.environment import SHIP_IT, Host, check_python, faults, java_version, this_host
 from bc4all.errors import EXIT_OK, EXIT_TERMINAL, Failure, ModelError
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import as_failure
@@ -135,7 +135,7 @@ def _executors(hosts: list[Host], before: float) -> Iterator[Finding]:
         wrong = faults(host, driver)
         skew = max(before - host.clock, host.clock - after, 0.0)
         if wrong:
-            yield Finding(subject, "; ".join(wrong), "ship the environment: make env-archive, then see docs/cluster.md")
+            yield Finding(subject, "; ".join(wrong), SHIP_IT)
         elif skew > _SKEW:
             yield Finding(subject, f"its clock differs by {skew:.0f} s from the driver's", "keep it by NTP")
         else:
@@ -178,9 +178,10 @@ def _memory(spark: SparkSession, layout: Layout, clients: list[Client], hosts: l
     if not sizes:
         return "no client has a champion yet, so nothing is known of models' sizes"
     largest = max(sizes, key=lambda client_id: sizes[client_id])
-    needed = sizes[largest] * _UNPACKED * spark.sparkContext.defaultParallelism
+    size = sizes[largest] * _UNPACKED
+    needed = size * spark.sparkContext.defaultParallelism
     free = min(host.free_bytes for host in hosts)
-    text = f"largest champion: {largest}, some {sizes[largest] * _UNPACKED / 1e6:.0f} MB in each Python worker"
+    text = f"largest champion: {largest}, some {max(1, size / 1e6):.0f} MB in each Python worker"
     if needed > free / 2:
         raise Failure(
             f"{text}, where {free / 1e9:.1f} GB are free", remedy="use fewer cores an executor, or more memory"

@@ -19,7 +19,7 @@ from bc4all.errors import ConfigurationError
 PYTHON, JAVA = (3, 11), 17  # the oldest that will do
 WORKER_PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "numba")
 
-_REMEDY = "ship the environment: make env-archive, then see docs/cluster.md"
+SHIP_IT = "ship the environment: make env-archive, then see docs/cluster.md"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def check_hosts(hosts: list[Host], driver: Host) -> None:
     for host in hosts:
         wrong = faults(host, driver)
         if wrong:
-            raise ConfigurationError(f"executor {host.name}: {'; '.join(wrong)}", remedy=_REMEDY)
+            raise ConfigurationError(f"executor {host.name}: {'; '.join(wrong)}", remedy=SHIP_IT)
 
 
 def java_version() -> str:

@@ -13,7 +13,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from bc4all.environment import Host, refuse_connect, this_host
+from bc4all.environment import SHIP_IT, Host, refuse_connect, this_host
 from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.layout import Layout
 
@@ -62,6 +62,7 @@ def executor_hosts(spark: SparkSession) -> list[Host]:
     def ask(_: Any) -> Iterator[Host]:
         yield this_host()
 
+    spark.sparkContext.setJobDescription("bc4all · start · versions")
     try:
         found = spark.sparkContext.parallelize(range(slots), slots).mapPartitions(ask).collect()
     except (Py4JError, PySparkException) as error:
@@ -70,8 +71,10 @@ def executor_hosts(spark: SparkSession) -> list[Host]:
             raise
         raise ConfigurationError(
             f"the executors' Python does not work: {complaints[-1].strip()[:300]}",
-            remedy="ship the environment: make env-archive, then see docs/cluster.md",
+            remedy=SHIP_IT,
         ) from error
+    finally:
+        spark.sparkContext.setLocalProperty("spark.job.description", None)  # type: ignore[arg-type]
     return list({host.name: host for host in found}.values())
 
 

@@ -1,4 +1,4 @@
-"""Every command of the README is one that exists; tests/spark/test_fleet.py runs the jobs among them."""
+"""Every command of README and docs is one that exists; tests/spark and tests/cluster run the jobs among them."""
 
 import re
 import shlex
@@ -11,14 +11,25 @@ import pytest
 from bc4all import cli, submit
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [line.partition(" # ")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PROGRAMS = {"make", "bin/submit.sh", "bc4all"}
+
+
+def commands(text: str) -> list[str]:
+    """The lines of the shell examples that call this project, joined where they go on."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    bare = [re.split(r"\s+#\s|\s&&\s", line)[0].strip().removeprefix(".venv/bin/") for line in lines]
+    return [line for line in bare if line.split(" ")[0] in PROGRAMS]
+
+
+COMMANDS = [command for document in DOCUMENTS for command in commands(document.read_text())]
 
 
 def test_finds_the_commands() -> None:
-    """The README has commands to test: make, bin/submit.sh and bc4all."""
-    assert {shlex.split(command)[0] for command in COMMANDS} == {"make", "bin/submit.sh", "bc4all"}
+    """Every document has commands to test, and between them all three programs are called."""
+    assert all(commands(document.read_text()) for document in DOCUMENTS)
+    assert {shlex.split(command)[0] for command in COMMANDS} == PROGRAMS
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,53 @@ def test_takes_the_master_from_options_then_environment(
     ]
     assert given == [master]
     assert command[-3:] == [str(ROOT / "jobs" / "train.py"), "--client-id", "a"]
+
+
+def command(*options: str) -> list[str]:
+    """The command line for these options of spark-submit."""
+    arguments = JobArguments("train", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4)
+    return spark_submit(replace(arguments, spark_options=options), ["--all"])
+
+
+def settings(words: list[str]) -> dict[str, str]:
+    """The --conf settings of a command line."""
+    pairs = [words[i + 1] for i, word in enumerate(words) if word == "--conf"]
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def test_an_archive_brings_the_workers_python() -> None:
+    """With --archives FILE#environment the workers use its Python, the driver its own; a user's setting wins."""
+    shipped = settings(command("--archives", "dist/x.tar.gz#environment"))
+    assert shipped["spark.pyspark.python"] == "./environment/bin/python"
+    assert shipped["spark.pyspark.driver.python"] == sys.executable
+    chosen = settings(command("--archives=a.zip#b,x.tar.gz#environment", "--conf", "spark.pyspark.python=python3.11"))
+    assert chosen["spark.pyspark.python"] == "python3.11"
+    assert "spark.pyspark.python" not in settings(command("--archives", "dist/x.tar.gz#data"))
+
+
+def test_a_driver_elsewhere_is_told_what_it_must_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In cluster mode the configuration and the places of data and MLflow go along; credentials do not."""
+    monkeypatch.setenv("DATA_PREFIX", "hdfs:///data")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    words = command("--deploy-mode", "cluster", "--master", "yarn")
+    told = settings(words)
+    assert words[words.index("--files") + 1] == str(ROOT / "conf" / "clients.yaml")
+    assert told["spark.yarn.appMasterEnv.BC4ALL_CONFIG"] == "clients.yaml"
+    assert told["spark.yarn.appMasterEnv.DATA_PREFIX"] == "hdfs:///data"
+    assert told["spark.kubernetes.driverEnv.DATA_PREFIX"] == "hdfs:///data"
+    assert "spark.pyspark.driver.python" not in told
+    assert not [word for word in words if "secret" in word]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [(["--remote", "sc://host"], "Spark Connect has no broadcast variables"), ([], "there is no Java")],
+)
+def test_what_cannot_work_is_said_at_once(arguments: list[str], complaint: str) -> None:
+    """Spark Connect, and a machine without Java, end with exit code 2 and one line."""
+    done = run("train", "--all", "--", *arguments)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert complaint in done.stderr
 
 
 def test_builds_the_bundle_when_it_is_stale(tmp_path: Path) -> None:

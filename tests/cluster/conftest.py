@@ -10,12 +10,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyspark
 import pytest
@@ -179,9 +179,6 @@ def make_project(tmp_path: Path, seed: Path, empty_mlflow: Path) -> Callable[[st
     return make
 
 
-def json_events(text: str) -> list[dict[str, object]]:
+def json_events(text: str) -> list[dict[str, Any]]:
     """The lines of a log that are JSON."""
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-
-
-PYTHON = sys.executable

@@ -1,14 +1,19 @@
 """Both jobs on a cluster of separate processes: the same rows as on a laptop, whatever happens to a worker."""
 
+import json
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from tests.cluster.conftest import CLIENTS, Cluster, Project, json_events, on_cluster
-from tests.conftest import published_rows
+from tests.conftest import ROOT, published_rows
 
 MakeProject = Callable[[str], Project]
 
@@ -32,8 +37,41 @@ def test_a_cluster_publishes_what_a_laptop_does(cluster: Cluster, archive: Path,
     predicted = predict_and_kill_a_worker(remote, cluster)
     assert predicted.returncode == 0, predicted.stdout
     assert_equal_output(local, remote)
-    print(trained.stdout, "\nERR", trained.stderr, predicted.stdout)
-    assert json_events(trained.stdout)
+    assert_events_say_whose_they_are(json_events(trained.stdout))
+    assert_spark_says_whose_work_it_is(remote.prefix / "_events")
+
+
+def assert_events_say_whose_they_are(events: list[dict[str, Any]]) -> None:
+    """A cluster's log is JSON in Spark's schema; what concerns a client names it, its job, run and application."""
+    assert all({"ts", "level", "msg", "context", "logger"} <= set(event) for event in events)
+    read = [event for event in events if "read took" in event["msg"]]
+    assert {event["context"]["client_id"] for event in read} == set(CLIENTS)
+    for event in read:
+        assert event["context"]["job"] == "train"
+        assert event["context"]["application_id"].startswith("app-")
+        assert len(event["context"]["run_id"]) == 32
+    assert len({event["context"]["run_id"] for event in read}) == len(CLIENTS)
+
+
+def assert_spark_says_whose_work_it_is(events: Path) -> None:
+    """In the history, every job and stage of a client carries client, job and phase; both applications are there."""
+    applications = sorted(events.glob("eventlog_v2_app-*"))
+    assert len(applications) == 2
+    for application in applications:
+        named = set()
+        for file in application.glob("events_*.zstd"):
+            for line in pa.input_stream(str(file), compression="zstd").read().splitlines():
+                event = json.loads(line)
+                if event["Event"] in ("SparkListenerJobStart", "SparkListenerStageSubmitted"):
+                    named.add(event["Properties"].get("spark.job.description"))
+        assert named - {None}, application
+        unnamed = [
+            name
+            for name in named
+            if name and not re.fullmatch(r"(client_\d · (train|predict)|bc4all · start) · \w+", name)
+        ]
+        assert not unnamed
+        assert None not in named, "some work has no name"
 
 
 def predict_and_kill_a_worker(project: Project, cluster: Cluster) -> subprocess.CompletedProcess[str]:
@@ -53,3 +91,29 @@ def predict_and_kill_a_worker(project: Project, cluster: Cluster) -> subprocess.
         cluster.workers[0].kill()
         running.wait()
     return subprocess.CompletedProcess(running.args, running.returncode, log.read_text())
+
+
+def test_workers_without_the_environment_are_told_apart(cluster: Cluster, make_project: MakeProject) -> None:
+    """Without --archives the workers' own Python lacks the packages: exit code 2, one line that says what to do."""
+    refused = make_project("bare").submit("train", "--master", cluster.url, "--conf", "spark.pyspark.python=python3")
+    assert refused.returncode == 2, refused.stdout
+    (line,) = [line for line in refused.stdout.splitlines() if "make env-archive" in line]
+    assert "is not installed" in line or "No module named" in line or "PYTHON_VERSION_MISMATCH" in line
+
+
+def test_the_doctor_looks_at_the_executors(cluster: Cluster, archive: Path, make_project: MakeProject) -> None:
+    """`bc4all doctor` is content with this cluster, and says what is missing where the environment is not shipped."""
+    project = make_project("examined")
+    well = doctor(project, *on_cluster(cluster))
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert "versions equal the driver's, clock agrees" in well.stdout
+    assert "can be written, moved and read" in well.stdout
+    ill = doctor(project, "--master", cluster.url, "--conf", "spark.pyspark.python=python3")
+    assert ill.returncode == 1, ill.stdout + ill.stderr
+    assert "make env-archive" in ill.stdout
+
+
+def doctor(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
+    """`bc4all doctor` with options for spark-submit."""
+    command = [sys.executable, "-m", "bc4all.cli", "doctor", "--config", str(project.config), "--", *options]
+    return subprocess.run(command, env=project.environment, capture_output=True, text=True, cwd=ROOT, check=False)

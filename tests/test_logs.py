@@ -1,0 +1,62 @@
+"""The log: text for people, Spark's structured schema for machines; every event says whose it is."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextvars import copy_context
+from threading import Thread
+
+import pytest
+
+from bc4all.logs import log_context, start_log
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("bc4all").setLevel(logging.NOTSET)
+    logging.getLogger("bc4all.outcome").disabled = False
+
+
+def test_an_event_of_a_thread_carries_its_client(capsys: pytest.CaptureFixture[str]) -> None:
+    """A thread started with a copy of the context adds its client to the application; the others do not see it."""
+    start_log("info", structured=True)
+
+    def work() -> None:
+        with log_context(client_id="a"):
+            logging.getLogger("bc4all.job").info("working")
+
+    with log_context(application_id="app-1"):
+        thread = Thread(target=copy_context().run, args=(work,))
+        thread.start()
+        thread.join()
+        logging.getLogger("bc4all.job").info("done")
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert first["context"] == {"application_id": "app-1", "client_id": "a"}
+    assert (first["msg"], first["level"]) == ("working", "INFO")
+    assert second["context"] == {"application_id": "app-1"}
+
+
+def test_an_exception_is_part_of_its_event(capsys: pytest.CaptureFixture[str]) -> None:
+    """A traceback does not break the line: it is in the event, frame by frame."""
+    start_log("info", structured=True)
+    try:
+        int("two\nlines")
+    except ValueError:
+        logging.getLogger("bc4all.job").info("failed", exc_info=True)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["exception"]["class"] == "ValueError"
+
+
+@pytest.mark.parametrize(("level", "seen"), [("debug", 3), ("info", 2), ("warning", 1), ("error", 0)])
+def test_the_level_is_of_this_project_alone(capsys: pytest.CaptureFixture[str], level: str, seen: int) -> None:
+    """--log-level moves the project's own events; a library's debug noise stays out."""
+    start_log(level, structured=False)
+    for name in ("debug", "info", "warning"):
+        getattr(logging.getLogger("bc4all.job"), name)("an event")
+    logging.getLogger("py4j").debug("noise")
+    assert len(capsys.readouterr().err.splitlines()) == seen
