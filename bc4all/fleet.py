@@ -57,8 +57,10 @@ def run_fleet(
     done: dict[str, Outcome] = {}
     pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="client")
     try:
-        attempt = inheritable_thread_target(spark)(lambda client: _attempt(job, client, work))
-        running = [pool.submit(copy_context().run, attempt, client) for client in clients]  # with its log context
+        running = []
+        for client in clients:  # each with Spark properties and a log context of its own: what it sets is its alone
+            attempt = inheritable_thread_target(spark)(_attempt)
+            running.append(pool.submit(copy_context().run, attempt, job, client, work))
         with _progress(console, job, len(clients)) as advance:
             for future in as_completed(running):
                 outcome = future.result()
@@ -133,9 +135,12 @@ def as_failure(error: Exception) -> Failure:
     if isinstance(error, Failure):
         return error
     text = " ".join(str(error).split())[:300]
-    refused = _VALUE_ERROR.findall(str(error)) if isinstance(error, PythonException) else []
-    if refused:  # scikit-learn's own words about the data, at the end of a worker's traceback
-        return ModelError(refused[-1], remedy="change the data, or train another `model`")
+    raised = _RAISED.findall(str(error)) if isinstance(error, PythonException) else []
+    if raised and raised[-1][0] == "ValueError":  # scikit-learn's own words about the data
+        return ModelError(raised[-1][1], remedy="change the data, or train another `model`")
+    if raised:
+        text = f"a Python worker raised {raised[-1][0]}: {raised[-1][1][:300]}"
+        return TransientFailure(text, remedy="see the log; a retry may help")
     if isinstance(error, PySparkException) and error.getCondition() in _DAMAGED:
         return Failure(f"Spark cannot read the data: {text}", remedy="deliver the files again")
     if isinstance(error, ArithmeticError | LookupError | TypeError | AttributeError):
@@ -143,7 +148,7 @@ def as_failure(error: Exception) -> Failure:
     return TransientFailure(f"{type(error).__name__}: {text}", remedy="see the log; a retry may help")
 
 
-_VALUE_ERROR = re.compile(r"^ValueError: (.+)$", re.MULTILINE)
+_RAISED = re.compile(r"^([A-Za-z_.]+(?:Error|Exception|Interrupt|Exit)): (.+)$", re.MULTILINE)  # ends a traceback
 _DAMAGED = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from threading import Barrier
 
 import pandas as pd
 import pytest
@@ -12,9 +13,11 @@ from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
 from bc4all.cli import main
+from bc4all.config import Client
 from bc4all.errors import DataError, TransientFailure
 from bc4all.fleet import Outcome, exit_code, run_fleet
 from bc4all.job import Job
+from bc4all.session import phase
 from tests.conftest import DAY, ROOT, make_client, published_rows
 
 
@@ -59,6 +62,24 @@ def test_the_exit_code_says_whether_a_retry_may_help(
         return Outcome(client.id)  # type: ignore[attr-defined]
 
     assert exit_code(run_fleet(spark, "train", clients, work, max_parallel=1)) == code
+
+
+def test_clients_side_by_side_name_their_own_work(spark: SparkSession) -> None:
+    """What one client's thread sets for its Spark jobs, no other client's sees: descriptions, groups, pools."""
+    clients = [make_client(f"c{i}") for i in range(3)]
+    together = Barrier(len(clients), timeout=60)
+    seen = {}
+
+    def work(client: Client) -> Outcome:
+        with phase(spark, client.id, "train", "read"):
+            together.wait()
+            seen[client.id] = spark.sparkContext.getLocalProperty("spark.job.description")
+            together.wait()
+        return Outcome(client.id)
+
+    outcomes = run_fleet(spark, "train", clients, work, max_parallel=3)
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert seen == {client.id: f"{client.id} · train · read" for client in clients}
 
 
 @pytest.fixture
