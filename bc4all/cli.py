@@ -1,7 +1,7 @@
 """The command `bc4all`. Heavy modules are imported by the commands that need them: --help answers at once."""
 
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,25 @@ def show(client_id: str, day: str | None, product_ids: tuple[str, ...], limit: i
     from bc4all.report import read_published, table
 
     Console().print(table(read_published(Layout.from_environment(), client_id, day, product_ids, limit)))
+
+
+@main.command("next")
+@CONFIG_OPTION
+@click.option("--hours", type=click.IntRange(1, 24 * 366), default=24, show_default=True, help="How far ahead.")
+@click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="Only this client; may be repeated.")
+def upcoming(config: Path, hours: int, client_ids: tuple[str, ...]) -> None:
+    """Show which jobs are due next, as the configuration's schedules say.
+
+    Example: bc4all next --hours 24
+    """
+    from rich.console import Console
+
+    from bc4all.config import load_fleet
+    from bc4all.report import upcoming as table_of_jobs
+
+    fleet = load_fleet(config)
+    clients = fleet.select(client_ids) if client_ids else fleet.enabled
+    Console().print(table_of_jobs(clients, datetime.now(UTC), hours))
 
 
 @main.command()

@@ -6,7 +6,7 @@
       client_1: {max_quarantine: 0.1}
 
 A client states only what differs. `model_params` are merged key by key over the defaults', unless the client names
-another `model`: then they stand alone.
+another `model`: then they stand alone; `train` and `predict` (when each job is due) setting by setting.
 """
 
 import hashlib
@@ -15,16 +15,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
 from bc4all.layout import check_client_id
+from bc4all.schedule import DEFAULT_SCHEDULES, JOBS, is_zone, schedule_fault, spread
 from bc4all.yaml_source import YamlSource, read_yaml
 
 DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"
 _RESERVED = ("product_id", "category_id")
 _Column = Annotated[str, Field(min_length=1)]
+
+
+class JobSettings(BaseModel):
+    """When one job of a client is due, as `train:` or `predict:` says it; None is what was not said."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    schedule: str | None = None
+    enabled: bool | None = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, expression: str | None) -> str | None:
+        fault = schedule_fault(expression) if expression is not None else None
+        if fault:
+            raise ValueError(fault)
+        return expression
 
 
 class _Settings(BaseModel):
@@ -37,6 +55,16 @@ class _Settings(BaseModel):
     model_params: dict[str, Any] | None = None
     enabled: bool | None = None
     max_quarantine: Annotated[float, Field(ge=0, le=1)] | None = None
+    timezone: str | None = None
+    train: JobSettings | None = None
+    predict: JobSettings | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, name: str | None) -> str | None:
+        if name is not None and not is_zone(name):
+            raise ValueError(f"{name!r} is no time zone, such as Europe/Berlin")
+        return name
 
 
 class Client(BaseModel):
@@ -50,11 +78,21 @@ class Client(BaseModel):
     model_params: dict[str, Any] = {}
     enabled: bool = True
     max_quarantine: float = 0.05  # share of rows that may be refused
+    timezone: str | None = None  # None: the zone of the machine that starts the jobs
+    train: JobSettings = JobSettings()
+    predict: JobSettings = JobSettings()
+
+    def schedule(self, job: str) -> str | None:
+        """The cron expression of `train` or `predict`, without `H`; None where the job is paused."""
+        settings: JobSettings = getattr(self, job)
+        if not self.enabled or settings.enabled is False:
+            return None
+        return spread(settings.schedule or DEFAULT_SCHEDULES[job], self.id, job)
 
     @property
     def sha(self) -> str:
-        """A short digest of the effective configuration: equal configurations have equal digests."""
-        canonical = json.dumps(self.model_dump(), sort_keys=True, default=str)
+        """A short digest of what decides the results: a job's time is not among it."""
+        canonical = json.dumps(self.model_dump(exclude={"timezone", *JOBS}), sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def overridden(self, features: Sequence[str] | None = None, model_params: dict[str, Any] | None = None) -> "Client":
@@ -149,11 +187,13 @@ def _settings(source: YamlSource, at: tuple[str, ...], said: Any) -> _Settings |
             place = (*at, *fault["loc"])
             if fault["type"] == "extra_forbidden":
                 key = str(fault["loc"][-1])
-                message = f"unknown key {key!r}{did_you_mean(key, list(_Settings.model_fields))}"
+                known = JobSettings if len(fault["loc"]) > 1 else _Settings
+                message = f"unknown key {key!r}{did_you_mean(key, list(known.model_fields))}"
             elif not fault["loc"]:
                 message = "this must be a mapping"
             else:
-                message = f"{fault['loc'][0]}: {_lower_first(fault['msg'])}"
+                name = ".".join(part for part in fault["loc"] if isinstance(part, str))
+                message = f"{name}: {_lower_first(fault['msg'])}"
             source.add_fault(place, message)
         if not isinstance(said, dict):
             return None
@@ -178,13 +218,15 @@ def _type_faults(**said: Any) -> list[str]:
 
 
 def _lower_first(message: str) -> str:
+    message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
 
 def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settings) -> Client:
     other_model = own.model is not None and own.model != (defaults.model or DEFAULT_MODEL)
     params = {**({} if other_model else defaults.model_params or {}), **(own.model_params or {})}
-    said = {**defaults.model_dump(exclude_none=True), **own.model_dump(exclude_none=True), "model_params": params}
+    shared, mine = defaults.model_dump(exclude_none=True), own.model_dump(exclude_none=True)
+    said = {**shared, **mine, "model_params": params, **{job: shared.get(job, {}) | mine.get(job, {}) for job in JOBS}}
     if "features" not in said:
         said["features"] = ()
         places = (("clients", client_id, "features"), ("defaults", "features"))

@@ -1,9 +1,11 @@
-"""What people look at: published categories, read by Arrow, without Spark."""
+"""What people look at: published categories, read by Arrow without Spark, and the jobs that are due."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +18,7 @@ from bc4all.columns import check_columns, data_names, file_kind, header_names
 from bc4all.config import Client
 from bc4all.errors import DataError, Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout
+from bc4all.schedule import JOBS, firings, local_zone
 
 _HEADER_BYTES = 1 << 20
 
@@ -28,6 +31,24 @@ class Published:
     day: str
     manifest: dict[str, Any]
     rows: pa.Table  # sorted by product_id, then rank
+
+
+def upcoming(clients: Sequence[Client], after: datetime, hours: int) -> Table:
+    """The jobs that are due in the next hours, in order, each in its client's time zone."""
+    until, local = after + timedelta(hours=hours), local_zone()
+    due = []
+    for client in clients:
+        zone = ZoneInfo(client.timezone or local)
+        for job in JOBS:
+            expression = client.schedule(job)
+            if expression:
+                due += [(at, client.id, job, zone, expression) for at in firings(expression, zone, after, until)]
+    shown = Table(title=f"due in the next {hours} hours: {len(due)} jobs", title_justify="left")
+    for name in ("when", "client", "job", "schedule"):
+        shown.add_column(name, no_wrap=True)
+    for at, client_id, job, zone, expression in sorted(due, key=lambda entry: entry[:3]):
+        shown.add_row(f"{at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key}", client_id, job, expression)
+    return shown
 
 
 def check_data(layout: Layout, client: Client) -> list[str]:

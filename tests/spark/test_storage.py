@@ -31,6 +31,7 @@ LOCAL_FILES = {
     "yaml_source": "the configuration file",
     "application": "the environment",
     "config": "the configuration file",
+    "schedule": "this machine's time zone",
     "session": "the environment",
 }
 

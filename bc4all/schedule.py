@@ -1,0 +1,78 @@
+"""When jobs are due: five-field cron expressions in a client's own time zone, with `H` for a place of the client's own.
+
+`H` stands for a number drawn from the client's id and the job, the same on every machine and in every run, so that a
+fleet's jobs spread over the hour and the day. What an expression means is cronsim's to say: Debian cron's meaning,
+daylight saving included. Nothing here starts a job.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+JOBS = ("train", "predict")
+DEFAULT_SCHEDULES = {"train": "H H 1 * *", "predict": "H H * * *"}
+
+_FIELDS = ("minute", "hour", "day of month", "month", "day of week")
+_SPREAD = (range(60), range(24), range(1, 29), range(1, 13), range(7))  # what H may become; each month has a 28th
+# What every cron understands, and alike: no L, W or # (which cronsim knows), steps only over `*` or a real span.
+_TERM = re.compile(r"\*(/\d+)?|[0-9A-Za-z]+(-[0-9A-Za-z]+(/\d+)?)?", re.ASCII)
+_NOT_CRON = re.compile(r"L|LW|\dL|0*(\w+)-0*\1/.*", re.ASCII)
+
+
+def spread(expression: str, client_id: str, job: str) -> str:
+    """The expression with each field `H` replaced by the number that this client's job has there."""
+    fields = expression.split()
+    for place, field in enumerate(fields):
+        if field == "H":
+            drawn = hashlib.sha256(f"{client_id}/{job}/{place}".encode()).digest()
+            numbers = _SPREAD[place]
+            fields[place] = str(numbers[int.from_bytes(drawn[:8], "big") % len(numbers)])
+    return " ".join(fields)
+
+
+def schedule_fault(expression: str) -> str | None:
+    """What is wrong with a cron expression; None where nothing is."""
+    fields = expression.split()
+    if len(fields) != len(_FIELDS):
+        return f"a schedule has five fields ({', '.join(_FIELDS)}); {expression!r} has {len(fields)}"
+    for name, field in zip(_FIELDS, fields, strict=True):
+        for term in field.split(","):
+            if field != "H" and (not _TERM.fullmatch(term) or _NOT_CRON.fullmatch(term.upper())):
+                return f"{term!r} is no {name} of a schedule"
+    try:
+        CronSim(spread(expression, "", ""), datetime(2026, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        return f"{expression!r} is no schedule: {str(error).lower()}"
+    return None
+
+
+def firings(expression: str, zone: ZoneInfo, after: datetime, until: datetime) -> Iterator[datetime]:
+    """The times after `after` up to `until`, in UTC, at which a spread expression is due in `zone`."""
+    for due in CronSim(expression, after.astimezone(zone)):
+        if due > until:
+            return
+        yield due.astimezone(UTC)
+
+
+def local_zone() -> str:
+    """The name of this machine's time zone, which cron fires in: $TZ, else /etc/localtime, else UTC."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    if named and is_zone(named):
+        return named
+    _, found, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
+    return name if found and is_zone(name) else "UTC"
+
+
+def is_zone(name: str) -> bool:
+    """Whether the time zone database has this name."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # no such name; no name at all; a folder's
+        return False
+    return True
