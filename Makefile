@@ -55,7 +55,7 @@ mlflow-server: setup ## MLflow for many drivers, on http://127.0.0.1:5000: Postg
 history: setup ## Spark's pages about finished applications, on http://127.0.0.1:18080
 	@events=$$($(BIN)/python -c "from bc4all.layout import Layout; print(Layout.from_environment().events)") && \
 	    SPARK_HISTORY_OPTS="-Dspark.history.ui.port=18080 '-Dspark.history.fs.logDirectory=$$events'" \
-	    $(BIN)/spark-class org.apache.spark.deploy.history.HistoryServer
+	    PYSPARK_PYTHON=$(BIN)/python $(BIN)/spark-class org.apache.spark.deploy.history.HistoryServer
 
 notebook: setup ## run notebooks/inspect_predictions.ipynb on the published data, as a page in dist/
 	@$(BIN)/jupyter nbconvert --to html --execute --output-dir dist notebooks/inspect_predictions.ipynb

@@ -38,7 +38,11 @@ def start_session(name: str, layout: Layout) -> SparkSession:
         return builder.getOrCreate()
     except (Py4JError, PySparkException) as error:
         text = str(error.java_exception.getMessage() if hasattr(error, "java_exception") else error).splitlines()[0]
-        raise TransientFailure(f"Spark did not start: {text[:300]}", remedy="is the cluster well?") from error
+        raise TransientFailure(
+            f"Spark did not start: {text[:300].rstrip('.')}",
+            f"master {SparkConf().get('spark.master')}",
+            "is the cluster up, and its address right? The log says more",
+        ) from error
 
 
 def _event_folder(layout: Layout) -> str:
