@@ -107,7 +107,7 @@ def doctor(config: Path, master: str | None, spark_options: tuple[str, ...]) -> 
     options = (*(("--master", master) if master else ()), *spark_options)
     day = date.today().isoformat()
     asked = JobArguments("doctor", (), True, day, config, max_parallel=1, spark_options=options)
-    sys.exit(become_spark_submit(asked, [str(config.resolve())]))
+    sys.exit(become_spark_submit(asked, []))
 
 
 @main.command("sample-data")

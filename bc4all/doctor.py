@@ -4,6 +4,7 @@ Runs as a Spark application of its own, so that it meets what a job would meet. 
 removes.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -190,7 +191,7 @@ def _memory(spark: SparkSession, layout: Layout, clients: list[Client], hosts: l
 
 
 def main() -> None:
-    """The entry point of jobs/doctor.py; the configuration's path is its only argument."""
+    """The entry point of jobs/doctor.py, for the configuration that $BC4ALL_CONFIG names."""
     from bc4all.application import console
 
-    sys.exit(run_doctor(Path(sys.argv[1]), console()))
+    sys.exit(run_doctor(Path(os.environ["BC4ALL_CONFIG"]), console()))

@@ -50,7 +50,8 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     if options.has_archive(ENVIRONMENT):
         options.default("spark.pyspark.python", f"./{ENVIRONMENT}/bin/python")
     if options.value("--deploy-mode") == "cluster":
-        options.add("--files", str(arguments.config.resolve()))  # the driver finds it in its working folder
+        options.add("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
+        argv = [*argv, *(["--config", arguments.config.name] if argv else [])]  # the last one counts
         for name, value in _driver_environment(arguments).items():
             options.default(f"spark.yarn.appMasterEnv.{name}", value)
             options.default(f"spark.kubernetes.driverEnv.{name}", value)

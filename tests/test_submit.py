@@ -111,6 +111,7 @@ def test_a_driver_elsewhere_is_told_what_it_must_know(monkeypatch: pytest.Monkey
     words = command("--deploy-mode", "cluster", "--master", "yarn")
     told = settings(words)
     assert words[words.index("--files") + 1] == str(ROOT / "conf" / "clients.yaml")
+    assert words[-3:] == ["--all", "--config", "clients.yaml"]  # whatever path was given here
     assert told["spark.yarn.appMasterEnv.BC4ALL_CONFIG"] == "clients.yaml"
     assert told["spark.yarn.appMasterEnv.DATA_PREFIX"] == "hdfs:///data"
     assert told["spark.kubernetes.driverEnv.DATA_PREFIX"] == "hdfs:///data"

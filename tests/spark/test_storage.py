@@ -16,6 +16,7 @@ from tests.conftest import DAY, ROOT, make_client, published_rows
 LOCAL_FILES = {
     "arguments": "the configuration file's default place",
     "cli": "the folder that sample-data is told to fill",
+    "doctor": "the environment",
     "environment": "Java's program",
     "figures": "figures in a scratch folder",
     "forest": "a forest's file, downloaded",
