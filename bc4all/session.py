@@ -60,7 +60,10 @@ def is_local(spark: SparkSession) -> bool:
 
 
 def executor_hosts(spark: SparkSession) -> list[Host]:
-    """What the executors run on, each host once. Raises ConfigurationError where their Python cannot start."""
+    """What the executors run on, each host once.
+
+    Raises ConfigurationError where their Python cannot work, TransientFailure where the cluster cannot.
+    """
     slots = min(_MOST_HOSTS, spark.sparkContext.defaultParallelism * 2)
 
     def ask(_: Any) -> Iterator[Host]:
@@ -72,7 +75,9 @@ def executor_hosts(spark: SparkSession) -> list[Host]:
     except (Py4JError, PySparkException) as error:
         complaints = _BROKEN_PYTHON.findall(str(getattr(error, "java_exception", error)))
         if not complaints:
-            raise
+            raise TransientFailure(
+                f"no executor answered: {str(error)[:300]}", remedy="is the cluster well?"
+            ) from error
         raise ConfigurationError(
             f"the executors' Python does not work: {complaints[-1].strip()[:300]}",
             remedy=SHIP_IT,

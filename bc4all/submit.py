@@ -50,7 +50,7 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     if options.has_archive(ENVIRONMENT):
         options.default("spark.pyspark.python", f"./{ENVIRONMENT}/bin/python")
     if options.value("--deploy-mode") == "cluster":
-        options.add("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
+        options.extend("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
         argv = [*argv, *(["--config", arguments.config.name] if argv else [])]  # the last one counts
         for name, value in _driver_environment(arguments).items():
             options.default(f"spark.yarn.appMasterEnv.{name}", value)
@@ -59,7 +59,8 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
         options.default("spark.pyspark.driver.python", sys.executable)
     program = Path(sys.executable).parent / "spark-submit"
     job = ROOT / "jobs" / f"{arguments.job}.py"
-    return [str(program), "--py-files", str(build_bundle()), *options.words, str(job), *argv]
+    options.extend("--py-files", str(build_bundle()))
+    return [str(program), *options.words, str(job), *argv]
 
 
 def master(arguments: JobArguments) -> str:
@@ -68,8 +69,9 @@ def master(arguments: JobArguments) -> str:
 
 
 def _driver_environment(arguments: JobArguments) -> dict[str, str]:
-    """What a driver on another machine must know of this one's environment; secrets are not among it."""
-    shared = {name: os.environ[name] for name in ("DATA_PREFIX", "MLFLOW_TRACKING_URI") if os.environ.get(name)}
+    """What a driver on another machine must know of this one's environment; nothing with a password in it."""
+    given = {name: os.environ.get(name, "") for name in ("DATA_PREFIX", "MLFLOW_TRACKING_URI")}
+    shared = {name: value for name, value in given.items() if value and "@" not in value}
     return {**shared, "BC4ALL_CONFIG": arguments.config.name, LOG_FORM: "json"}
 
 
@@ -103,6 +105,15 @@ class _Options:
 
     def add(self, name: str, value: str) -> None:
         self.words = [name, value, *self.words]
+
+    def extend(self, name: str, value: str) -> None:
+        """Add to a list that the options may have already: of two, spark-submit would take the last alone."""
+        before = self.value(name)
+        if before is None:
+            self.add(name, value)
+            return
+        place = self.words.index(name) + 1 if name in self.words else self.words.index(f"{name}={before}")
+        self.words[place] = self.words[place].replace(before, f"{value},{before}")
 
     def default(self, setting: str, value: str) -> None:
         """--conf setting=value, unless the options set it already."""

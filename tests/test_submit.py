@@ -108,6 +108,7 @@ def test_a_driver_elsewhere_is_told_what_it_must_know(monkeypatch: pytest.Monkey
     """In cluster mode the configuration and the places of data and MLflow go along; credentials do not."""
     monkeypatch.setenv("DATA_PREFIX", "hdfs:///data")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/mlflow")
     words = command("--deploy-mode", "cluster", "--master", "yarn")
     told = settings(words)
     assert words[words.index("--files") + 1] == str(ROOT / "conf" / "clients.yaml")
@@ -117,6 +118,17 @@ def test_a_driver_elsewhere_is_told_what_it_must_know(monkeypatch: pytest.Monkey
     assert told["spark.kubernetes.driverEnv.DATA_PREFIX"] == "hdfs:///data"
     assert "spark.pyspark.driver.python" not in told
     assert not [word for word in words if "secret" in word]
+
+
+@pytest.mark.parametrize("given", [["--py-files", "mine.zip"], ["--py-files=mine.zip"], []])
+def test_a_users_files_go_along(given: list[str]) -> None:
+    """A list that the user gives is added to: spark-submit takes only the last of two."""
+    words = command("--deploy-mode", "cluster", "--files", "a.txt", *given)
+    assert words[words.index("--files") + 1] == f"{ROOT / 'conf' / 'clients.yaml'},a.txt"
+    shipped = [word for word in words if ".zip" in word]
+    assert len(shipped) == 1
+    assert "bc4all-" in shipped[0]
+    assert shipped[0].endswith(",mine.zip" if given else ".zip")
 
 
 @pytest.mark.parametrize(
