@@ -12,6 +12,7 @@ from bc4all.arguments import LOG_FORM, TERMINAL_COLUMNS, JobArguments
 from bc4all.config import Client, load_fleet
 from bc4all.environment import check_hosts, check_python, this_host
 from bc4all.errors import EXIT_INTERRUPTED, Failure
+from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome, exit_code, run_fleet, summary
 from bc4all.job import Job
 from bc4all.layout import Layout
@@ -43,6 +44,8 @@ def run_application(arguments: JobArguments) -> int:
             )
             if not is_local(spark):
                 check_hosts(executor_hosts(spark), this_host())
+            if not FileSystem(spark, layout.prefix).renames_atomically:
+                log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
             job = Job(spark, layout, Registry(uri, layout), arguments.day)
             outcomes = run_fleet(spark, arguments.job, clients, _work(job, arguments), arguments.max_parallel, out)
         except Failure as failure:

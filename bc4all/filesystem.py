@@ -14,8 +14,10 @@ from pyspark.sql import SparkSession
 
 from bc4all.errors import DataError, TransientFailure
 
-# Where renaming a folder copies and deletes file after file: a reader can meet the middle of it.
-_OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "wasb", "wasbs", "oss", "cosn", "obs", "swift")
+# Where a folder is renamed in one step. Elsewhere, as far as anyone knows, file after file is copied and deleted, and
+# a reader can meet the middle of it.
+_FILE_SYSTEMS = ("file", "hdfs", "webhdfs", "swebhdfs")
+_AZURE = ("abfs", "abfss")  # a file system where the account has a hierarchical namespace, and so access lists
 
 _GLOB = re.compile(r"([*?\[\]{}\\])")
 
@@ -40,6 +42,7 @@ class FileSystem:
 
     def __init__(self, spark: SparkSession, prefix: str) -> None:
         self._jvm: Any = spark._jvm
+        self._prefix = prefix
         self._configuration = spark.sparkContext._jsc.hadoopConfiguration()
         with _translated(prefix):
             self._fs = self._path(prefix).getFileSystem(self._configuration)
@@ -50,7 +53,15 @@ class FileSystem:
     @property
     def renames_atomically(self) -> bool:
         """Whether a folder moves in one step, as in a file system; in an object store it does not."""
-        return str(self._fs.getUri().getScheme()) not in _OBJECT_STORES
+        path = self._path(self._prefix)
+        with _translated(self._prefix):
+            # A viewfs mount says what lies behind it, once it is there.
+            scheme = str(
+                (self._fs.resolvePath(path).toUri() if self.exists(self._prefix) else self._fs.getUri()).getScheme()
+            )
+            if scheme in _AZURE:
+                return bool(self._fs.hasPathCapability(path, "fs.capability.paths.acls"))
+        return scheme in _FILE_SYSTEMS
 
     def exists(self, uri: str) -> bool:
         """Whether there is a file or folder."""

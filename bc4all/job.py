@@ -16,7 +16,7 @@ from bc4all.fleet import Outcome
 from bc4all.layout import Layout
 from bc4all.logs import log_context
 from bc4all.products import Products, read_prediction, read_training
-from bc4all.publishing import Publisher, audit
+from bc4all.publishing import Publisher, audit, publishing
 from bc4all.registry import CHAMPION, PREDICTION, TRAINING, LoadedModel, Registry, Run
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
@@ -44,8 +44,7 @@ class Job:
         files = FileSystem(self.spark, self.layout.prefix)
         folder = self.layout.training(client.id)
         with self.registry.run(client, TRAINING, self.day, self._tags) as run, log_context(run_id=run.id):
-            publisher = Publisher(files, self.layout, run.id)
-            try:
+            with publishing(files, self.layout, run.id) as publisher:
                 with phase(self.spark, client.id, "train", "read"):
                     products = read_training(self.spark, files, folder, client.features)
                 try:
@@ -56,8 +55,6 @@ class Job:
                     products.release()
                 with phase(self.spark, client.id, "train", "fit"):
                     fitted = training.train(self.spark, client, data)
-            finally:
-                publisher.clean_up()
             self._log_training(run, client, folder, products, data, fitted)
             example = pd.DataFrame(data.X[:_EXAMPLE_ROWS], columns=list(client.features))
             version = self.registry.register(client, run, fitted.model, example)
@@ -73,8 +70,7 @@ class Job:
         files = FileSystem(self.spark, self.layout.prefix)
         with self.registry.run(client, PREDICTION, self.day, self._tags) as run, log_context(run_id=run.id):
             loaded = self.registry.load(client.id, self.registry.find(client.id, number))
-            publisher = Publisher(files, self.layout, run.id)
-            try:
+            with publishing(files, self.layout, run.id) as publisher:
                 with phase(self.spark, client.id, "predict", "read"):
                     folder = self.layout.prediction(client.id)
                     products = read_prediction(self.spark, files, folder, loaded.features)
@@ -83,8 +79,6 @@ class Job:
                     rows = self._publish(publisher, client, loaded, products)
                 finally:
                     products.release()
-            finally:
-                publisher.clean_up()
             run.log({"rows_in": products.rows, "rows_out": rows, "rows_quarantined": products.refused_rows})
             run.tag({"model_version": loaded.version.number, "model_sha256": loaded.version.tags["sha256"]})
         return Outcome(client.id, products.accepted_rows, products.refused_rows, version=loaded.version.number)
@@ -98,7 +92,7 @@ class Job:
                 manifest = {"client_id": client.id, "date": self.day, "reasons": dict(products.refusals)}
                 publisher.publish(staged, target, manifest)
         else:
-            publisher.withdraw(target)
+            publisher.remove(target)
         share = products.refused_rows / products.rows
         if share > client.max_quarantine or not products.accepted_rows:
             worst = max(products.refusals, key=lambda reason: products.refusals[reason])

@@ -8,14 +8,15 @@ it means, is not decided here.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from bc4all.errors import ModelError, TransientFailure
+from bc4all.errors import Failure, ModelError, TransientFailure
 from bc4all.filesystem import FileSystem
 from bc4all.layout import MANIFEST, Layout
 
@@ -40,19 +41,35 @@ class Publisher:
         return folder
 
     def publish(self, staged: str, target: str, manifest: Mapping[str, Any]) -> None:
-        """Make the staged folder the live partition, with its manifest; the one before is replaced whole."""
+        """Make the staged folder the live partition, with its manifest; the one before is replaced whole.
+
+        Where that fails, the one before is live again; where even that fails, the error names where it is kept.
+        """
         parts = [{"name": e.name, "bytes": e.size} for e in self.files.listing(staged) if e.name.endswith(".parquet")]
         described = {"run_id": self.run_id, **manifest, "files": parts}
         self.files.write_text(f"{staged}/{MANIFEST}", json.dumps(described, indent=2) + "\n")
-        replaced = self.withdraw(target)
+        if not self.files.exists(f"{staged}/{_SUCCESS}"):  # some committers leave it out, and readers look for it
+            self.files.write_text(f"{staged}/{_SUCCESS}", "")
+        replaced = self._withdraw(target)
         try:
             self._move(staged, target)
-        except BaseException:
+        except BaseException as error:
             if replaced:
-                self._restore(replaced, target)
+                self._restore(replaced, target, error)
             raise
+        if replaced:
+            self._forget()
 
-    def withdraw(self, target: str) -> str | None:
+    def remove(self, target: str) -> None:
+        """Take a live partition away, if there is one."""
+        if self._withdraw(target):
+            self._forget()
+
+    def _forget(self) -> None:
+        """Delete what this run replaced: all of it, since a run that could not put something back has ended there."""
+        self.files.delete(self.layout.trash(self.run_id))
+
+    def _withdraw(self, target: str) -> str | None:
         """Take a live partition out of the readers' sight and return where it is kept; None if there was none."""
         if not self.files.exists(target):
             return None
@@ -60,12 +77,12 @@ class Publisher:
         if self.files.renames_atomically:
             self.files.rename(target, kept)
             return kept
-        self.files.delete(f"{target}/{_SUCCESS}")
         try:
+            if self.files.exists(f"{target}/{_SUCCESS}"):
+                self.files.rename(f"{target}/{_SUCCESS}", f"{kept}/{_SUCCESS}")
             self._move(target, kept)
-        except BaseException:
-            self._move(kept, target)
-            self.files.write_text(f"{target}/{_SUCCESS}", "")
+        except BaseException as error:
+            self._put_back(kept, target, error)
             raise
         return kept
 
@@ -74,25 +91,42 @@ class Publisher:
         if self.files.renames_atomically:
             self.files.rename(source, target)
             return
-        log.info("%s: this storage does not rename folders in one step: files are moved one by one", target)
         last = {MANIFEST: 1, _SUCCESS: 2}
         for entry in sorted(self.files.listing(source), key=lambda entry: last.get(entry.name, 0)):
             self.files.rename(entry.uri, f"{target}/{entry.name}")
 
-    def _restore(self, kept: str, target: str) -> None:
-        """Put a withdrawn partition back, unless its successor came through."""
-        if self.files.renames_atomically:
-            if not self.files.exists(target):
-                self.files.rename(kept, target)
-            return
-        self.files.delete(target)
-        self._move(kept, target)
-        self.files.write_text(f"{target}/{_SUCCESS}", "")
+    def _restore(self, kept: str, target: str, error: BaseException) -> None:
+        """Make the partition that was withdrawn live again, in place of what `error` left of its successor."""
+        if self.files.renames_atomically and self.files.exists(target):
+            return  # the successor came through all the same
+        self._put_back(kept, target, error, clear=True)
 
-    def clean_up(self) -> None:
-        """Remove what this run staged and replaced."""
-        self.files.delete(self.layout.staging(self.run_id))
-        self.files.delete(self.layout.trash(self.run_id))
+    def _put_back(self, kept: str, target: str, error: BaseException, clear: bool = False) -> None:
+        try:
+            if clear:
+                self.files.delete(target)
+            self._move(kept, target)
+        except Failure as second:
+            remedy = f"what was live is kept in {kept}: once the storage is well, move it back or run the job again"
+            raise TransientFailure(
+                f"{error}; and putting back what was live failed: {second}", target, remedy
+            ) from error
+        self._forget()
+
+
+@contextmanager
+def publishing(files: FileSystem, layout: Layout, run_id: str) -> Iterator[Publisher]:
+    """A Publisher; what it staged is removed at the end, and no failure to do so hides the block's own."""
+    staging = layout.staging(run_id)
+    try:
+        yield Publisher(files, layout, run_id)
+    except BaseException:
+        try:
+            files.delete(staging)
+        except Failure as failure:
+            log.warning("%s is left behind: %s", staging, failure)
+        raise
+    files.delete(staging)
 
 
 def audit(spark: SparkSession, staged: str, products: int, classes: Sequence[str], top: int) -> int:

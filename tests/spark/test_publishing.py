@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from bc4all.errors import Failure, ModelError, TransientFailure
 from bc4all.filesystem import FileSystem
 from bc4all.layout import Layout
-from bc4all.publishing import Publisher, audit
+from bc4all.publishing import Publisher, audit, publishing
 from bc4all.scoring import SCORED_SCHEMA
 from tests.conftest import DAY, published_rows
 
@@ -30,21 +30,87 @@ class FullStorage(FileSystem):
 
 @pytest.mark.parametrize("failing", [False, True])
 def test_a_failed_publication_leaves_the_old_partition(spark: SparkSession, prefix: Path, failing: bool) -> None:
-    """Where the last rename fails, the partition that was live is live again, clean-up or not."""
+    """Where the last rename fails, the partition that was live is live again; nothing else is left of either run."""
     layout = Layout.at(str(prefix))
-    target = layout.published_partition("x", DAY)
-    first = Publisher(FileSystem(spark, layout.prefix), layout, "first")
-    first.publish(first.stage(spark.createDataFrame(SOUND, SCORED_SCHEMA), "out"), target, {"version": 1})
-    kind = FullStorage if failing else FileSystem
-    second = Publisher(kind(spark, layout.prefix), layout, "second")
-    staged = second.stage(spark.createDataFrame(SOUND[:2], SCORED_SCHEMA), "out")
+    replace_partition(spark, FileSystem(spark, layout.prefix), layout, "first", SOUND)
     if failing:
         with pytest.raises(TransientFailure, match="no space left"):
-            second.publish(staged, target, {"version": 2})
+            replace_partition(spark, FullStorage(spark, layout.prefix), layout, "second", SOUND[:2])
     else:
-        second.publish(staged, target, {"version": 2})
-    second.clean_up()
+        replace_partition(spark, FileSystem(spark, layout.prefix), layout, "second", SOUND[:2])
     assert len(published_rows(prefix, "x")) == (4 if failing else 2)
+    assert not [path for path in prefix.glob("_*/*") if "second" in path.name or "first" in path.name]
+
+
+def replace_partition(
+    spark: SparkSession, files: FileSystem, layout: Layout, run_id: str, rows: list[tuple[object, ...]]
+) -> None:
+    """Stage and publish client x's rows of DAY, as the predict job does."""
+    with publishing(files, layout, run_id) as publisher:
+        staged = publisher.stage(spark.createDataFrame(rows, SCORED_SCHEMA), "out")
+        publisher.publish(staged, layout.published_partition("x", DAY), {"version": run_id})
+
+
+class LostStorage(FileSystem):
+    """A stand-in for a storage that is gone in the moment of publishing and does not come back."""
+
+    lost = False
+
+    def rename(self, source: str, target: str) -> None:
+        """Fail from the first staged folder on."""
+        self.lost = self.lost or "/_staging/" in source
+        if self.lost:
+            raise TransientFailure("connection refused", target)
+        super().rename(source, target)
+
+    def delete(self, uri: str) -> None:
+        """Fail once the storage is lost."""
+        if self.lost:
+            raise TransientFailure("connection refused", uri)
+        super().delete(uri)
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_what_cannot_be_put_back_is_kept_and_named(
+    spark: SparkSession, prefix: Path, atomic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where publishing and putting back both fail, no row is deleted, and the error says where they are."""
+    monkeypatch.setattr(LostStorage, "renames_atomically", atomic)
+    layout = Layout.at(str(prefix))
+    replace_partition(spark, FileSystem(spark, layout.prefix), layout, "first", SOUND)
+    with pytest.raises(TransientFailure, match="connection refused") as lost:
+        replace_partition(spark, LostStorage(spark, layout.prefix), layout, "second", SOUND[:2])
+    kept = prefix / "_trash" / "second" / "products_categories" / "client_id=x" / f"date={DAY}"
+    assert f"is kept in file://{kept}" in str(lost.value)
+    assert len(pd.read_parquet(kept)) == 4
+    assert (kept / "_SUCCESS").exists()
+
+
+def test_a_partition_that_was_not_whole_is_not_made_so(spark: SparkSession, prefix: Path) -> None:
+    """Where a failed publication brings back a partition without _SUCCESS, it comes back without."""
+    layout = Layout.at(str(prefix))
+    files = ObjectStore(spark, layout.prefix)
+    local = prefix / "products_categories" / "client_id=x" / f"date={DAY}"
+    files.watched = str(local)
+    replace_partition(spark, files, layout, "first", SOUND)
+    (local / "_SUCCESS").unlink()
+    files.renames_left = 4  # withdrawn, and one file of the new ones is there
+    with pytest.raises(TransientFailure, match="connection reset"):
+        replace_partition(spark, files, layout, "second", SOUND[:2])
+    assert len(published_rows(prefix, "x")) == 4
+    assert not (local / "_SUCCESS").exists()
+
+
+def test_a_partition_gets_its_mark_from_the_publisher(spark: SparkSession, prefix: Path) -> None:
+    """A committer that writes no _SUCCESS does not keep readers of an object store waiting for ever."""
+    layout = Layout.at(str(prefix))
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    configuration.set("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+    try:
+        replace_partition(spark, FileSystem(spark, layout.prefix), layout, "first", SOUND)
+    finally:
+        configuration.unset("mapreduce.fileoutputcommitter.marksuccessfuljobs")
+    assert (prefix / "products_categories" / "client_id=x" / f"date={DAY}" / "_SUCCESS").exists()
 
 
 class ObjectStore(FileSystem):
@@ -74,7 +140,7 @@ def assert_whole_or_unfinished(partition: Path) -> None:
         assert len(list(partition.glob("*.parquet"))) == len(manifest["files"])
 
 
-@pytest.mark.parametrize("fails_at", [None, 0, 1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("fails_at", [None, 0, 1, 2, 3, 4, 5, 6, 7])
 def test_an_object_store_shows_whole_partitions_or_unfinished_ones(
     spark: SparkSession, prefix: Path, fails_at: int | None
 ) -> None:
