@@ -1,3 +1,10 @@
 """Better Categories 4All: one product-category model per client, trained and applied with Spark."""
 
+import sys
+
 __version__ = "0.1.0"
+
+if sys.version_info < (3, 11):  # noqa: UP036 - said here, before a module that an older Python would stumble over
+    version = ".".join(map(str, sys.version_info[:2]))
+    sys.stderr.write(f"Python is {version} ({sys.executable}, use 3.11 or newer: set BC4ALL_PYTHON)\n")
+    sys.exit(2)

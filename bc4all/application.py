@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bc4all.arguments import LOG_FORM, TERMINAL_COLUMNS, JobArguments
 from bc4all.config import Client, load_fleet
-from bc4all.environment import check_hosts, check_python, this_host
+from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome, exit_code, run_fleet, summary
@@ -18,7 +18,7 @@ from bc4all.job import Job
 from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
 from bc4all.registry import Registry, tracking_uri
-from bc4all.session import executor_hosts, is_local, start_session
+from bc4all.session import driver_host, executor_hosts, is_local, start_session
 
 log = logging.getLogger(__name__)
 
@@ -26,36 +26,43 @@ log = logging.getLogger(__name__)
 def run_application(arguments: JobArguments) -> int:
     """Do the job for the clients asked for, print what became of them, and return DESIGN's exit code."""
     out = console()
+    structured = os.environ.get(LOG_FORM) == "json"
+    start_log(arguments.log_level or ("warning" if out.is_terminal else "info"), structured)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(log_context(job=arguments.job))
         try:
-            check_python()
-            clients = selected_clients(arguments)
-            layout = Layout.from_environment()
-            uri = tracking_uri(layout)
-            level = arguments.log_level or ("warning" if out.is_terminal else "info")
-            start_log(level, structured=os.environ.get(LOG_FORM) == "json")
-            spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
-            stack.callback(spark.stop)
-            if arguments.log_level:
-                spark.sparkContext.setLogLevel(level.upper().removesuffix("ING"))
-            stack.enter_context(log_context(application_id=spark.sparkContext.applicationId, job=arguments.job))
-            log.info(
-                "%s: application %s on %s", arguments.job, spark.sparkContext.applicationId, spark.sparkContext.master
-            )
-            if not is_local(spark):
-                check_hosts(executor_hosts(spark), this_host())
-            if not FileSystem(spark, layout.prefix).renames_atomically:
-                log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
-            job = Job(spark, layout, Registry(uri, layout), arguments.day)
-            outcomes = run_fleet(spark, arguments.job, clients, _work(job, arguments), arguments.max_parallel, out)
+            outcomes = _outcomes(arguments, out, stack)
         except Failure as failure:
-            print(failure, file=sys.stderr)
+            if structured:
+                log.error("%s", failure)  # noqa: TRY400 - foreseen: its one line says all
+            else:
+                print(failure, file=sys.stderr)
             return failure.exit_code
         except KeyboardInterrupt:
             print(f"{arguments.job}: interrupted; what was published before is untouched", file=sys.stderr)
             return EXIT_INTERRUPTED
     out.print(summary(arguments.job, outcomes))
     return exit_code(outcomes)
+
+
+def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
+    """Start Spark, which `stack` stops, and do the job for every client."""
+    clients = selected_clients(arguments)
+    layout = Layout.from_environment()
+    uri = tracking_uri(layout)
+    spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
+    stack.callback(spark.stop)
+    context = spark.sparkContext
+    if arguments.log_level:
+        context.setLogLevel(arguments.log_level.upper().removesuffix("ING"))
+    stack.enter_context(log_context(application_id=context.applicationId))
+    log.info("%s: application %s on %s", arguments.job, context.applicationId, context.master)
+    if not is_local(spark):
+        check_hosts(executor_hosts(spark), driver_host(spark))
+    if not FileSystem(spark, layout.prefix).renames_atomically:
+        log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
+    job = Job(spark, layout, Registry(uri, layout), arguments.day)
+    return run_fleet(spark, arguments.job, clients, _work(job, arguments), arguments.max_parallel, out)
 
 
 def selected_clients(arguments: JobArguments) -> list[Client]:

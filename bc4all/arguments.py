@@ -89,12 +89,15 @@ CONFIG_OPTION = click.option(
     help="The configuration file.",
 )
 
+DATE_OPTION = {"train": "--training-date", "predict": "--inference-date"}
 _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "train": [
-        click.option("--training-date", "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
+        click.option(DATE_OPTION["train"], "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
     ],
     "predict": [
-        click.option("--inference-date", "day", type=DATE, help="Names the partition; by default today (YYYY-MM-DD)."),
+        click.option(
+            DATE_OPTION["predict"], "day", type=DATE, help="Names the partition; by default today (YYYY-MM-DD)."
+        ),
         click.option("--model-version", type=click.IntRange(1), help="Use this version instead of the champion."),
     ],
 }

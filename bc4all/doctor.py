@@ -1,9 +1,10 @@
 """`bc4all doctor`: is everything there that the jobs need, on the driver and on the executors, and if not, what to do.
 
-Runs as a Spark application of its own, so that it meets what a job would meet. Changes nothing: what it writes, it
-removes.
+Runs as a Spark application of its own, so that it meets what a job would meet. What it writes it removes; what it makes
+as a job would (the folder of event logs, an MLflow database) stays.
 """
 
+import math
 import os
 import sys
 import time
@@ -12,19 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.markup import escape
 
 from bc4all.config import Client, load_fleet
-from bc4all.environment import SHIP_IT, Host, check_python, faults, java_version, this_host
+from bc4all.environment import SHIP_IT, Host, faults, java_version, worker_versions
 from bc4all.errors import EXIT_OK, EXIT_TERMINAL, Failure, ModelError
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import as_failure
 from bc4all.layout import Layout
 from bc4all.registry import Registry, tracking_uri
-from bc4all.session import executor_hosts, start_session
+from bc4all.session import driver_host, executor_hosts, start_session
 
 _PATIENCE = 90  # seconds for a cluster to give the first executor and run a task on it
 _SKEW = 5.0  # seconds that clocks may differ: dates and MLflow's times would
@@ -69,13 +71,13 @@ def _findings(config: Path) -> Iterator[Finding]:
         return
     try:
         master = f"{spark.version} on {spark.sparkContext.master}"
-        hosts: list[Host] = []
-        before = time.time()
-        started = _finding("Spark", lambda: f"{master}, {_patiently(lambda: hosts.extend(executor_hosts(spark)))}")
+        started = _finding("Spark", lambda: f"{master}, {_patiently(lambda: executor_hosts(spark))}")
         yield started
         if started.remedy:
             return
-        yield from _executors(hosts, before)
+        before = time.time()  # asked once more, now that every worker is awake: clocks are compared
+        hosts = executor_hosts(spark)
+        yield from _executors(hosts, driver_host(spark), before, time.time())
         yield _finding("storage", lambda: _storage(spark, layout))
         yield _finding("memory", lambda: _memory(spark, layout, clients, hosts))
     finally:
@@ -95,8 +97,7 @@ def _wrong(subject: str, failure: Failure) -> Finding:
 
 
 def _driver() -> str:
-    check_python()
-    versions = ", ".join(f"{name} {version}" for name, version in this_host().versions.items())
+    versions = ", ".join(f"{name} {version}" for name, version in worker_versions().items())
     return f"Java {java_version()}, {versions}"
 
 
@@ -109,7 +110,8 @@ def _mlflow(layout: Layout) -> str:
     uri = tracking_uri(layout)
     started = time.monotonic()
     Registry(uri, layout)
-    shown = uri if "@" not in uri else f"{uri.partition('://')[0]}://…@{uri.rpartition('@')[2]}"  # without a password
+    password = urlsplit(uri).password
+    shown = uri.replace(f":{password}@", ":…@") if password else uri
     return f"{shown} answered in {time.monotonic() - started:.1f} s"
 
 
@@ -129,8 +131,8 @@ def _patiently(work: Callable[[], object]) -> str:
     return f"first tasks after {time.monotonic() - started:.1f} s"
 
 
-def _executors(hosts: list[Host], before: float) -> Iterator[Finding]:
-    driver, after = this_host(), time.time()
+def _executors(hosts: list[Host], driver: Host, before: float, after: float) -> Iterator[Finding]:
+    """What is wrong with each host, whose clock was read between `before` and `after` of the driver's."""
     for host in hosts:
         subject = f"executor {host.name}"
         wrong = faults(host, driver)
@@ -140,15 +142,17 @@ def _executors(hosts: list[Host], before: float) -> Iterator[Finding]:
         elif skew > _SKEW:
             yield Finding(subject, f"its clock differs by {skew:.0f} s from the driver's", "keep it by NTP")
         else:
-            yield Finding(subject, "versions equal the driver's, clock agrees")
+            yield Finding(subject, f"Java {host.java}, packages equal the driver's, clock agrees")
 
 
 def _storage(spark: SparkSession, layout: Layout) -> str:
     """Executors write, the driver lists and moves, executors read: what publishing does."""
     files = FileSystem(spark, layout.prefix)
-    written, moved = f"{layout.scratch}/written", f"{layout.scratch}/moved"
+    # Beside published partitions: below a viewfs each root may be a storage of its own. Readers pass over `_…`.
+    written, moved = layout.scratch, f"{layout.published}/_doctor"
     try:
-        files.delete(layout.scratch)
+        files.delete(written)
+        files.delete(moved)
         spark.range(1000).write.parquet(written)
         parts = [entry for entry in files.listing(written) if entry.name.endswith(".parquet")]
         if not parts:
@@ -160,7 +164,8 @@ def _storage(spark: SparkSession, layout: Layout) -> str:
         files.rename(written, moved)
         rows = spark.read.parquet(moved).count()
     finally:
-        files.delete(layout.scratch)
+        files.delete(written)
+        files.delete(moved)
     if rows != 1000:
         raise Failure(f"{rows} of 1000 rows came back", layout.prefix, "use a DATA_PREFIX that all hosts share")
     kind = "folders are renamed in one step" if files.renames_atomically else "files are published one by one"
@@ -180,12 +185,16 @@ def _memory(spark: SparkSession, layout: Layout, clients: list[Client], hosts: l
         return "no client has a champion yet, so nothing is known of models' sizes"
     largest = max(sizes, key=lambda client_id: sizes[client_id])
     size = sizes[largest] * _UNPACKED
-    needed = size * spark.sparkContext.defaultParallelism
-    free = min(host.free_bytes for host in hosts)
+    workers = math.ceil(spark.sparkContext.defaultParallelism / len(hosts))  # on each host, if hosts are alike
     text = f"largest champion: {largest}, some {max(1, size / 1e6):.0f} MB in each Python worker"
-    if needed > free / 2:
+    known = [host.free_bytes for host in hosts if host.free_bytes is not None]
+    if not known:
+        return f"{text}; how much is free, this system does not tell"
+    free = min(known)
+    if size * workers > free / 2:
         raise Failure(
-            f"{text}, where {free / 1e9:.1f} GB are free", remedy="use fewer cores an executor, or more memory"
+            f"{text}, {workers} on a host where {free / 1e9:.1f} GB are free",
+            remedy="use fewer cores an executor, or more memory",
         )
     return f"{text}; {free / 1e9:.1f} GB are free"
 

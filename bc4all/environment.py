@@ -10,13 +10,14 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from bc4all.errors import ConfigurationError
 
-PYTHON, JAVA = (3, 11), 17  # the oldest that will do
+JAVA = 17  # the oldest that will do; for Python see __init__.py
 WORKER_PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "numba")
 
 SHIP_IT = "ship the environment: make env-archive, then see docs/cluster.md"
@@ -26,13 +27,14 @@ SHIP_IT = "ship the environment: make env-archive, then see docs/cluster.md"
 class Host:
     """What one executor (or the driver) runs on.
 
-    `versions` of python and each worker package, "" where missing; `free_bytes` of memory; `clock` in seconds since
-    1970, when asked.
+    `versions` of python and each worker package, "" where missing; `java` of its JVM; `free_bytes` that a new process
+    could have, where the system tells; `clock` in seconds since 1970, when asked.
     """
 
     name: str
     versions: Mapping[str, str]
-    free_bytes: int
+    java: str
+    free_bytes: int | None
     clock: float
 
 
@@ -47,10 +49,26 @@ def worker_versions() -> dict[str, str]:
     return found
 
 
-def this_host() -> Host:
-    """What the calling process runs on; runs in Python workers, too."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Host(socket.gethostname(), worker_versions(), free, time.time())
+def this_host(java: str) -> Host:
+    """What the calling process runs on, beside a JVM of version `java`; runs in Python workers, too."""
+    return Host(socket.gethostname(), worker_versions(), java, _free_bytes(), time.time())
+
+
+def _free_bytes() -> int | None:
+    """Linux's MemAvailable, or what a container's limit leaves where that is less."""
+    kilobytes = re.search(r"MemAvailable:\s+(\d+) kB", _text("/proc/meminfo"))
+    known = [int(kilobytes[1]) * 1024] if kilobytes else []
+    limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        known.append(int(limit) - int(used))
+    return min(known, default=None)
+
+
+def _text(file: str) -> str:
+    try:
+        return Path(file).read_text()
+    except OSError:  # another system has none
+        return ""
 
 
 def faults(host: Host, driver: Host) -> list[str]:
@@ -87,18 +105,15 @@ def java_version() -> str:
     return found[1]
 
 
-def check_python() -> None:
-    """Raise ConfigurationError where the calling Python is too old."""
-    wanted = ".".join(map(str, PYTHON))
-    here = platform.python_version()
-    if _minor(here) < PYTHON:
-        raise ConfigurationError(f"Python is {here}", remedy=f"use {wanted} or newer: set BC4ALL_PYTHON")
+def refuse_connect(environment: Mapping[str, str], options: Mapping[str, str]) -> None:
+    """Raise ConfigurationError where environment or options ask for Spark Connect, which has no broadcast variables.
 
-
-def refuse_connect(settings: Mapping[str, str], options: Sequence[str]) -> None:
-    """Raise ConfigurationError where environment or options ask for Spark Connect, which has no broadcast variables."""
-    asked = settings.get("SPARK_REMOTE") or settings.get("SPARK_CONNECT_MODE_ENABLED")
-    if asked or any(option.partition("=")[0] == "--remote" for option in options):
+    `options` are spark-submit's, by flag or setting.
+    """
+    asked = [environment.get("SPARK_REMOTE"), environment.get("SPARK_CONNECT_MODE_ENABLED")]
+    asked += [options.get("--remote"), options.get("spark.remote")]
+    modes = environment.get("SPARK_API_MODE"), options.get("spark.api.mode")
+    if any(asked) or "connect" in modes:
         raise ConfigurationError(
             "Spark Connect has no broadcast variables, which the jobs need",
             "--remote or SPARK_REMOTE",

@@ -4,14 +4,14 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 from bc4all.environment import SHIP_IT, Host, refuse_connect, this_host
 from bc4all.errors import ConfigurationError, TransientFailure
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 # No package, another Python, no Python: how a worker that cannot work puts it.
 _BROKEN_PYTHON = re.compile(r"No module named .*|PYTHON_VERSION_MISMATCH.*|Cannot run program .*")
+_JAVA_VERSION = "'java.lang.System', 'getProperty', 'java.version'"
 _MOST_HOSTS = 64  # tasks to ask with: each core of a small cluster, some of a large one's
 
 
@@ -29,7 +30,7 @@ def start_session(name: str, layout: Layout) -> SparkSession:
 
     Raises ConfigurationError under Spark Connect, TransientFailure where the event log or the cluster fails.
     """
-    refuse_connect(os.environ, ())
+    refuse_connect(os.environ, {})
     builder = SparkSession.builder.appName(name)
     SparkContext._ensure_initialized()  # Java, but no context yet: only Java knows what spark-submit was told
     try:
@@ -59,19 +60,28 @@ def is_local(spark: SparkSession) -> bool:
     return str(spark.sparkContext.master).startswith("local")
 
 
+def driver_host(spark: SparkSession) -> Host:
+    """What the driver runs on."""
+    jvm: Any = spark._jvm
+    return this_host(str(jvm.java.lang.System.getProperty("java.version")))
+
+
 def executor_hosts(spark: SparkSession) -> list[Host]:
-    """What the executors run on, each host once.
+    """What the executors run on that are there by now, each host once.
 
     Raises ConfigurationError where their Python cannot work, TransientFailure where the cluster cannot.
     """
     slots = min(_MOST_HOSTS, spark.sparkContext.defaultParallelism * 2)
 
-    def ask(_: Any) -> Iterator[Host]:
-        yield this_host()
+    def ask(rows: Iterable[Row]) -> Iterator[Host]:
+        for row in rows:
+            yield this_host(row.java)
 
     spark.sparkContext.setJobDescription("bc4all · start · versions")
     try:
-        found = spark.sparkContext.parallelize(range(slots), slots).mapPartitions(ask).collect()
+        # Spark's optimizer leaves this call to the executors: each JVM tells its own version.
+        asked = spark.range(0, slots, 1, slots).selectExpr(f"java_method({_JAVA_VERSION}) AS java")
+        found = asked.rdd.mapPartitions(ask).collect()
     except (Py4JError, PySparkException) as error:
         complaints = _BROKEN_PYTHON.findall(str(getattr(error, "java_exception", error)))
         if not complaints:

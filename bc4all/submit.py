@@ -9,16 +9,28 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
 import bc4all
-from bc4all.arguments import LOG_FORM, TERMINAL_COLUMNS, JobArguments, job_command
-from bc4all.environment import check_python, java_version, refuse_connect
+from bc4all.arguments import DATE_OPTION, LOG_FORM, TERMINAL_COLUMNS, JobArguments, job_command
+from bc4all.environment import java_version, refuse_connect
 from bc4all.errors import ConfigurationError
+from bc4all.layout import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
+# Two ways to say the same to spark-submit.
+_SETTINGS = {
+    "--master": "spark.master",
+    "--deploy-mode": "spark.submit.deployMode",
+    "--name": "spark.app.name",
+    "--archives": "spark.archives",
+    "--files": "spark.files",
+    "--py-files": "spark.submit.pyFiles",
+}
+_SWITCHES = ("--verbose", "-v", "--supervise", "--version", "--help", "-h")  # all other options have a value
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that zip can say: equal code makes an equal bundle
 
 
@@ -41,17 +53,23 @@ def build_bundle(root: Path = ROOT) -> Path:
 
 
 def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
-    """The spark-submit command line for a job whose own arguments are `argv`."""
+    """The spark-submit command line for a job whose own arguments are `argv`.
+
+    Raises ConfigurationError where a driver on another machine would have to be told a password.
+    """
     options = _Options(arguments.spark_options)
-    if not options.has("--master"):
+    if options.value("--master") is None:
         options.add("--master", master(arguments))
-    if not options.has("--name"):
+    if options.value("--name") is None:
         options.add("--name", f"bc4all {arguments.job} {arguments.day}")
     if options.has_archive(ENVIRONMENT):
         options.default("spark.pyspark.python", f"./{ENVIRONMENT}/bin/python")
+    if not master(arguments).startswith("local"):
+        options.default(f"spark.executorEnv.{LOG_FORM}", "json")
     if options.value("--deploy-mode") == "cluster":
         options.extend("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
-        argv = [*argv, *(["--config", arguments.config.name] if argv else [])]  # the last one counts
+        if argv:  # of two options, the last counts
+            argv = [*argv, "--config", arguments.config.name, DATE_OPTION[arguments.job], arguments.day]
         for name, value in _driver_environment(arguments).items():
             options.default(f"spark.yarn.appMasterEnv.{name}", value)
             options.default(f"spark.kubernetes.driverEnv.{name}", value)
@@ -69,10 +87,22 @@ def master(arguments: JobArguments) -> str:
 
 
 def _driver_environment(arguments: JobArguments) -> dict[str, str]:
-    """What a driver on another machine must know of this one's environment; nothing with a password in it."""
-    given = {name: os.environ.get(name, "") for name in ("DATA_PREFIX", "MLFLOW_TRACKING_URI")}
-    shared = {name: value for name, value in given.items() if value and "@" not in value}
-    return {**shared, "BC4ALL_CONFIG": arguments.config.name, LOG_FORM: "json"}
+    """What a driver on another machine must know of this one's environment. Raises ConfigurationError on a password."""
+    told = {
+        "DATA_PREFIX": Layout.from_environment().prefix,
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", ""),
+    }
+    for name, value in told.items():
+        if urlsplit(value).password:
+            raise ConfigurationError(
+                f"{name} holds a password, which process lists and Spark's pages would show",
+                "--deploy-mode cluster",
+                "leave it out of the URI, and give it to the driver's host as docs/cluster.md says",
+            )
+    return {name: value for name, value in told.items() if value} | {
+        "BC4ALL_CONFIG": arguments.config.name,
+        LOG_FORM: "json",
+    }
 
 
 def _log_form(master: str) -> str:
@@ -84,40 +114,44 @@ def _log_form(master: str) -> str:
 
 
 class _Options:
-    """spark-submit options, to which only what the user left open is added."""
+    """spark-submit options, to which only what the user left open is added. Of two alike, the last counts."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
 
-    def value(self, name: str) -> str | None:
-        for place, word in enumerate(self.words):
-            if word.startswith(f"{name}="):
-                return word.partition("=")[2]
-            if word == name and place + 1 < len(self.words):
-                return self.words[place + 1]
-        return None
+    @property
+    def given(self) -> dict[str, str]:
+        """What the options say, by flag (--master) or setting (spark.master)."""
+        found = {}
+        words = iter(self.words)
+        for word in words:
+            name, has_value, value = word.partition("=")
+            if not has_value and name not in _SWITCHES:
+                value = next(words, "")
+            if name in ("--conf", "-c"):
+                name, _, value = value.partition("=")
+            found[name] = value
+        return found
 
-    def has(self, name: str) -> bool:
-        return self.value(name) is not None
+    def value(self, flag: str) -> str | None:
+        """What a flag says, or else the setting that means the same."""
+        given = self.given
+        return given.get(flag, given.get(_SETTINGS[flag]))
 
     def has_archive(self, name: str) -> bool:
         return any(archive.endswith(f"#{name}") for archive in (self.value("--archives") or "").split(","))
 
-    def add(self, name: str, value: str) -> None:
-        self.words = [name, value, *self.words]
+    def add(self, flag: str, value: str) -> None:
+        self.words = [flag, value, *self.words]
 
-    def extend(self, name: str, value: str) -> None:
+    def extend(self, flag: str, value: str) -> None:
         """Add to a list that the options may have already: of two, spark-submit would take the last alone."""
-        before = self.value(name)
-        if before is None:
-            self.add(name, value)
-            return
-        place = self.words.index(name) + 1 if name in self.words else self.words.index(f"{name}={before}")
-        self.words[place] = self.words[place].replace(before, f"{value},{before}")
+        before = self.value(flag)
+        self.words += [flag, f"{value},{before}" if before else value]
 
     def default(self, setting: str, value: str) -> None:
         """--conf setting=value, unless the options set it already."""
-        if not any(word.removeprefix("--conf=").startswith(f"{setting}=") for word in self.words):
+        if setting not in self.given:
             self.add("--conf", f"{setting}={value}")
 
 
@@ -129,13 +163,12 @@ def _submit(arguments: JobArguments) -> int:
 def become_spark_submit(arguments: JobArguments, argv: list[str]) -> int:
     """Replace this process by spark-submit; return an exit code only where it cannot be started."""
     try:
-        refuse_connect(os.environ, arguments.spark_options)
-        check_python()
+        refuse_connect(os.environ, _Options(arguments.spark_options).given)
         java_version()
+        command = spark_submit(arguments, argv)
     except ConfigurationError as error:
         click.echo(str(error), err=True)
         return error.exit_code
-    command = spark_submit(arguments, argv)
     if sys.stdout.isatty():
         os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
     os.environ[LOG_FORM] = _log_form(master(arguments))

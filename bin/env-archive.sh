@@ -9,7 +9,9 @@ case ${1-} in
     driver) archive=dist/bc4all-driver-environment.tar.gz extra="" ;;
     *) echo "usage: bin/env-archive.sh [driver]" >&2; exit 2 ;;
 esac
-if [[ $archive -nt requirements.lock && $archive -nt setup.cfg && $archive -nt bin/env-archive.sh ]]; then
+# The environment is marked anew when it is made with another Python.
+if [[ $archive -nt requirements.lock && $archive -nt setup.cfg && $archive -nt bin/env-archive.sh &&
+    $archive -nt .venv/pyvenv.cfg ]]; then
     echo "$archive is up to date"
     exit
 fi

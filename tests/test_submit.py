@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bc4all.arguments import JobArguments
-from bc4all.submit import build_bundle, spark_submit
+from bc4all.errors import ConfigurationError
+from bc4all.submit import build_bundle, master, spark_submit
 from tests.conftest import ROOT
 
 SUBMIT = ROOT / "bin" / "submit.sh"
@@ -108,27 +109,74 @@ def test_a_driver_elsewhere_is_told_what_it_must_know(monkeypatch: pytest.Monkey
     """In cluster mode the configuration and the places of data and MLflow go along; credentials do not."""
     monkeypatch.setenv("DATA_PREFIX", "hdfs:///data")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me@host/mlflow")
     words = command("--deploy-mode", "cluster", "--master", "yarn")
     told = settings(words)
     assert words[words.index("--files") + 1] == str(ROOT / "conf" / "clients.yaml")
-    assert words[-3:] == ["--all", "--config", "clients.yaml"]  # whatever path was given here
+    # whatever path was given here, and today as this machine has it
+    assert words[-5:] == ["--all", "--config", "clients.yaml", "--training-date", "2026-01-31"]
     assert told["spark.yarn.appMasterEnv.BC4ALL_CONFIG"] == "clients.yaml"
     assert told["spark.yarn.appMasterEnv.DATA_PREFIX"] == "hdfs:///data"
     assert told["spark.kubernetes.driverEnv.DATA_PREFIX"] == "hdfs:///data"
+    assert told["spark.yarn.appMasterEnv.MLFLOW_TRACKING_URI"] == "postgresql://me@host/mlflow"
+    assert told["spark.executorEnv.BC4ALL_LOG"] == "json"
     assert "spark.pyspark.driver.python" not in told
     assert not [word for word in words if "secret" in word]
 
 
-@pytest.mark.parametrize("given", [["--py-files", "mine.zip"], ["--py-files=mine.zip"], []])
+@pytest.mark.parametrize(
+    ("prefix", "told"),
+    [("abfss://data@account.dfs.core.windows.net/x", "abfss://data@account.dfs.core.windows.net/x"), ("x", "file://")],
+)
+def test_a_driver_elsewhere_gets_the_whole_prefix(monkeypatch: pytest.MonkeyPatch, prefix: str, told: str) -> None:
+    """A container's @ is no password, and a relative prefix means the folder it means here."""
+    monkeypatch.setenv("DATA_PREFIX", prefix)
+    given = settings(command("--conf", "spark.submit.deployMode=cluster"))["spark.yarn.appMasterEnv.DATA_PREFIX"]
+    assert given.startswith(told)
+    assert given.endswith("/x")
+
+
+def test_a_password_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URI with a password would stand in process lists: it is refused, not left out in silence."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/mlflow")
+    with pytest.raises(ConfigurationError, match="MLFLOW_TRACKING_URI holds a password") as refused:
+        command("--deploy-mode=cluster")
+    assert "secret" not in str(refused.value)
+    assert command("--deploy-mode", "client")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--conf", "spark.master=yarn"),
+        ("-c", "spark.master=yarn"),
+        ("--conf=spark.master=yarn", "--verbose"),
+        ("--master", "local", "--conf", "spark.master=k8s://x", "--master=yarn"),
+    ],
+)
+def test_takes_a_setting_for_a_flag(options: tuple[str, ...]) -> None:
+    """spark.master says what --master says; a flag wins over it, and of two flags the last."""
+    words = command(*options)
+    assert master(JobArguments("train", (), True, "2026-01-31", Path("c"), 4, spark_options=options)) == "yarn"
+    assert words.count("local[*]") == 0
+    assert settings(words)["spark.executorEnv.BC4ALL_LOG"] == "json"
+
+
+@pytest.mark.parametrize(
+    "given", [["--py-files", "mine.zip"], ["--py-files=mine.zip"], ["--conf", "spark.submit.pyFiles=mine.zip"], []]
+)
 def test_a_users_files_go_along(given: list[str]) -> None:
     """A list that the user gives is added to: spark-submit takes only the last of two."""
     words = command("--deploy-mode", "cluster", "--files", "a.txt", *given)
-    assert words[words.index("--files") + 1] == f"{ROOT / 'conf' / 'clients.yaml'},a.txt"
-    shipped = [word for word in words if ".zip" in word]
-    assert len(shipped) == 1
-    assert "bc4all-" in shipped[0]
-    assert shipped[0].endswith(",mine.zip" if given else ".zip")
+    assert words[last(words, "--files") + 1] == f"{ROOT / 'conf' / 'clients.yaml'},a.txt"
+    shipped = words[last(words, "--py-files") + 1]
+    assert "bc4all-" in shipped
+    assert shipped.endswith(",mine.zip" if given else ".zip")
+
+
+def last(words: list[str], flag: str) -> int:
+    """Where the flag stands that counts for spark-submit."""
+    return max(place for place, word in enumerate(words) if word == flag)
 
 
 @pytest.mark.parametrize(

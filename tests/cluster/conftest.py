@@ -128,10 +128,11 @@ def archive() -> Path:
 
 @dataclass(frozen=True)
 class Project:
-    """A data prefix with real clients, and a configuration for them."""
+    """A data prefix with real clients, a configuration for them, and what differs in the environment of its jobs."""
 
     prefix: Path
     config: Path
+    settings: dict[str, str] = field(default_factory=dict)
 
     def command(self, job: str, *options: str) -> list[str]:
         """bin/submit.sh for all its clients, with options for spark-submit."""
@@ -142,7 +143,7 @@ class Project:
     def environment(self) -> dict[str, str]:
         """The caller's, with this prefix."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
-        return {**inherited, "SPARK_LOCAL_IP": "127.0.0.1", "DATA_PREFIX": str(self.prefix), "PWD": "/"}
+        return {**inherited, "SPARK_LOCAL_IP": "127.0.0.1", "DATA_PREFIX": str(self.prefix), "PWD": "/"} | self.settings
 
     def submit(self, job: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Run a job to its end, from a folder that is not the project's."""

@@ -5,13 +5,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from mlflow import MlflowClient
 
-from tests.cluster.conftest import CLIENTS, Cluster, Project, json_events, on_cluster
+from tests.cluster.conftest import CLIENTS, Cluster, Project, bare_environment, json_events, on_cluster
 from tests.conftest import ROOT, published_rows
 
 MakeProject = Callable[[str], Project]
@@ -26,18 +28,49 @@ def assert_equal_output(one: Project, other: Project) -> None:
 
 
 def test_a_cluster_publishes_what_a_laptop_does(cluster: Cluster, archive: Path, make_project: MakeProject) -> None:
-    """Trained and scored on two workers that lose one in mid-job, real clients' rows equal those of local mode."""
-    local, remote = make_project("local"), make_project("remote")
+    """Trained and scored on two workers that lose one in mid-job, real clients' rows equal those of local mode.
+
+    The laptop's data lie below a viewfs, which no local call can open; the cluster's in a folder with spaces.
+    """
+    local, remote = mounted(make_project("local")), make_project("data of the cluster")
+    remote = replace(remote, settings={"DATA_PREFIX": f"file://{remote.prefix}"})
+    mount = f"spark.hadoop.fs.viewfs.mounttable.laptop.link./data={local.prefix.as_uri()}"
     for job in ("train", "predict"):
-        done = local.submit(job, "--master", "local[2]")
-        assert done.returncode == 0, done.stderr
+        done = local.submit(job, "--master", "local[2]", "--conf", mount)
+        assert done.returncode == 0, done.stdout + done.stderr
     trained = remote.submit("train", *on_cluster(cluster))
     assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert_workers_have_no_more_than_they_need(cluster)
     predicted = predict_and_kill_a_worker(remote, cluster)
     assert predicted.returncode == 0, predicted.stdout
     assert_equal_output(local, remote)
     assert_events_say_whose_they_are(json_events(trained.stdout))
     assert_spark_says_whose_work_it_is(remote.prefix / "_events")
+
+
+def mounted(project: Project) -> Project:
+    """The project with its data at viewfs://laptop/data, and MLflow's in files: it has no client for a viewfs here."""
+    tracking = f"sqlite:///{project.prefix}/mlflow.db"
+    for client_id in CLIENTS:
+        for kind in ("Classification", "Prediction"):
+            place = (project.prefix / "mlartifacts").as_uri()
+            MlflowClient(tracking).create_experiment(f"ProductCategories{kind}_{client_id}", artifact_location=place)
+    return replace(project, settings={"DATA_PREFIX": "viewfs://laptop/data", "MLFLOW_TRACKING_URI": tracking})
+
+
+def assert_workers_have_no_more_than_they_need(cluster: Cluster) -> None:
+    """The Python that an executor unpacked has the workers' packages, and neither this project nor MLflow."""
+    pythons = sorted(cluster.folder.glob("worker*/app-*/*/environment/bin/python"))
+    assert len(pythons) >= 2
+    for module, found in (("numba", True), ("bc4all", False), ("mlflow", False)):
+        done = subprocess.run(
+            [str(pythons[0]), "-c", f"import {module}"],
+            env=bare_environment(),
+            cwd="/",
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == found, (module, done.stderr)
 
 
 def assert_events_say_whose_they_are(events: list[dict[str, Any]]) -> None:
@@ -98,7 +131,7 @@ def test_the_doctor_looks_at_the_executors(cluster: Cluster, archive: Path, make
     project = make_project("examined")
     well = doctor(project, *on_cluster(cluster))
     assert well.returncode == 0, well.stdout + well.stderr
-    assert "versions equal the driver's, clock agrees" in well.stdout
+    assert "packages equal the driver's, clock agrees" in well.stdout
     assert "can be written, moved and read" in well.stdout
 
 

@@ -12,12 +12,15 @@ from bc4all.layout import Layout
 from bc4all.registry import Registry, tracking_uri
 from tests.conftest import DAY, ROOT, make_client, published_rows
 
-# Modules that touch this machine's files, and which: never those below DATA_PREFIX.
+# What reaches this machine's files or environment, and the modules that may: never for what lies below DATA_PREFIX.
+FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "arguments": "the configuration file's default place",
+    "application": "the environment",
     "cli": "the folder that sample-data is told to fill",
+    "config": "the configuration file",
     "doctor": "the environment",
-    "environment": "Java's program",
+    "environment": "Java's program, and how much memory is free",
     "figures": "figures in a scratch folder",
     "forest": "a forest's file, downloaded",
     "forest_file": "a forest's file, downloaded",
@@ -28,31 +31,36 @@ LOCAL_FILES = {
     "pyfunc": "the artifact that MLflow downloaded",
     "registry": "a scratch folder, and the SQLite file of a local prefix",
     "sample_data": "the folder that it is told to fill",
-    "submit": "the project's own files",
-    "yaml_source": "the configuration file",
-    "application": "the environment",
-    "config": "the configuration file",
     "schedule": "this machine's time zone",
     "session": "the environment",
+    "submit": "the project's own files",
+    "yaml_source": "the configuration file",
 }
 
 
-def touches_local_files(source: str) -> bool:
-    """Whether a module imports os, pathlib, glob, shutil or io, or calls open."""
+def imports(source: str) -> set[str]:
+    """The top-level names of the modules that a source imports, and `open` where it is called."""
+    found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import) and {a.name for a in node.names} & {"os", "pathlib", "glob", "shutil", "io"}:
-            return True
-        if isinstance(node, ast.ImportFrom) and node.module in ("os", "pathlib", "glob", "shutil", "io"):
-            return True
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
-            return True
-    return False
+            found.add("os")
+    return found
 
 
 def test_only_listed_modules_touch_local_files() -> None:
     """A module that opens files otherwise than through Hadoop (or Arrow, where there is no Spark) is in the list."""
-    found = {path.stem for path in (ROOT / "bc4all").glob("*.py") if touches_local_files(path.read_text())}
-    assert found == set(LOCAL_FILES)
+    sources = {path.stem: path.read_text() for path in (ROOT / "bc4all").glob("*.py")}
+    assert {name for name, source in sources.items() if imports(source) & FILE_MODULES} == set(LOCAL_FILES)
+
+
+@pytest.mark.parametrize("source", ["import os.path", "from os import path", "from glob import glob", "open('x')"])
+def test_sees_what_touches_local_files(source: str) -> None:
+    """Each way to a local file is seen."""
+    assert imports(source) & FILE_MODULES
 
 
 @pytest.mark.parametrize("kind", ["viewfs", "spaces"])
