@@ -1,14 +1,17 @@
 """A job as a Spark application: from its arguments to its exit code."""
 
 import contextlib
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 
-from bc4all.arguments import LOG_FORM, TERMINAL_COLUMNS, JobArguments
+from bc4all.arguments import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
 from bc4all.config import Client, load_fleet
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
@@ -19,6 +22,7 @@ from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
 from bc4all.registry import Registry, tracking_uri
 from bc4all.session import driver_host, executor_hosts, is_local, start_session
+from bc4all.state import State
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +66,8 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     if not FileSystem(spark, layout.prefix).renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     job = Job(spark, layout, Registry(uri, layout), arguments.day)
-    return run_fleet(spark, arguments.job, clients, _work(job, arguments), arguments.max_parallel, out)
+    work = _alone(State.from_environment(layout), arguments.job, _work(job, arguments))
+    return run_fleet(spark, arguments.job, clients, work, arguments.max_parallel, out, _tell_starter)
 
 
 def selected_clients(arguments: JobArguments) -> list[Client]:
@@ -76,6 +81,24 @@ def _work(job: Job, arguments: JobArguments) -> Callable[[Client], Outcome]:
     if arguments.job == "train":
         return job.train
     return lambda client: job.predict(client, arguments.model_version)
+
+
+def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callable[[Client], Outcome]:
+    """The work, kept from running beside the same job of the same client: started by cron, a scheduler or a person."""
+
+    def locked(client: Client) -> Outcome:
+        with state.exclusive(client.id, job):
+            return work(client)
+
+    return locked
+
+
+def _tell_starter(outcome: Outcome) -> None:
+    """Append what became of a client, at once, to the file that whoever started this job reads, if it named one."""
+    file = os.environ.get(RESULTS)
+    if file:
+        with Path(file).open("a") as results:
+            results.write(json.dumps(asdict(outcome)) + "\n")
 
 
 def console() -> Console:

@@ -73,6 +73,8 @@ DATE = _Checked("date", check_date)
 # What bin/submit.sh tells the job: spark-submit stands between it and a terminal.
 TERMINAL_COLUMNS = "BC4ALL_TERMINAL_COLUMNS"  # set where a person watches
 LOG_FORM = "BC4ALL_LOG"  # text or json
+# What whoever watches over a job tells it: the file in which to say what became of each client.
+RESULTS = "BC4ALL_RESULTS"
 
 
 def default_config() -> str:

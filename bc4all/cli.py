@@ -9,6 +9,7 @@ import click
 
 import bc4all
 from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE, JobArguments
+from bc4all.cli_runs import COMMANDS
 from bc4all.errors import Failure
 from bc4all.layout import Layout
 
@@ -27,7 +28,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(bc4all.__version__, message="%(version)s")
 def main() -> None:
-    """Better Categories 4All: look after the clients' category models. Jobs are started by bin/submit.sh.
+    """Better Categories 4All: look after the clients' category models. A single job is started by bin/submit.sh.
 
     Data lies below $DATA_PREFIX, by default ./data.
     """
@@ -128,6 +129,9 @@ def sample_data(clients: int, rows: int, categories: int | None, seed: int, out:
     for client_id in write_sample_data(out, clients, rows, seed, categories):
         click.echo(f"{client_id}: {rows} products to train on, {rows} to predict", err=True)
 
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 if __name__ == "__main__":
     main(prog_name="bc4all")

@@ -13,36 +13,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
 from bc4all.layout import check_client_id
-from bc4all.schedule import DEFAULT_SCHEDULES, JOBS, is_zone, schedule_fault, spread
+from bc4all.schedule import JOBS, Timing, is_zone
+from bc4all.timing import JobSettings, SchedulerSettings
 from bc4all.yaml_source import YamlSource, read_yaml
 
 DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"
+_BLOCKS = ("defaults", "clients", "scheduler")
 _RESERVED = ("product_id", "category_id")
 _Column = Annotated[str, Field(min_length=1)]
-
-
-class JobSettings(BaseModel):
-    """When one job of a client is due, as `train:` or `predict:` says it; None is what was not said."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    schedule: str | None = None
-    enabled: bool | None = None
-
-    @field_validator("schedule")
-    @classmethod
-    def _is_cron(cls, expression: str | None) -> str | None:
-        fault = schedule_fault(expression) if expression is not None else None
-        if fault:
-            raise ValueError(fault)
-        return expression
 
 
 class _Settings(BaseModel):
@@ -82,12 +67,15 @@ class Client(BaseModel):
     train: JobSettings = JobSettings()
     predict: JobSettings = JobSettings()
 
-    def schedule(self, job: str) -> str | None:
-        """The cron expression of `train` or `predict`, without `H`; None where the job is paused."""
+    def timing(self, job: str) -> Timing:
+        """When `train` or `predict` is due, enabled or not, every setting in force."""
         settings: JobSettings = getattr(self, job)
-        if not self.enabled or settings.enabled is False:
-            return None
-        return spread(settings.schedule or DEFAULT_SCHEDULES[job], self.id, job)
+        return settings.timing(self.id, job, self.timezone)
+
+    def due(self, job: str) -> Timing | None:
+        """The timing of a job; None where client or job is not enabled."""
+        settings: JobSettings = getattr(self, job)
+        return self.timing(job) if self.enabled and settings.enabled is not False else None
 
     @property
     def sha(self) -> str:
@@ -125,6 +113,7 @@ class Fleet(BaseModel):
 
     path: Path
     clients: dict[str, Client]
+    scheduler: SchedulerSettings = SchedulerSettings()
 
     @property
     def enabled(self) -> list[Client]:
@@ -143,13 +132,16 @@ class Fleet(BaseModel):
         return [self.clients[i] for i in dict.fromkeys(client_ids)]
 
 
+_Block = TypeVar("_Block", bound=BaseModel)
+
+
 def load_fleet(path: Path) -> Fleet:
     """Read a configuration file. Raises ConfigurationError with a line `file:line:column: message` for each fault."""
     source = read_yaml(path)
     top = source.value if isinstance(source.value, dict) else {}
     for key in top:
-        if key not in ("defaults", "clients"):
-            source.add_fault((key,), f"unknown key {key!r}{did_you_mean(key, ['defaults', 'clients'])}")
+        if key not in _BLOCKS:
+            source.add_fault((key,), f"unknown key {key!r}{did_you_mean(key, list(_BLOCKS))}")
     if not isinstance(top.get("clients"), dict):
         missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
         source.add_fault(("clients",), missing)
@@ -173,21 +165,29 @@ def load_fleet(path: Path) -> Fleet:
         # No client has it, so none was judged by it: it would be found wrong only when one does.
         for name, message in estimator_faults(defaults.model or DEFAULT_MODEL, defaults.model_params or {}):
             source.add_fault(("defaults", "model") if name is None else ("defaults", "model_params", name), message)
+    scheduler = _block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
     source.raise_faults()
-    return Fleet(path=path, clients=clients)
+    return Fleet(path=path, clients=clients, scheduler=scheduler or SchedulerSettings())
 
 
 def _settings(source: YamlSource, at: tuple[str, ...], said: Any) -> _Settings | None:
     """The sound part of the block at `at`, with its faults noted; None where it is no mapping at all."""
+    settings = _block(source, at, said, _Settings)
+    for message in _feature_faults(settings.features or () if settings else ()):
+        source.add_fault((*at, "features"), message)
+    return settings
+
+
+def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block]) -> _Block | None:
     try:
-        settings = _Settings.model_validate({} if said is None else said)
+        return kind.model_validate({} if said is None else said)
     except ValidationError as error:
         faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
         for fault in error.errors():
             place = (*at, *fault["loc"])
             if fault["type"] == "extra_forbidden":
                 key = str(fault["loc"][-1])
-                known = JobSettings if len(fault["loc"]) > 1 else _Settings
+                known = JobSettings if len(fault["loc"]) > 1 else kind
                 message = f"unknown key {key!r}{did_you_mean(key, list(known.model_fields))}"
             elif not fault["loc"]:
                 message = "this must be a mapping"
@@ -197,10 +197,7 @@ def _settings(source: YamlSource, at: tuple[str, ...], said: Any) -> _Settings |
             source.add_fault(place, message)
         if not isinstance(said, dict):
             return None
-        settings = _Settings.model_validate({key: value for key, value in said.items() if key not in faulty})
-    for message in _feature_faults(settings.features or ()):
-        source.add_fault((*at, "features"), message)
-    return settings
+        return kind.model_validate({key: value for key, value in said.items() if key not in faulty})
 
 
 def _feature_faults(features: Sequence[str]) -> list[str]:

@@ -39,6 +39,7 @@ class Outcome:
     seconds: float = 0.0
     error: str | None = None
     exit_code: int = EXIT_OK
+    run_id: str | None = None  # MLflow's
 
 
 def run_fleet(
@@ -48,9 +49,11 @@ def run_fleet(
     work: Callable[[Client], Outcome],
     max_parallel: int,
     console: Console | None = None,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Do `work` for every client, `max_parallel` at a time, and return the outcomes in the clients' order.
 
+    `tell` is called with each outcome as soon as it is there.
     No client's failure reaches another. Ctrl-C cancels what runs, starts nothing more, and is raised again.
     """
     console = console or Console(stderr=True)
@@ -65,6 +68,7 @@ def run_fleet(
             for future in as_completed(running):
                 outcome = future.result()
                 done[outcome.client_id] = outcome
+                tell(outcome)
                 advance(outcome)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -61,9 +61,8 @@ class Job:
             self.registry.set_alias(version, CHAMPION)
             run.tag({"model_version": version.number})
         judged = fitted.held_out or fitted.training
-        return Outcome(
-            client.id, products.accepted_rows, products.refused_rows, judged.metrics["top_5_accuracy"], version.number
-        )
+        rows, top_5 = (products.accepted_rows, products.refused_rows), judged.metrics["top_5_accuracy"]
+        return Outcome(client.id, *rows, top_5, version.number, run_id=run.id)
 
     def predict(self, client: Client, number: int | None = None) -> Outcome:
         """Score with the champion (or version `number`), stage, audit, publish. Nothing is published by a failure."""
@@ -81,7 +80,8 @@ class Job:
                     products.release()
             run.log({"rows_in": products.rows, "rows_out": rows, "rows_quarantined": products.refused_rows})
             run.tag({"model_version": loaded.version.number, "model_sha256": loaded.version.tags["sha256"]})
-        return Outcome(client.id, products.accepted_rows, products.refused_rows, version=loaded.version.number)
+        rows_in = products.accepted_rows, products.refused_rows
+        return Outcome(client.id, *rows_in, version=loaded.version.number, run_id=run.id)
 
     def _quarantine(self, publisher: Publisher, client: Client, job: str, kind: str, products: Products) -> None:
         """Keep the refused rows, and raise DataError where they are too many or all."""

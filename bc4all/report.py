@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +17,7 @@ from bc4all.columns import check_columns, data_names, file_kind, header_names
 from bc4all.config import Client
 from bc4all.errors import DataError, Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout
-from bc4all.schedule import JOBS, firings, local_zone
+from bc4all.schedule import JOBS, firings
 
 _HEADER_BYTES = 1 << 20
 
@@ -35,14 +34,14 @@ class Published:
 
 def upcoming(clients: Sequence[Client], after: datetime, hours: int) -> Table:
     """The jobs that are due in the next hours, in order, each in its client's time zone."""
-    until, local = after + timedelta(hours=hours), local_zone()
+    until = after + timedelta(hours=hours)
     due = []
     for client in clients:
-        zone = ZoneInfo(client.timezone or local)
         for job in JOBS:
-            expression = client.schedule(job)
-            if expression:
-                due += [(at, client.id, job, zone, expression) for at in firings(expression, zone, after, until)]
+            timing = client.due(job)
+            if timing:
+                times = firings(timing.expression, timing.zone, after, until)
+                due += [(at, client.id, job, timing.zone, timing.expression) for at in times]
     shown = Table(title=f"due in the next {hours} hours: {len(due)} jobs", title_justify="left")
     for name in ("when", "client", "job", "schedule"):
         shown.add_column(name, no_wrap=True)
@@ -94,7 +93,7 @@ def read_published(
     Raises DataError where nothing is published, or a product is not there.
     """
     storage, root = _open(layout, layout.published_client(client_id))
-    day = day or _latest(storage, root, client_id, layout)
+    day = day or _latest(client_id, layout)
     folder = f"{root}/date={day}"
     if storage.get_file_info(folder).type != fs.FileType.Directory:
         where, remedy = layout.published_partition(client_id, day), f"bin/submit.sh predict --client-id {client_id}"
@@ -120,9 +119,15 @@ def _open(layout: Layout, uri: str) -> tuple[fs.FileSystem, str]:
     return storage, root
 
 
-def _latest(storage: fs.FileSystem, root: str, client_id: str, layout: Layout) -> str:
+def published_days(layout: Layout, client_id: str) -> list[str]:
+    """The dates for which the client's categories are published, in order."""
+    storage, root = _open(layout, layout.published_client(client_id))
     found = storage.get_file_info(fs.FileSelector(root, allow_not_found=True))
-    days = sorted(entry.base_name.removeprefix("date=") for entry in found if entry.base_name.startswith("date="))
+    return sorted(entry.base_name.removeprefix("date=") for entry in found if entry.base_name.startswith("date="))
+
+
+def _latest(client_id: str, layout: Layout) -> str:
+    days = published_days(layout, client_id)
     if not days:
         where, remedy = layout.published_client(client_id), f"bin/submit.sh predict --client-id {client_id}"
         raise DataError(f"{client_id}: nothing is published", where, remedy)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -23,6 +24,41 @@ _SPREAD = (range(60), range(24), range(1, 29), range(1, 13), range(7))  # what H
 # What every cron understands, and alike: no L, W or # (which cronsim knows), steps only over `*` or a real span.
 _TERM = re.compile(r"\*(/\d+)?|[0-9A-Za-z]+(-[0-9A-Za-z]+(/\d+)?)?", re.ASCII)
 _NOT_CRON = re.compile(r"L|LW|\dL|0*(\w+)-0*\1/.*", re.ASCII)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When one client's job is due, and what is done when it fails or was missed. Durations are in seconds."""
+
+    expression: str  # five cron fields, without H
+    zone: ZoneInfo
+    retries: int
+    retry_delay: int
+    timeout: int
+    catch_up: str  # none, one or all
+    catch_up_window: int
+    batch: bool  # whether it may share a Spark application with others that are due at the same minute
+
+    @property
+    def key(self) -> str:
+        """What makes its times: while it stays the same, a missed time is one to catch up with."""
+        return f"{self.expression} {self.zone.key}"
+
+    def day(self, at: datetime) -> str:
+        """The date that a run due at this time is for, in the client's zone."""
+        return at.astimezone(self.zone).date().isoformat()
+
+
+def parse_duration(text: str) -> int:
+    """The seconds that `90s`, `5m`, `6h` or `1d` means. Raises ValueError for anything else."""
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is no duration: write 90s, 5m, 6h or 1d")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def spread(expression: str, client_id: str, job: str) -> str:
@@ -61,10 +97,13 @@ def firings(expression: str, zone: ZoneInfo, after: datetime, until: datetime) -
 
 
 def local_zone() -> str:
-    """The name of this machine's time zone, which cron fires in: $TZ, else /etc/localtime, else UTC."""
+    """The name of the time zone of whoever asks: $TZ, else this machine's."""
     named = os.environ.get("TZ", "").lstrip(":")
-    if named and is_zone(named):
-        return named
+    return named if named and is_zone(named) else system_zone()
+
+
+def system_zone() -> str:
+    """The name of this machine's time zone, which cron fires in: where /etc/localtime leads, else UTC."""
     _, found, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
     return name if found and is_zone(name) else "UTC"
 

@@ -101,6 +101,7 @@ def _driver_environment(arguments: JobArguments) -> dict[str, str]:
             )
     return {name: value for name, value in told.items() if value} | {
         "BC4ALL_CONFIG": arguments.config.name,
+        "BC4ALL_STATE": "_state",  # in the driver's working folder: locks are among the processes of one machine
         LOG_FORM: "json",
     }
 

@@ -1,0 +1,135 @@
+"""One job as a child process: started behind a gate, watched, and stopped with everything that it started.
+
+The child's group alone would not do: Spark's Python workers make groups of their own, and anything may detach itself.
+So every descendant is known by a mark in its environment. A child that outlives the process that started it can be
+taken over by the next one, by process id and start time.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from bc4all.arguments import RESULTS
+
+MARK = "BC4ALL_RUN"  # in the environment of a job and all its descendants
+
+# Reads one line before it becomes the job: if the parent dies before it has written the child down, the job never runs.
+_GATE = 'read -r go && exec "$@" </dev/null'
+_SAME_START = 1.0  # seconds by which two readings of a start time may differ
+_KILLS = 50  # rounds in which a descendant may have started another
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to start: the command, its mark, where its output goes, and a descriptor that it is to inherit."""
+
+    command: Sequence[str]
+    mark: str
+    log: Path
+    results: Path
+    slot: int
+
+
+class Child:
+    """A started job."""
+
+    def __init__(self, mark: str, pid: int, started: float, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.mark, self.pid, self.started, self._process = mark, pid, started, process
+
+    @classmethod
+    def start(cls, order: Order, environment: Mapping[str, str]) -> "Child":
+        """Start the gate; `go` lets the job begin. Raises OSError."""
+        with order.log.open("ab") as log:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _GATE, "bc4all", *order.command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**environment, MARK: order.mark, RESULTS: str(order.results)},
+                pass_fds=[order.slot],
+                start_new_session=True,
+            )
+        return cls(order.mark, process.pid, psutil.Process(process.pid).create_time(), process)
+
+    @classmethod
+    def adopt(cls, mark: str, pid: int, started: float) -> "Child | None":
+        """A child that another process had started; None where it has ended (or its number is another's now)."""
+        child = cls(mark, pid, started)
+        return None if child.ended else child
+
+    def go(self) -> None:
+        """Open the gate."""
+        gate = self._process.stdin if self._process else None
+        if gate:
+            with contextlib.suppress(BrokenPipeError):  # killed already: it has ended, as whoever looks will see
+                gate.write(b"go\n")
+                gate.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether its first process has ended."""
+        if self._process:
+            return self._process.poll() is not None
+        try:
+            process = psutil.Process(self.pid)
+            other = abs(process.create_time() - self.started) > _SAME_START
+            return other or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code (128 + N for a signal N, as shells say); None while it runs, and for an adopted child."""
+        code = self._process.poll() if self._process else None
+        return 128 - code if code is not None and code < 0 else code
+
+    def signal(self, number: int) -> int:
+        """Send a signal to everything that it started, and return to how many processes."""
+        found = list(self._family())
+        for process in found:
+            try:
+                process.send_signal(number)
+            except psutil.NoSuchProcess:  # ended in the meantime
+                continue
+        return len(found)
+
+    def kill(self) -> int:
+        """End everything that it started, at once; return how many processes that were."""
+        killed = 0
+        for _ in range(_KILLS):  # again, for what a descendant started between the look and the shot
+            found = self.signal(signal.SIGKILL)
+            if self._process:
+                self._process.poll()  # so that it is no zombie
+            if not found:
+                break
+            killed += found
+            time.sleep(0.02)
+        return killed
+
+    def _family(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self.mark:
+                    yield process
+            except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or another user's
+                continue
+
+
+def cap(log: Path, limit: int) -> None:
+    """Cut a log that grew over `limit` bytes to its newer half, in place: the job goes on writing at its end."""
+    if not log.exists() or log.stat().st_size <= limit:
+        return
+    with log.open("rb+") as file:
+        file.seek(-limit // 2, os.SEEK_END)
+        file.readline()
+        kept = file.read()
+        file.seek(0)
+        file.truncate()
+        file.write(f"[the log was longer than {limit} bytes: its older half is gone]\n".encode() + kept)

@@ -1,0 +1,327 @@
+"""The commands of `bc4all` about runs: on time, now, and as they were. They are added to the group in `cli`."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE
+from bc4all.errors import EXIT_OK, ConfigurationError
+from bc4all.layout import Layout
+
+_JOB = click.Choice(("train", "predict"))
+_CLIENTS = click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated.")
+_JOBS = click.option("--job", "jobs", type=_JOB, multiple=True, help="Only this job; by default both.")
+
+
+def _project() -> Path:
+    from bc4all.submit import ROOT
+
+    return ROOT
+
+
+@click.group()
+def crontab() -> None:
+    """Start the clients' jobs by cron: put their lines into your crontab, or take them out.
+
+    See cron/README.md.
+    """
+
+
+@crontab.command("print")
+@CONFIG_OPTION
+@click.option("--format", "form", type=click.Choice(("crontab", "kubernetes")), default="crontab", show_default=True)
+@click.option("--image", default="REGISTRY/bc4all:0.1.0", show_default=True, help="The jobs' image, for Kubernetes.")
+def print_crontab(config: Path, form: str, image: str) -> None:
+    """Print the lines, or Kubernetes' CronJobs; change nothing.
+
+    Example: bc4all crontab print --format kubernetes --image registry.example/bc4all:0.1.0
+    """
+    from bc4all.config import load_fleet
+
+    fleet = load_fleet(config)
+    if form == "crontab":
+        from bc4all.crontab import block
+
+        click.echo(block(fleet, _project()), nl=False)
+        return
+    from bc4all.kubernetes import manifests
+
+    settings = {"DATA_PREFIX": Layout.from_environment().prefix}
+    settings |= {name: os.environ[name] for name in ("MLFLOW_TRACKING_URI",) if os.environ.get(name)}
+    click.echo(manifests(fleet, image, settings), nl=False)
+
+
+@crontab.command("install")
+@CONFIG_OPTION
+def install_crontab(config: Path) -> None:
+    """Put the lines into your crontab, in place of those installed before.
+
+    Example: bc4all crontab install
+    """
+    from bc4all import crontab as lines
+    from bc4all.config import load_fleet
+
+    fleet, root = load_fleet(config), _project()
+    new = lines.block(fleet, root)
+    before = lines.read_crontab()
+    after = lines.merge(before, new, lines.marker(root))
+    folder = root / "cron"
+    lines.write_private(folder / "environment", lines.environment(fleet, Layout.from_environment(), os.environ))
+    lines.write_private(folder / "bc4all.crontab", new.decode())
+    if after != before:
+        lines.write_crontab(after)
+    jobs = sum(not line.startswith(b"#") for line in new.splitlines())
+    click.echo(f"{jobs} jobs are in your crontab{'' if after != before else ', as they were'}")
+    click.echo(f"their environment is in {folder / 'environment'}; their state in {_state_folder()}")
+
+
+@crontab.command("remove")
+def remove_crontab() -> None:
+    """Take this installation's lines out of your crontab.
+
+    Example: bc4all crontab remove
+    """
+    from bc4all import crontab as lines
+
+    before = lines.read_crontab()
+    after = lines.merge(before, b"", lines.marker(_project()))
+    if after == before:
+        click.echo("your crontab has no line of this installation")
+        return
+    lines.write_crontab(after)
+    click.echo("your crontab has no line of this installation any more")
+
+
+@crontab.command("diff")
+@CONFIG_OPTION
+def diff_crontab(config: Path) -> None:
+    """Show what install would change; exit code 1 where it would change anything.
+
+    Example: bc4all crontab diff
+    """
+    from bc4all import crontab as lines
+    from bc4all.config import load_fleet
+
+    root = _project()
+    before = lines.read_crontab()
+    after = lines.merge(before, lines.block(load_fleet(config), root), lines.marker(root))
+    for line in lines.difference(before, after):
+        click.echo(line)
+    sys.exit(1 if after != before else EXIT_OK)
+
+
+def _state_folder() -> Path:
+    from bc4all.state import State
+
+    return State.from_environment(Layout.from_environment()).folder
+
+
+@click.command()
+@CONFIG_OPTION
+@click.option(
+    "--log-level", type=click.Choice(("debug", "info", "warning", "error")), default="info", show_default=True
+)
+def scheduler(config: Path, log_level: str) -> None:
+    """Start the clients' jobs on time, in the foreground, until Ctrl-C or TERM.
+
+    Once, it waits for what runs; a second time, it ends it. The configuration is read again when it changes, and on
+    HUP. Health is at http://127.0.0.1:9745/health, metrics at /metrics.
+
+    Example: bc4all scheduler
+    """
+    from bc4all.arguments import LOG_FORM
+    from bc4all.config import load_fleet
+    from bc4all.logs import start_log
+    from bc4all.operations import Operations
+
+    start_log(log_level, structured=os.environ.get(LOG_FORM) == "json")
+    with Operations.opened() as operations:
+        sys.exit(operations.scheduler(lambda: load_fleet(config)))
+
+
+@click.command("run-now")
+@click.argument("job", type=_JOB)
+@_CLIENTS
+@click.option("--date", "day", type=DATE, help="The date of the run; by default today in the client's time zone.")
+@click.option("--trigger", type=click.Choice(("manual", "cron")), default="manual", hidden=True)
+@CONFIG_OPTION
+def run_now(job: str, client_ids: tuple[str, ...], day: str | None, trigger: str, config: Path) -> None:
+    """Run a job now, watched over as on time: locked, logged, retried, remembered.
+
+    Example: bc4all run-now predict --client-id client_0
+    """
+    from bc4all.config import load_fleet
+    from bc4all.operations import Operations, redirect
+
+    if not client_ids:
+        raise click.UsageError("Say which clients: --client-id ID; it may be repeated.")
+    fleet = load_fleet(config)
+    clients = fleet.select(client_ids)
+    with Operations.opened() as operations:
+        if trigger == "cron":
+            redirect(operations.state.run_log(clients[0].id, "cron"))
+            paused = operations.history.pauses()
+            clients = [client for client in clients if client.due(job) and (client.id, job) not in paused]
+        now = datetime.now(UTC)
+        days = {client.id: day or client.timing(job).day(now) for client in clients}
+        sys.exit(operations.run_now(fleet, job, days, trigger, _say))
+
+
+@click.command()
+@click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
+@click.option("--from", "first", type=DATE, required=True, help="The first date (YYYY-MM-DD).")
+@click.option("--to", "last", type=DATE, required=True, help="The last date.")
+@CONFIG_OPTION
+def backfill(client_id: str, first: str, last: str, config: Path) -> None:
+    """Predict the dates that are not published yet, one after the other.
+
+    Example: bc4all backfill --client-id client_0 --from 2026-01-01 --to 2026-01-31
+    """
+    from bc4all.config import load_fleet
+    from bc4all.operations import Operations, missing_days
+    from bc4all.report import published_days
+
+    if first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}.")
+    fleet = load_fleet(config)
+    fleet.select([client_id])
+    with Operations.opened() as operations:
+        published = published_days(operations.layout, client_id)
+        days = missing_days(published, date.fromisoformat(first), date.fromisoformat(last))
+        click.echo(f"{client_id}: {len(days)} dates are missing from {first} to {last}")
+        code = EXIT_OK
+        for day in days:
+            code = operations.run_now(fleet, "predict", {client_id: day}, "backfill", _say)
+            if code:
+                break
+        sys.exit(code)
+
+
+def _say(text: str) -> None:
+    click.echo(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}")
+    sys.stdout.flush()
+
+
+@click.command()
+@CONFIG_OPTION
+@_CLIENTS
+@_JOBS
+@click.option("--failed", is_flag=True, help="Only what failed last.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+def status(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], failed: bool, as_json: bool) -> None:
+    """Show the fleet: of each client's jobs the last run, its state, and when the next is due.
+
+    Example: bc4all status --failed
+    """
+    from bc4all.config import load_fleet
+    from bc4all.operations import Operations
+    from bc4all.status import fleet_status, status_table
+
+    fleet = load_fleet(config)
+    clients = fleet.select(client_ids) if client_ids else list(fleet.clients.values())
+    with Operations.opened() as operations:
+        rows = fleet_status(clients, jobs, operations.history, datetime.now(UTC))
+    rows = [row for row in rows if row["failed"] or not failed]
+    _show(rows, as_json, lambda: status_table(rows))
+
+
+@click.command()
+@click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
+@_JOBS
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The latest runs.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+def runs(client_id: str, jobs: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Show a client's runs, the latest last.
+
+    Example: bc4all runs --client-id client_0
+    """
+    from dataclasses import asdict
+
+    from bc4all.operations import Operations
+    from bc4all.status import runs_table
+
+    with Operations.opened() as operations:
+        found = operations.history.of_client(client_id, jobs, limit)
+    _show([asdict(run) for run in found], as_json, lambda: runs_table(client_id, found))
+
+
+@click.command()
+@click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
+@_JOBS
+@click.option("--run", "run_id", type=click.IntRange(1), help="A run's number, as bc4all runs shows it; else the last.")
+def logs(client_id: str, jobs: tuple[str, ...], run_id: int | None) -> None:
+    """Show the log of a client's last run.
+
+    Example: bc4all logs --client-id client_0 --job train
+    """
+    from bc4all.operations import Operations
+    from bc4all.status import log_lines
+
+    with Operations.opened() as operations:
+        found = [run for run in operations.history.of_client(client_id, jobs, -1) if run.log]
+    if run_id:
+        found = [run for run in found if run.id == run_id]
+    if not found:
+        raise ConfigurationError(f"{client_id}: there is no such run with a log", remedy="see bc4all runs")
+    click.echo(f"run {found[-1].id}: {found[-1].log}", err=True)
+    for line in log_lines(Path(str(found[-1].log)), client_id):
+        click.echo(line)
+
+
+@click.command()
+@CONFIG_OPTION
+@_CLIENTS
+@_JOBS
+def pause(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> None:
+    """Keep clients' jobs from being started on time, until they are resumed. What runs goes on.
+
+    Example: bc4all pause --client-id client_3 --job train
+    """
+    _each(config, client_ids, jobs, "paused", lambda history, *key: history.pause(*key, datetime.now(UTC).isoformat()))
+
+
+@click.command()
+@CONFIG_OPTION
+@_CLIENTS
+@_JOBS
+def resume(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> None:
+    """Let paused jobs be started again, from their next time on.
+
+    Example: bc4all resume --client-id client_3
+    """
+    _each(config, client_ids, jobs, "resumed", lambda history, *key: history.resume(*key))
+
+
+def _each(
+    config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], done: str, change: Callable[..., None]
+) -> None:
+    from bc4all.config import load_fleet
+    from bc4all.operations import Operations
+    from bc4all.schedule import JOBS
+
+    if not client_ids:
+        raise click.UsageError("Say which clients: --client-id ID; it may be repeated.")
+    clients = load_fleet(config).select(client_ids)
+    with Operations.opened() as operations:
+        for client in clients:
+            for job in jobs or JOBS:
+                change(operations.history, client.id, job)
+                click.echo(f"{client.id}: {job} is {done}")
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool, table: Callable[[], Any]) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(table())
+
+
+COMMANDS = (crontab, scheduler, run_now, backfill, status, runs, logs, pause, resume)

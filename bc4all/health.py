@@ -1,0 +1,105 @@
+"""The scheduler's health over HTTP, on loopback: /health for a supervisor, /metrics in Prometheus' text format.
+
+The scheduler leaves a snapshot after each step; a request only reads it. Format:
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from bc4all.errors import ConfigurationError
+
+_STALE = 120.0  # seconds without a step after which the scheduler hangs
+
+_METRICS = {
+    "last_tick_seconds": "When the scheduler last looked what was due, in seconds since 1970.",
+    "running": "Spark applications under way.",
+    "queued": "Runs that are due and wait for room.",
+    "configuration_valid": "1 while the configuration file, as it is, is in force.",
+    "runs": "Runs in the history, by job and state.",
+    "last_run_ok": "1 where the last finished run of a client's job was well, else 0.",
+    "undelivered_notices": "Notices that no receiver took.",
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the scheduler last was like."""
+
+    last_tick: float = 0.0
+    running: int = 0
+    queued: int = 0
+    valid: bool = True
+    runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by job and state
+    last_ok: Mapping[tuple[str, str], bool] = field(default_factory=dict)  # by client and job
+    undelivered: int = 0
+
+    def metrics(self) -> str:
+        """Prometheus' text. Client ids need no escaping: they are letters, digits, - and _."""
+        values: dict[str, dict[str, float]] = {
+            "last_tick_seconds": {"": self.last_tick},
+            "running": {"": self.running},
+            "queued": {"": self.queued},
+            "configuration_valid": {"": self.valid},
+            "runs": {f'{{job="{job}",state="{state}"}}': count for (job, state), count in self.runs.items()},
+            "last_run_ok": {f'{{client="{client}",job="{job}"}}': ok for (client, job), ok in self.last_ok.items()},
+            "undelivered_notices": {"": self.undelivered},
+        }
+        lines = []
+        for name, help_text in _METRICS.items():
+            lines += [f"# HELP bc4all_{name} {help_text}", f"# TYPE bc4all_{name} gauge"]
+            lines += [f"bc4all_{name}{labels} {float(value)}" for labels, value in values[name].items()]
+        return "\n".join(lines) + "\n"
+
+    def health(self, now: float) -> tuple[int, str]:
+        """The status and the body of /health: 503 once the scheduler has not looked for two minutes."""
+        age = now - self.last_tick
+        body = {"last_tick_age": round(age, 1), "running": self.running, "queued": self.queued}
+        return (200 if age < _STALE else 503), json.dumps({**body, "configuration_valid": self.valid}) + "\n"
+
+
+class HealthServer:
+    """Answers on 127.0.0.1 from a thread of its own, until it is closed."""
+
+    def __init__(self, port: int) -> None:
+        self.snapshot = Snapshot(last_tick=time.time())
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    self._answer(200, "text/plain; version=0.0.4; charset=utf-8", owner.snapshot.metrics())
+                elif self.path == "/health":
+                    status, body = owner.snapshot.health(time.time())
+                    self._answer(status, "application/json", body)
+                else:
+                    self._answer(404, "text/plain", "there are /health and /metrics\n")
+
+            def _answer(self, status: int, kind: str, text: str) -> None:
+                body = text.encode()
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *values: object) -> None:
+                """Requests are no events of the scheduler's log."""
+
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        except OSError as error:
+            remedy = "set `scheduler: {port: …}` in the configuration, 0 for none"
+            raise ConfigurationError(f"port {port} cannot be had: {error}", "scheduler.port", remedy) from error
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="health")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()

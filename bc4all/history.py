@@ -1,0 +1,214 @@
+"""The history of runs, in a SQLite file: what was due, what was started, and what became of it.
+
+A run is one attempt of one client's job. It is written down before its process starts, so that whoever comes next,
+after whatever happened, knows what was under way. Times are UTC: ISO 8601 in the columns that people read, seconds
+since 1970 in those that are compared.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+# queued: due, not started. missed: due, and never to be started. lost: it ended unseen (a crash, a power cut).
+STATES = ("queued", "running", "done", "failed", "timeout", "stopped", "lost", "missed")
+FAILED = ("failed", "timeout", "stopped", "lost")
+SCHEDULED = ("schedule", "catch-up")  # the triggers that are the scheduler's
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    id INTEGER PRIMARY KEY,
+    client TEXT NOT NULL,
+    job TEXT NOT NULL,
+    day TEXT NOT NULL,
+    scheduled_for TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    trigger TEXT NOT NULL,
+    state TEXT NOT NULL,
+    not_before REAL NOT NULL,
+    application TEXT,
+    pid INTEGER,
+    pid_started REAL,
+    exit_code INTEGER,
+    started TEXT,
+    ended TEXT,
+    log TEXT,
+    mlflow_run TEXT,
+    version INTEGER,
+    top_5 REAL,
+    rows INTEGER,
+    error TEXT,
+    UNIQUE (client, job, scheduled_for, attempt)
+);
+CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
+CREATE TABLE IF NOT EXISTS agenda (client TEXT, job TEXT, timing TEXT NOT NULL, PRIMARY KEY (client, job));
+CREATE TABLE IF NOT EXISTS pauses (client TEXT, job TEXT, since TEXT NOT NULL, PRIMARY KEY (client, job));
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value REAL NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt of one client's job; see the module for the states. `application` names the process it shares."""
+
+    id: int
+    client: str
+    job: str
+    day: str
+    scheduled_for: str
+    attempt: int
+    trigger: str
+    state: str
+    not_before: float
+    application: str | None = None
+    pid: int | None = None
+    pid_started: float | None = None
+    exit_code: int | None = None
+    started: str | None = None
+    ended: str | None = None
+    log: str | None = None
+    mlflow_run: str | None = None
+    version: int | None = None
+    top_5: float | None = None
+    rows: int | None = None
+    error: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran; None where it did not, or still does."""
+        if not self.started or not self.ended:
+            return None
+        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
+
+
+_COLUMNS = ", ".join(column.name for column in fields(Run))
+
+
+def iso(seconds: float) -> str:
+    """Seconds since 1970 as UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+class History:
+    """The file, opened by one process; others may have it open, too."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(file, timeout=30, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # No process's end loses anything so; a power cut may lose the last moments, and a run is then repeated.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_TABLES)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block's changes, or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def add(
+        self,
+        client: str,
+        job: str,
+        day: str,
+        scheduled_for: str,
+        trigger: str,
+        state: str = "queued",
+        attempt: int = 1,
+        not_before: float = 0.0,
+    ) -> Run | None:
+        """Write a new run down; None where that attempt is there already."""
+        values = (client, job, day, scheduled_for, attempt, trigger, state, not_before)
+        names = "client, job, day, scheduled_for, attempt, trigger, state, not_before"
+        done = self._db.execute(f"INSERT OR IGNORE INTO runs ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
+        return Run(int(done.lastrowid or 0), *values) if done.rowcount else None
+
+    def update(self, run_ids: Sequence[int], **values: object) -> None:
+        """Change columns of some runs."""
+        names = ", ".join(f"{name} = ?" for name in values)
+        marks = ", ".join("?" * len(run_ids))
+        self._db.execute(f"UPDATE runs SET {names} WHERE id IN ({marks})", [*values.values(), *run_ids])  # noqa: S608 - names are this project's own
+
+    def find(self, where: str = "1", values: Sequence[object] = (), limit: int = -1) -> list[Run]:
+        """The runs of an SQL condition, the latest last."""
+        query = f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - conditions are this project's own
+        return [Run(*row) for row in reversed(self._db.execute(query, [*values, limit]).fetchall())]
+
+    def get(self, run_id: int) -> Run:
+        """One run."""
+        return self.find("id = ?", [run_id])[0]
+
+    def in_state(self, state: str) -> list[Run]:
+        """The runs of one state, in the order in which they became due."""
+        return sorted(self.find("state = ?", [state]), key=lambda run: (run.scheduled_for, run.id))
+
+    def of_client(self, client: str, jobs: Sequence[str], limit: int) -> list[Run]:
+        """A client's latest runs of some jobs, or of all, the latest last."""
+        among = f" AND job IN ({', '.join('?' * len(jobs))})" if jobs else ""
+        return self.find(f"client = ?{among}", [client, *jobs], limit)
+
+    def latest(self) -> dict[tuple[str, str], Run]:
+        """Each client's and job's latest run that was started."""
+        chosen = "id IN (SELECT max(id) FROM runs WHERE started IS NOT NULL GROUP BY client, job)"
+        return {(run.client, run.job): run for run in self.find(chosen)}
+
+    def failed_before(self, run: Run) -> bool:
+        """Whether the last finished run of the same client and job, before this scheduled time, had failed."""
+        before = "client = ? AND job = ? AND ended IS NOT NULL AND scheduled_for < ?"
+        found = self.find(before, [run.client, run.job, run.scheduled_for], limit=1)
+        return bool(found) and found[0].state in FAILED
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many runs there are of each job and state."""
+        rows = self._db.execute("SELECT job, state, count(*) FROM runs GROUP BY job, state")
+        return {(job, state): count for job, state, count in rows}
+
+    def forget(self, before: str) -> list[str]:
+        """Delete runs that ended, or were missed, before a UTC time; return their logs."""
+        old = "state NOT IN ('queued', 'running') AND coalesce(ended, scheduled_for) < ?"
+        logs = [run.log for run in self.find(old, [before]) if run.log]
+        self._db.execute(f"DELETE FROM runs WHERE {old}", [before])  # noqa: S608 - a constant
+        return logs
+
+    @property
+    def last_tick(self) -> float | None:
+        """When the scheduler last looked what was due, in seconds since 1970."""
+        row = self._db.execute("SELECT value FROM facts WHERE name = 'last_tick'").fetchone()
+        return float(row[0]) if row else None
+
+    def ticked(self, now: float) -> None:
+        """Say that everything up to now has been looked at."""
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES ('last_tick', ?)", [now])
+
+    def agenda(self) -> dict[tuple[str, str], str]:
+        """The timing by which each client's job was last known to be due."""
+        return {(client, job): timing for client, job, timing in self._db.execute("SELECT * FROM agenda")}
+
+    def set_agenda(self, timings: Iterable[tuple[str, str, str]]) -> None:
+        """Replace the agenda by (client, job, timing)."""
+        self._db.execute("DELETE FROM agenda")
+        self._db.executemany("INSERT INTO agenda VALUES (?, ?, ?)", timings)
+
+    def pauses(self) -> dict[tuple[str, str], str]:
+        """The paused (client, job), and since when."""
+        return {(client, job): since for client, job, since in self._db.execute("SELECT * FROM pauses")}
+
+    def pause(self, client: str, job: str, since: str) -> None:
+        """Keep a client's job from being started on time."""
+        self._db.execute("INSERT OR IGNORE INTO pauses VALUES (?, ?, ?)", [client, job, since])
+
+    def resume(self, client: str, job: str) -> None:
+        """Let it be started again, from its next time on: what was missed meanwhile is not caught up with."""
+        self._db.execute("DELETE FROM agenda WHERE client = ? AND job = ?", [client, job])
+        self._db.execute("DELETE FROM pauses WHERE client = ? AND job = ?", [client, job])

@@ -1,0 +1,211 @@
+"""What people and cron do with runs: start one now, or run the scheduler. Each run is in the history."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from bc4all.arguments import DATE_OPTION, LOG_FORM
+from bc4all.child import Child
+from bc4all.config import Fleet
+from bc4all.dispatch import Dispatcher, finish_orphans
+from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
+from bc4all.health import HealthServer, Snapshot
+from bc4all.history import FAILED, SCHEDULED, History, Run
+from bc4all.layout import Layout
+from bc4all.notices import Notifier
+from bc4all.scheduler import Scheduler, Signals, run
+from bc4all.state import State
+from bc4all.submit import ROOT
+
+_REST = 0.25  # seconds between two looks at a job
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The state and history of the jobs on one layout."""
+
+    layout: Layout
+    state: State
+    history: History
+    program: Path = ROOT / "bin" / "submit.sh"  # what a job is started by
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls) -> Iterator["Operations"]:
+        """Those of $DATA_PREFIX, closed at the end."""
+        layout = Layout.from_environment()
+        state = State.from_environment(layout)
+        state.run_log(None, "_")  # a folder that cannot be made is told before SQLite meets it
+        history = History(state.history)
+        try:
+            finish_orphans(state, history, time.time())
+            yield cls(layout, state, history)
+        finally:
+            history.close()
+
+    def dispatcher(self, owns: Callable[[Run], bool], notifier: Notifier) -> Dispatcher:
+        """A dispatcher of real processes."""
+
+        def command(fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
+            clients = [word for client_id in client_ids for word in ("--client-id", client_id)]
+            options = [
+                "--config",
+                str(fleet.path.resolve()),
+                DATE_OPTION[job],
+                day,
+                "--",
+                *fleet.scheduler.spark_options,
+            ]
+            return [str(self.program), job, *clients, *options]
+
+        # As JSON each event says whose it is, also where several clients share an application.
+        told = {"DATA_PREFIX": self.layout.prefix, "BC4ALL_STATE": str(self.state.folder), LOG_FORM: "json"}
+        spawned: Mapping[str, str] = {**os.environ, **told}
+        return Dispatcher(self.state, self.history, command, lambda order: Child.start(order, spawned), owns, notifier)
+
+    def run_now(self, fleet: Fleet, job: str, days: Mapping[str, str], trigger: str, say: Callable[[str], None]) -> int:
+        """Run a job for some clients (each with its day), watch over it, and return its exit code.
+
+        Waits for room where `max_parallel` applications run. A run that is in the history already, because the
+        scheduler was told to start it, too, is left to it. Ctrl-C and TERM end what was started.
+        """
+        now = datetime.now(UTC)
+        at = (now.replace(second=0, microsecond=0) if trigger == "cron" else now).isoformat(
+            timespec="seconds" if trigger == "cron" else "microseconds"
+        )
+        mine = [run for client_id, day in days.items() if (run := self.history.add(client_id, job, day, at, trigger))]
+        me = psutil.Process()
+        if mine:
+            self.history.update([run.id for run in mine], pid=me.pid, pid_started=me.create_time())
+        for client_id in days.keys() - {run.client for run in mine}:
+            say(f"{client_id}: {job} of {at} is the scheduler's: left to it")
+        notifier = Notifier(fleet.scheduler)
+        dispatcher = self.dispatcher(lambda run: run.scheduled_for == at and run.client in days, notifier)
+        try:
+            with _terminated_by_signal():
+                return self._watch(fleet, dispatcher, [run.client for run in mine], job, at, say)
+        finally:
+            notifier.close()
+
+    def _watch(
+        self,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        clients: Sequence[str],
+        job: str,
+        at: str,
+        say: Callable[[str], None],
+    ) -> int:
+        told: set[tuple[int, str]] = set()
+        interrupted = False
+        while True:
+            try:
+                dispatcher.reap(fleet)
+                if not interrupted:
+                    dispatcher.start(fleet)
+                runs = self.history.find("job = ? AND scheduled_for = ?", [job, at])
+                runs = [run for run in runs if run.client in clients]
+                for run in runs:
+                    if (run.id, run.state) not in told and run.state != "queued":
+                        told.add((run.id, run.state))
+                        say(_told(run))
+                if not any(run.state == "running" or (run.state == "queued" and not interrupted) for run in runs):
+                    break
+                time.sleep(_REST)
+            except KeyboardInterrupt:
+                interrupted = True
+                dispatcher.stop()
+        waiting = [run.id for run in runs if run.state == "queued"]
+        if waiting:
+            self.history.update(waiting, state="stopped", error="interrupted before it was started")
+        final = {run.client: run for run in runs}
+        return EXIT_INTERRUPTED if interrupted else _exit_code(list(final.values()))
+
+    def scheduler(self, load: Callable[[], Fleet]) -> int:
+        """Run the scheduler until it is told to stop. Raises ConfigurationError where another one runs."""
+        lock = self.state.only_scheduler()
+        if lock is None:
+            raise ConfigurationError(
+                "another scheduler works on this state", str(self.state.folder), "stop it, or set another BC4ALL_STATE"
+            )
+        signals = Signals()
+        notifier = Notifier(load().scheduler)
+        dispatcher = self.dispatcher(lambda run: run.trigger in SCHEDULED, notifier)
+        scheduler = Scheduler(load, self.history, dispatcher)
+        port = scheduler.fleet.scheduler.port
+        health = HealthServer(port) if port else None
+
+        def after_step() -> None:
+            notifier.settings = scheduler.fleet.scheduler
+            if health:
+                health.snapshot = self._snapshot(scheduler, dispatcher, notifier)
+
+        try:
+            return run(scheduler, dispatcher, signals, after_step)
+        finally:
+            notifier.close()
+            if health:
+                health.close()
+            os.close(lock)
+
+    def _snapshot(self, scheduler: Scheduler, dispatcher: Dispatcher, notifier: Notifier) -> Snapshot:
+        counts, latest = self.history.counts(), self.history.latest()
+        queued = sum(count for (_, state), count in counts.items() if state == "queued")
+        ok = {key: run.state not in FAILED for key, run in latest.items() if run.ended}
+        running = len(dispatcher.running)
+        return Snapshot(time.time(), running, queued, scheduler.valid, counts, ok, notifier.undelivered)
+
+
+def missing_days(published: Sequence[str], first: date, last: date) -> list[str]:
+    """The dates from `first` to `last` that are not published, in order."""
+    every = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    return [day.isoformat() for day in every if day.isoformat() not in published]
+
+
+def redirect(log: Path) -> None:
+    """Let what this process prints be appended to a log from now on."""
+    with log.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+
+
+def _told(run: Run) -> str:
+    about = f"{run.client}: {run.job} of {run.day}"
+    if run.state == "running":
+        return f"{about} started (attempt {run.attempt}), log: {run.log}"
+    seconds = f", {run.seconds:.0f} s" if run.seconds is not None else ""
+    return f"{about} {run.state}{seconds}{f': {run.error}' if run.error else ''}"
+
+
+def _exit_code(runs: Sequence[Run]) -> int:
+    codes = {_code(run) for run in runs}
+    return EXIT_TRANSIENT if EXIT_TRANSIENT in codes else max(codes, default=EXIT_OK)
+
+
+def _code(run: Run) -> int:
+    if run.state == "failed":
+        return run.exit_code or EXIT_TERMINAL
+    return EXIT_TRANSIENT if run.state in FAILED else EXIT_OK
+
+
+@contextlib.contextmanager
+def _terminated_by_signal() -> Iterator[None]:
+    """TERM and HUP end the block as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,101 @@
+"""The folder of this machine where runs are remembered: history, logs, and the locks that keep jobs apart.
+
+It is not data: it lies in `$BC4ALL_STATE`, by default in `$DATA_PREFIX/_state` where that is a local folder, else below
+`~/.local/state/bc4all`. Locks are the kernel's (flock): they end with the process that holds them, however it ends, and
+hold among the processes of one machine.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bc4all.errors import ConfigurationError, TransientFailure
+from bc4all.layout import Layout, check_client_id
+
+
+@dataclass(frozen=True)
+class State:
+    """The state folder, and what lies where in it."""
+
+    folder: Path
+
+    @classmethod
+    def from_environment(cls, layout: Layout, environment: Mapping[str, str] | None = None) -> "State":
+        """The state of the jobs that work on this layout."""
+        given = (os.environ if environment is None else environment).get("BC4ALL_STATE")
+        if given:
+            return cls(Path(given).expanduser().absolute())
+        if layout.local_path is not None:
+            return cls(layout.local_path / "_state")
+        name = hashlib.sha256(layout.prefix.encode()).hexdigest()[:12]
+        return cls(Path.home() / ".local" / "state" / "bc4all" / name)
+
+    @property
+    def history(self) -> Path:
+        """The SQLite file of all runs."""
+        return self.folder / "history.db"
+
+    def run_log(self, client_id: str | None, name: str) -> Path:
+        """The log of an application of one client, or of several; the folder above it is made."""
+        return self._file("logs", "_batch" if client_id is None else check_client_id(client_id), f"{name}.log")
+
+    def results(self, name: str) -> Path:
+        """Where a job writes what became of each client; the folder above it is made."""
+        return self._file("results", f"{name}.jsonl")
+
+    def _file(self, *names: str) -> Path:
+        path = self.folder.joinpath(*names)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            remedy = "set BC4ALL_STATE to a folder of this machine that can be written"
+            raise ConfigurationError(f"no state can be kept: {error}", str(self.folder), remedy) from error
+        return path
+
+    @contextmanager
+    def exclusive(self, client_id: str, job: str) -> Iterator[None]:
+        """Be the only one to work on this client's job. Raises TransientFailure where somebody is at it."""
+        file = self._file("locks", f"{check_client_id(client_id)}.{job}")
+        descriptor = try_lock(file)
+        if descriptor is None:
+            raise TransientFailure(
+                f"another {job} of this client is running",
+                f"process {file.read_text().strip() or 'unknown'} of this machine",
+                "wait for its end",
+            )
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+            yield
+        finally:
+            os.close(descriptor)
+
+    def slot(self, max_parallel: int) -> int | None:
+        """One of `max_parallel` places to run an application, as an open, locked file; None where all are taken.
+
+        A child that inherits the descriptor keeps the place for as long as it lives.
+        """
+        for number in range(max_parallel):
+            descriptor = try_lock(self._file("slots", str(number)))
+            if descriptor is not None:
+                return descriptor
+        return None
+
+    def only_scheduler(self) -> int | None:
+        """The scheduler's own lock, held until it is closed; None where another scheduler has it."""
+        return try_lock(self._file("locks", "scheduler"))
+
+
+def try_lock(file: Path) -> int | None:
+    """Open and lock a file, and return its descriptor; None where another process has the lock."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

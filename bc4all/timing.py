@@ -1,0 +1,75 @@
+"""What the configuration may say about time: of a client's job, and of the scheduler."""
+
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from bc4all.schedule import DEFAULT_SCHEDULES, Timing, local_zone, parse_duration, schedule_fault, spread
+
+_DEFAULTS = {
+    "retries": 3,
+    "retry_delay": 5 * 60,
+    "timeout": 6 * 3600,
+    "catch_up": "one",
+    "catch_up_window": 24 * 3600,
+    "batch": True,
+}
+
+
+def _seconds(text: Any) -> Any:
+    return parse_duration(text) if isinstance(text, str) else text
+
+
+_Seconds = Annotated[int, BeforeValidator(_seconds)]
+
+
+class JobSettings(BaseModel):
+    """When one job of a client is due, as `train:` or `predict:` says it; None is what was not said."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    schedule: str | None = None
+    enabled: bool | None = None
+    retries: Annotated[int, Field(ge=0, le=20)] | None = None  # after exit code 75 alone
+    retry_delay: _Seconds | None = None  # doubled from one retry to the next
+    timeout: _Seconds | None = None
+    catch_up: Literal["none", "one", "all"] | None = None  # what is run of the times missed while nothing ran
+    catch_up_window: _Seconds | None = None
+    batch: bool | None = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, expression: str | None) -> str | None:
+        fault = schedule_fault(expression) if expression is not None else None
+        if fault:
+            raise ValueError(fault)
+        return expression
+
+    def timing(self, client_id: str, job: str, zone: str | None) -> Timing:
+        """What this means for a client's job, the defaults of what was not said included."""
+        said = self.model_dump(exclude_none=True, exclude={"schedule", "enabled"})
+        expression = spread(self.schedule or DEFAULT_SCHEDULES[job], client_id, job)
+        return Timing(expression, ZoneInfo(zone or local_zone()), **{**_DEFAULTS, **said})
+
+
+class SchedulerSettings(BaseModel):
+    """What `scheduler:` says: of the scheduler, and of all runs, whoever starts them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    max_parallel: Annotated[int, Field(ge=1, le=64)] = 2  # Spark applications at a time, whoever starts them
+    port: Annotated[int, Field(ge=0, le=65535)] = 9745  # of /health and /metrics on loopback; 0 for none
+    grace: _Seconds = 600  # how long running jobs are waited for when the scheduler is to stop
+    log_megabytes: Annotated[int, Field(ge=1)] = 20  # of one run's log; its older half goes
+    keep: _Seconds = 90 * 86400  # how long runs and logs are remembered
+    spark_options: list[str] = []  # for spark-submit, as after -- of bin/submit.sh
+    notify_command: Annotated[list[str], Field(min_length=1)] | None = None  # is given a notice as JSON to read
+    notify_webhook: str | None = None  # is sent the same by POST
+
+    @field_validator("notify_webhook")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is no http:// or https:// address")
+        return url

@@ -1,0 +1,50 @@
+"""The scheduler's health can be asked for on loopback: by a supervisor, and by Prometheus."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import requests
+
+from bc4all.errors import ConfigurationError
+from bc4all.health import HealthServer, Snapshot
+
+
+@pytest.fixture
+def server() -> Iterator[HealthServer]:
+    """A server on a free port."""
+    running = HealthServer(0)
+    yield running
+    running.close()
+
+
+def test_tells_whether_the_scheduler_lives(server: HealthServer) -> None:
+    """200 while it looks what is due, 503 once it has not for two minutes."""
+    address = f"http://127.0.0.1:{server.port}/health"
+    server.snapshot = Snapshot(time.time(), running=2, queued=3)
+    fresh = requests.get(address, timeout=5)
+    assert (fresh.status_code, fresh.json()["running"], fresh.json()["queued"]) == (200, 2, 3)
+    server.snapshot = replace(server.snapshot, last_tick=time.time() - 121)
+    assert requests.get(address, timeout=5).status_code == 503
+    assert requests.get(address.replace("health", "else"), timeout=5).status_code == 404
+
+
+def test_metrics_are_in_prometheus_format(server: HealthServer) -> None:
+    """Each metric has help and type, and each sample a name, labels and a number."""
+    ok = {("client_0", "train"): True, ("client_1", "predict"): False}
+    server.snapshot = Snapshot(1.5, 1, 2, False, {("train", "done"): 4}, ok, 1)
+    text = requests.get(f"http://127.0.0.1:{server.port}/metrics", timeout=5).text
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r'bc4all_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+]+', s) for s in samples)
+    assert 'bc4all_runs{job="train",state="done"} 4.0' in samples
+    assert 'bc4all_last_run_ok{client="client_1",job="predict"} 0.0' in samples
+    assert "bc4all_configuration_valid 0.0" in samples
+    assert text.count("# TYPE") == text.count("# HELP") == 7
+
+
+def test_a_taken_port_is_told(server: HealthServer) -> None:
+    """Another scheduler on the same port gets a clear error."""
+    with pytest.raises(ConfigurationError, match=f"port {server.port} cannot be had.*scheduler: {{port"):
+        HealthServer(server.port)

@@ -1,0 +1,368 @@
+"""Everything that is due is started once, at its minute, whatever happens to the scheduler in between."""
+
+import heapq
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from bc4all.child import Order
+from bc4all.config import Fleet, load_fleet
+from bc4all.dispatch import Dispatcher
+from bc4all.history import SCHEDULED, History, Run
+from bc4all.notices import Notice
+from bc4all.scheduler import Scheduler
+from bc4all.state import State
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Sydney")
+
+
+@dataclass
+class Clock:
+    """Time as the test says."""
+
+    now: float = START.timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class World:
+    """A scheduler on a fast clock. Its jobs are stand-ins that take `seconds` and end with `code(client, attempt)`."""
+
+    state: State
+    config: Path
+    clock: Clock = field(default_factory=Clock)
+    seconds: float = 0.0
+    code: Callable[[str, int], int] = lambda client, attempt: 0
+    started: list[tuple[list[str], float]] = field(default_factory=list)  # clients and when, an application each
+    ends: list[float] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    most_running: int = 0
+
+    def start(self) -> "World":
+        """Start the scheduler, or start it again."""
+        self.history = History(self.state.history)
+        self.dispatcher = Dispatcher(
+            self.state,
+            self.history,
+            self.command,
+            self.spawn,
+            lambda run: run.trigger in SCHEDULED,
+            self.notices.append,
+            self.clock,
+        )
+        self.scheduler = Scheduler(lambda: load_fleet(self.config), self.history, self.dispatcher, self.clock)
+        self.scheduler.step()
+        return self
+
+    def command(self, fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
+        """What a stand-in needs to know."""
+        return [job, *client_ids]
+
+    def spawn(self, order: Order) -> "StandIn":
+        """Start a stand-in."""
+        child = StandIn(self, order, list(order.command[1:]), self.clock.now + self.seconds)
+        self.started.append((child.clients, self.clock.now))
+        if self.seconds:
+            heapq.heappush(self.ends, child.ends)
+        self.most_running = max(self.most_running, len(self.dispatcher.running) + 1)
+        return child
+
+    def run_until(self, end: datetime) -> None:
+        """Step whenever something is due or ends, until a time."""
+        while True:
+            while self.ends and self.ends[0] < self.clock.now:
+                heapq.heappop(self.ends)
+            waiting = self.history.in_state("queued") if self.seconds else []
+            retries = [run.not_before for run in waiting if run.not_before > self.clock.now]
+            due = [self.scheduler.next.timestamp()] if self.scheduler.next else []
+            coming = min([*due, *self.ends[:1], *retries], default=float("inf"))
+            if coming > end.timestamp():
+                break
+            self.clock.now = max(self.clock.now, coming)
+            self.scheduler.step()
+            if self.ends and self.ends[0] <= self.clock.now:
+                heapq.heappop(self.ends)
+                self.scheduler.step()
+        self.clock.now = end.timestamp()
+        self.scheduler.step()
+
+    def stop(self) -> None:
+        """Be gone, without a word."""
+        self.history.close()
+
+    def runs(self, where: str = "1") -> list[Run]:
+        """What the history says."""
+        return self.history.find(where)
+
+
+@dataclass
+class StandIn:
+    """A child that is only a time at which it ends: what a real one does is tested in test_child and tests/spark."""
+
+    world: World
+    order: Order
+    clients: list[str]
+    ends: float
+    pid: int = 2**22 + 1  # no process has it
+    started: float = 1.0
+    stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self.slot = os.dup(self.order.slot)  # as a child inherits it
+
+    @property
+    def mark(self) -> str:
+        return self.order.mark
+
+    def go(self) -> None:
+        """Say what becomes of each client, as a job does."""
+        lines = []
+        for client in self.clients:
+            runs = self.world.runs(f"client = '{client}' AND state = 'running'")
+            code = self.world.code(client, runs[-1].attempt)
+            result = {"client_id": client, "exit_code": code, "rows": 1, "version": 1, "top_5": None, "run_id": "r"}
+            lines.append(json.dumps({**result, "error": "broken" if code else None}) + "\n")
+        self.order.results.write_text("".join(lines))
+
+    @property
+    def ended(self) -> bool:
+        return self.stopped or self.world.clock.now >= self.ends
+
+    @property
+    def exit_code(self) -> int | None:
+        return 0 if self.ended else None
+
+    def signal(self, number: int) -> int:
+        self.stopped = True
+        self.order.results.unlink()
+        return 1
+
+    def kill(self) -> int:
+        os.close(self.slot)
+        return 0
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Callable[..., World]:
+    """Worlds with a configuration: `world("clients: …")`."""
+
+    def make(text: str, **settings: object) -> World:
+        config = tmp_path / "clients.yaml"
+        config.write_text(text)
+        return World(State(tmp_path / "state"), config, **settings)  # type: ignore[arg-type]
+
+    return make
+
+
+def configuration(clients: Sequence[str], scheduler: str = "{max_parallel: 64, keep: 999d}") -> str:
+    """A file with a line for each client."""
+    lines = "".join(f"  {line}\n" for line in clients)
+    return f"scheduler: {scheduler}\ndefaults: {{features: [a]}}\nclients:\n{lines}"
+
+
+def occurrence(local: datetime, zone: ZoneInfo) -> datetime:
+    """The moment, in UTC, of a fixed local time: the first if there are two, the end of the gap if there is none."""
+    at = local.replace(tzinfo=zone).astimezone(UTC)
+    if at.astimezone(zone).replace(tzinfo=None) == local:
+        return at
+    moment = at - timedelta(hours=3)
+    while moment.astimezone(zone).replace(tzinfo=None) < local:
+        moment += timedelta(minutes=1)
+    return moment
+
+
+def expected(minute: int, hour: int, day: int | None, zone: str, first: date, days: int) -> Iterator[datetime]:
+    """Every moment at which `minute hour day * *` is due: a plain walk over local dates, without a cron library."""
+    for number in range(days):
+        at = first + timedelta(days=number)
+        if day is None or at.day == day:
+            yield occurrence(datetime(at.year, at.month, at.day, hour, minute), ZoneInfo(zone))
+
+
+def test_a_year_of_a_hundred_clients(world: Callable[..., World]) -> None:
+    """Over a year, both changes to and from summer time and two days of downtime included, every firing is as computed.
+
+    Trainings are monthly, predictions daily; catch-up is none, one or all.
+    """
+    catch_up = ("none", "one", "all")
+    lines, plan = [], {}
+    for number in range(100):
+        zone, policy = ZONES[number % 5], catch_up[number % 3]
+        minute, hour = number * 7 % 60, number * 5 % 24
+        train, predict = f"{minute} {hour} {number % 28 + 1} * *", f"{minute} {hour} * * *"
+        jobs = f"train: {{schedule: {train}, catch_up: {policy}}}, predict: {{schedule: {predict}, catch_up: {policy}}}"
+        lines.append(f"c{number}: {{timezone: {zone}, {jobs}}}")
+        plan[f"c{number}"] = (minute, hour, number % 28 + 1, zone, policy)
+    here = world(configuration(lines)).start()
+    down, up = datetime(2026, 7, 10, 11, 30, tzinfo=UTC), datetime(2026, 7, 12, 11, 30, tzinfo=UTC)
+    end = datetime(2027, 1, 1, tzinfo=UTC)
+    here.run_until(down)
+    here.stop()
+    here.clock.now = up.timestamp()
+    here.start().run_until(end)
+    found: dict[tuple[str, str], list[datetime]] = {}
+    for run in here.runs("state = 'done'"):
+        found.setdefault((run.client, run.job), []).append(datetime.fromisoformat(run.scheduled_for))
+    for client, (minute, hour, day, zone, policy) in plan.items():
+        for job, only in (("train", day), ("predict", None)):
+            every = [at for at in expected(minute, hour, only, zone, date(2025, 12, 31), 368) if START < at <= end]
+            missed = [at for at in every if down < at < up - timedelta(minutes=2)]
+            recent = [at for at in missed if at >= up - timedelta(hours=24)]
+            punctual = any(up - timedelta(minutes=2) <= at <= up for at in every)
+            kept = {"none": [], "one": [] if punctual else recent[-1:], "all": recent}[policy]
+            assert sorted(found.get((client, job), [])) == sorted({*every} - {*missed} | {*kept}), (client, job)
+    assert not here.runs("state IN ('queued', 'running')")
+
+
+HOURLY = "predict: {schedule: 0 * * * *, retries: 2, retry_delay: 1m, catch_up: all}, train: {enabled: false}"
+
+
+def hours(number: float) -> datetime:
+    """So many hours after the start."""
+    return START + timedelta(hours=number)
+
+
+def test_retries_only_what_may_pass(world: Callable[..., World]) -> None:
+    """Exit code 75 is tried again, later and later, up to `retries`; 1 is not. One notice a failure and a recovery."""
+    codes = {"passes": {1: 75, 2: 75, 3: 0}, "stays": {1: 1}, "well": {1: 0}, "never": {1: 75, 2: 75, 3: 75}}
+    lines = [f"{client}: {{timezone: UTC, {HOURLY}}}" for client in codes]
+    here = world(configuration(lines), seconds=5.0, code=lambda client, attempt: codes[client].get(attempt, 0)).start()
+    here.run_until(hours(1.5))
+    states = {client: [run.state for run in here.runs(f"client = '{client}'")] for client in codes}
+    assert states["passes"] == ["failed", "failed", "done"]
+    assert states["stays"] == ["failed"]
+    assert states["well"] == ["done"]
+    assert states["never"] == ["failed"] * 3
+    assert [(notice.event, notice.client) for notice in here.notices] == [("failed", "stays"), ("failed", "never")]
+    begun = [datetime.fromisoformat(str(run.started)) for run in here.runs("client = 'never'")]
+    waits = [(later - earlier).total_seconds() - 5 for earlier, later in pairwise(begun)]
+    assert 30 <= waits[0] <= 91
+    assert 60 <= waits[1] <= 181
+    codes["stays"] = {1: 0}
+    here.run_until(hours(2.5))
+    assert [(notice.event, notice.client) for notice in here.notices[2:3]] == [("recovered", "stays")]
+
+
+def test_due_at_the_same_minute_share_an_application(world: Callable[..., World]) -> None:
+    """Those that may be batched are one application, with each client's own result; the others are alone."""
+    lines = [f"{client}: {{timezone: UTC, {HOURLY}}}" for client in ("a", "b", "c")]
+    lines.append(
+        f"alone: {{timezone: UTC, {HOURLY[:-1].replace('train: {enabled: false', 'train: {enabled: false}')}}}"
+    )
+    lines[-1] = lines[-1].replace("catch_up: all", "catch_up: all, batch: false")
+    here = world(configuration(lines), code=lambda client, attempt: int(client == "b")).start()
+    here.run_until(hours(1.5))
+    assert sorted(clients for clients, _ in here.started) == [["a", "b", "c"], ["alone"]]
+    assert {run.client: run.state for run in here.runs()} == dict.fromkeys(("a", "c", "alone"), "done") | {
+        "b": "failed"
+    }
+
+
+def test_max_parallel_holds(world: Callable[..., World]) -> None:
+    """However many are due, no more than `max_parallel` applications run; the rest wait, and none is left out."""
+    lines = [f"c{i}: {{timezone: UTC, {HOURLY.replace('catch_up', 'batch: false, catch_up')}}}" for i in range(20)]
+    here = world(configuration(lines, "{max_parallel: 3}"), seconds=60.0).start()
+    here.run_until(hours(1.9))
+    assert here.most_running == 3
+    assert len(here.runs("state = 'done'")) == 20
+
+
+def test_a_client_is_never_run_beside_itself(world: Callable[..., World]) -> None:
+    """A run that takes longer than its period holds the next one up; waiting ones are overtaken, not piled up."""
+    line = "slow: {timezone: UTC, predict: {schedule: 0 * * * *}, train: {enabled: false}}"
+    here = world(configuration([line]), seconds=3.5 * 3600).start()
+    here.run_until(hours(12.5))
+    begun = [datetime.fromisoformat(str(run.started)) for run in here.runs("started IS NOT NULL")]
+    assert all(later - earlier >= timedelta(hours=3.5) for earlier, later in pairwise(begun))
+    assert [run.scheduled_for[11:13] for run in here.runs("started IS NOT NULL")] == ["01", "04", "08", "11"]
+    assert len(here.runs("state = 'missed'")) == 7
+    assert len(here.runs("state = 'queued'")) == 1
+
+
+def test_a_changed_or_resumed_schedule_is_not_due_for_the_past(world: Callable[..., World]) -> None:
+    """What a new schedule would have meant earlier is not made up for, running or not; nor what a pause kept away."""
+    line = "x: {timezone: UTC, predict: {schedule: 0 6 * * *, catch_up: all}, train: {enabled: false}}"
+    here = world(configuration([line])).start()
+    here.run_until(hours(7))
+    assert len(here.runs("state = 'done'")) == 1
+    here.config.write_text(configuration([line.replace("0 6", "0 5")]))
+    here.scheduler.reload()
+    here.run_until(hours(24))
+    assert len(here.runs("state = 'done'")) == 1
+    here.history.pause("x", "predict", "now")
+    here.run_until(hours(30))
+    here.history.resume("x", "predict")
+    here.run_until(hours(31))
+    assert len(here.runs("state = 'done'")) == 1
+    here.stop()
+    here.clock.now = hours(50).timestamp()
+    here.config.write_text(configuration([line.replace("0 6", "0 1")]))
+    here.start().run_until(hours(51))
+    assert len(here.runs("state = 'done'")) == 1
+    here.run_until(hours(74))
+    assert [run.scheduled_for for run in here.runs("state = 'done'")][1:] == [hours(73).isoformat()]
+
+
+def test_a_broken_file_keeps_the_old_schedule(world: Callable[..., World], caplog: pytest.LogCaptureFixture) -> None:
+    """A configuration with faults is told, line and column included, and what was in force stays in force."""
+    here = world(configuration([f"x: {{timezone: UTC, {HOURLY}}}"])).start()
+    sound = here.config.read_text()
+    here.config.write_text(sound.replace("0 * * * *", "0 * * *"))
+    here.scheduler.reload()
+    assert not here.scheduler.valid
+    assert "a schedule has five fields" in caplog.text
+    here.run_until(hours(2.5))
+    assert len(here.runs("state = 'done'")) == 2
+    here.config.write_text(sound)
+    here.scheduler.reload()
+    assert here.scheduler.valid
+
+
+def test_a_client_that_is_gone_is_not_run(world: Callable[..., World]) -> None:
+    """A retry that waits when its client is taken out of the file is let go."""
+    here = world(configuration([f"x: {{timezone: UTC, {HOURLY}}}", "y: "]), code=lambda client, attempt: 75).start()
+    here.run_until(hours(1))
+    here.scheduler.step()
+    assert len(here.runs("client = 'x' AND state = 'queued'")) == 1
+    here.config.write_text(configuration(["y: "]))
+    here.scheduler.reload()
+    here.scheduler.step()
+    assert not here.runs("client = 'x' AND state = 'queued'")
+
+
+def test_a_run_over_its_timeout_is_told_to_end(world: Callable[..., World]) -> None:
+    """It is recorded as such, noticed once, and not tried again."""
+    line = f"x: {{timezone: UTC, {HOURLY.replace('retries', 'timeout: 10m, retries')}}}"
+    here = world(configuration([line]), seconds=1e6).start()
+    here.run_until(hours(1))
+    here.clock.now += 601
+    here.scheduler.step()
+    here.scheduler.step()
+    assert [run.state for run in here.runs()] == ["timeout"]
+    assert [notice.state for notice in here.notices] == ["timeout"]
+
+
+def test_a_run_that_ended_unseen_is_tried_again(world: Callable[..., World]) -> None:
+    """After a crash, a run that was under way is lost, and tried again; one that said its result is done."""
+    lines = [f"{client}: {{timezone: UTC, {HOURLY}}}" for client in ("silent", "told")]
+    here = world(configuration(lines), seconds=1e6).start()
+    here.run_until(hours(1))
+    (run,) = here.runs("client = 'told'")
+    results = here.state.results(str(run.application))
+    results.write_text("".join(line for line in results.read_text().splitlines(True) if '"told"' in line) + '{"clie')
+    here.stop()
+    here.clock.now += 60
+    here.seconds = 1.0
+    here.start().run_until(hours(1.9))
+    assert [run.state for run in here.runs("client = 'told'")] == ["done"]
+    assert [run.state for run in here.runs("client = 'silent'")] == ["lost", "done"]
