@@ -3,6 +3,7 @@
 Nothing of Spark is imported here: `--help` and a wrong argument answer without Java.
 """
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -174,6 +175,9 @@ def become_spark_submit(arguments: JobArguments, argv: list[str]) -> int:
         os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
     os.environ[LOG_FORM] = _log_form(master(arguments))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    spark = importlib.util.find_spec("pyspark")
+    if spark and spark.origin:  # Spark's own search for it stumbles over spaces in the project's path
+        os.environ.setdefault("SPARK_HOME", str(Path(spark.origin).parent))
     os.environ["BC4ALL_CONFIG"] = str(arguments.config.resolve())  # the bundle does not know the project's folder
     os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "conf"))
     sys.stdout.flush()

@@ -12,4 +12,5 @@ for settings in "$root/cron/environment" "$root/cron/environment.local"; do
 done
 set +a
 cd -- "$root"
-exec "$root/.venv/bin/bc4all" run-now "$1" --client-id "$2" --trigger cron
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+exec "${BC4ALL_PYTHON:-$root/.venv/bin/python}" -m bc4all.cli run-now "$1" --client-id "$2" --trigger cron
