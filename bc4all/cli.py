@@ -77,7 +77,7 @@ def show(client_id: str, day: str | None, product_ids: tuple[str, ...], limit: i
 @click.option("--hours", type=click.IntRange(1, 24 * 366), default=24, show_default=True, help="How far ahead.")
 @click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="Only this client; may be repeated.")
 def upcoming(config: Path, hours: int, client_ids: tuple[str, ...]) -> None:
-    """Show which jobs are due next, as the configuration's schedules say.
+    """Show which jobs are due next.
 
     Example: bc4all next --hours 24
     """

@@ -27,18 +27,25 @@ def _project() -> Path:
 
 @click.group()
 def crontab() -> None:
-    """Start the clients' jobs by cron: put their lines into your crontab, or take them out.
+    """Let cron start the clients' jobs.
 
-    See cron/README.md.
+    Their lines are put into your crontab, or taken out again; what else stands there is left alone. See cron/README.md.
     """
 
 
 @crontab.command("print")
 @CONFIG_OPTION
-@click.option("--format", "form", type=click.Choice(("crontab", "kubernetes")), default="crontab", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("crontab", "kubernetes")),
+    default="crontab",
+    show_default=True,
+    help="What for.",
+)
 @click.option("--image", default="REGISTRY/bc4all:0.1.0", show_default=True, help="The jobs' image, for Kubernetes.")
 def print_crontab(config: Path, form: str, image: str) -> None:
-    """Print the lines, or Kubernetes' CronJobs; change nothing.
+    """Print the lines, or Kubernetes' CronJobs.
 
     Example: bc4all crontab print --format kubernetes --image registry.example/bc4all:0.1.0
     """
@@ -60,7 +67,7 @@ def print_crontab(config: Path, form: str, image: str) -> None:
 @crontab.command("install")
 @CONFIG_OPTION
 def install_crontab(config: Path) -> None:
-    """Put the lines into your crontab, in place of those installed before.
+    """Put the lines into your crontab, or replace them.
 
     Example: bc4all crontab install
     """
@@ -83,7 +90,7 @@ def install_crontab(config: Path) -> None:
 
 @crontab.command("remove")
 def remove_crontab() -> None:
-    """Take this installation's lines out of your crontab.
+    """Take the lines out of your crontab.
 
     Example: bc4all crontab remove
     """
@@ -101,7 +108,9 @@ def remove_crontab() -> None:
 @crontab.command("diff")
 @CONFIG_OPTION
 def diff_crontab(config: Path) -> None:
-    """Show what install would change; exit code 1 where it would change anything.
+    """Show what install would change.
+
+    The exit code is 1 where it would change anything, else 0.
 
     Example: bc4all crontab diff
     """
@@ -125,13 +134,17 @@ def _state_folder() -> Path:
 @click.command()
 @CONFIG_OPTION
 @click.option(
-    "--log-level", type=click.Choice(("debug", "info", "warning", "error")), default="info", show_default=True
+    "--log-level",
+    type=click.Choice(("debug", "info", "warning", "error")),
+    default="info",
+    show_default=True,
+    help="Of the log.",
 )
 def scheduler(config: Path, log_level: str) -> None:
-    """Start the clients' jobs on time, in the foreground, until Ctrl-C or TERM.
+    """Start the clients' jobs on time, until Ctrl-C or TERM.
 
-    Once, it waits for what runs; a second time, it ends it. The configuration is read again when it changes, and on
-    HUP. Health is at http://127.0.0.1:9745/health, metrics at /metrics.
+    Told to stop once, it waits for what runs; a second time, it ends it. The configuration is read again when it
+    changes, and on HUP. Health is at http://127.0.0.1:9745/health, metrics are at /metrics.
 
     Example: bc4all scheduler
     """
@@ -152,7 +165,9 @@ def scheduler(config: Path, log_level: str) -> None:
 @click.option("--trigger", type=click.Choice(("manual", "cron")), default="manual", hidden=True)
 @CONFIG_OPTION
 def run_now(job: str, client_ids: tuple[str, ...], day: str | None, trigger: str, config: Path) -> None:
-    """Run a job now, watched over as on time: locked, logged, retried, remembered.
+    """Run a job now, as the scheduler would.
+
+    It is locked, logged, retried and remembered, and waits where `max_parallel` applications run already.
 
     Example: bc4all run-now predict --client-id client_0
     """
@@ -179,7 +194,9 @@ def run_now(job: str, client_ids: tuple[str, ...], day: str | None, trigger: str
 @click.option("--to", "last", type=DATE, required=True, help="The last date.")
 @CONFIG_OPTION
 def backfill(client_id: str, first: str, last: str, config: Path) -> None:
-    """Predict the dates that are not published yet, one after the other.
+    """Predict the dates that are not published yet.
+
+    One after the other, by today's champion, until one fails.
 
     Example: bc4all backfill --client-id client_0 --from 2026-01-01 --to 2026-01-31
     """
@@ -215,7 +232,7 @@ def _say(text: str) -> None:
 @click.option("--failed", is_flag=True, help="Only what failed last.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
 def status(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], failed: bool, as_json: bool) -> None:
-    """Show the fleet: of each client's jobs the last run, its state, and when the next is due.
+    """Show each client's jobs: the last run and the next.
 
     Example: bc4all status --failed
     """
@@ -279,7 +296,9 @@ def logs(client_id: str, jobs: tuple[str, ...], run_id: int | None) -> None:
 @_CLIENTS
 @_JOBS
 def pause(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> None:
-    """Keep clients' jobs from being started on time, until they are resumed. What runs goes on.
+    """Keep clients' jobs from being started on time.
+
+    What runs goes on; what waits is let go.
 
     Example: bc4all pause --client-id client_3 --job train
     """
@@ -291,7 +310,9 @@ def pause(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> N
 @_CLIENTS
 @_JOBS
 def resume(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> None:
-    """Let paused jobs be started again, from their next time on.
+    """Let paused jobs be started again.
+
+    From their next time on: what was due in the meantime is not made up for.
 
     Example: bc4all resume --client-id client_3
     """

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +21,7 @@ from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIE
 from bc4all.health import HealthServer, Snapshot
 from bc4all.history import FAILED, SCHEDULED, History, Run
 from bc4all.layout import Layout
-from bc4all.notices import Notifier
+from bc4all.notices import Notice, Notifier
 from bc4all.scheduler import Scheduler, Signals, run
 from bc4all.state import State
 from bc4all.submit import ROOT
@@ -51,7 +52,9 @@ class Operations:
         finally:
             history.close()
 
-    def dispatcher(self, owns: Callable[[Run], bool], notifier: Notifier) -> Dispatcher:
+    def dispatcher(
+        self, owns: Callable[[Run], bool], notifier: Callable[[Notice], None], clock: Callable[[], float] = time.time
+    ) -> Dispatcher:
         """A dispatcher of real processes."""
 
         def command(fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
@@ -69,7 +72,8 @@ class Operations:
         # As JSON each event says whose it is, also where several clients share an application.
         told = {"DATA_PREFIX": self.layout.prefix, "BC4ALL_STATE": str(self.state.folder), LOG_FORM: "json"}
         spawned: Mapping[str, str] = {**os.environ, **told}
-        return Dispatcher(self.state, self.history, command, lambda order: Child.start(order, spawned), owns, notifier)
+        spawn = partial(Child.start, environment=spawned)
+        return Dispatcher(self.state, self.history, command, spawn, owns, notifier, clock)
 
     def run_now(self, fleet: Fleet, job: str, days: Mapping[str, str], trigger: str, say: Callable[[str], None]) -> int:
         """Run a job for some clients (each with its day), watch over it, and return its exit code.

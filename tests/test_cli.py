@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,17 +12,26 @@ from click.testing import CliRunner
 from bc4all.cli import main
 from tests.conftest import ROOT
 
-COMMANDS = sorted(main.commands)
+
+def leaves(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by what is typed for it."""
+    for name, command in sorted(group.commands.items()):
+        typed = f"{path} {name}".strip()
+        yield from leaves(command, typed) if isinstance(command, click.Group) else [(typed, command)]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_documented_with_an_example(command: str) -> None:
-    """--help of each command says what it does, what each option means, and shows a call."""
-    done = CliRunner().invoke(main, [command, "--help"])
+COMMANDS = dict(leaves(main))
+
+
+@pytest.mark.parametrize("typed", COMMANDS)
+def test_every_command_is_documented_with_an_example(typed: str) -> None:
+    """--help of each command says what it does, what each option means, and shows a call; its first line fits."""
+    done = CliRunner().invoke(main, [*typed.split(), "--help"])
     assert done.exit_code == 0
-    assert "Example: bc4all " + command in done.output
-    for option in main.commands[command].params:
-        assert not isinstance(option, click.Option) or option.help, option.name
+    assert "Example: bc4all " + typed in done.output
+    for option in COMMANDS[typed].params:
+        assert not isinstance(option, click.Option) or option.hidden or option.help, option.name
+    assert not COMMANDS[typed].get_short_help_str(60).endswith("..."), "the first sentence is cut in bc4all --help"
 
 
 @pytest.mark.parametrize(

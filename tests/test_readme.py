@@ -11,7 +11,7 @@ import pytest
 from bc4all import cli, submit
 from tests.conftest import ROOT
 
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", ROOT / "cron" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PROGRAMS = {"make", "bin/submit.sh", "bc4all"}
 
 
@@ -42,5 +42,8 @@ def test_takes_the_command(command: str) -> None:
         subprocess.run([make, "-n", name], cwd=ROOT, check=True, capture_output=True)
         return
     group: click.Group = submit.main if program == "bin/submit.sh" else cli.main
-    context = group.commands[name].make_context(name, list(arguments))
-    assert context.params
+    called = group.commands[name]
+    if isinstance(called, click.Group):
+        name, *arguments = arguments
+        called = called.commands[name]
+    assert called.make_context(name, list(arguments))
