@@ -226,8 +226,10 @@ def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) 
     """What a finished run's columns become: by the job's own word on this client, else by how the process ended."""
     if result:
         state = "done" if result["exit_code"] == EXIT_OK else "failed"
-        names = {"run_id": "mlflow_run", "version": "version", "top_5": "top_5", "rows": "rows", "error": "error"}
-        return {"state": state, "exit_code": result["exit_code"]} | {new: result[old] for old, new in names.items()}
+        names = {"run_id": "mlflow_run", "version": "version", "top_5": "top_5", "rows": "rows"}
+        told = {new: result[old] for old, new in names.items()}
+        error = str(result["error"]).partition(" failed: ")[2] or result["error"]  # whose it is, the run says already
+        return {"state": state, "exit_code": result["exit_code"], "error": error, **told}
     if stopping:
         return {"state": stopping, "exit_code": code, "error": f"told to end: {stopping}"}
     if code is None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from bc4all.health import HealthServer, Snapshot
 from bc4all.history import FAILED, SCHEDULED, History, Run
 from bc4all.layout import Layout
 from bc4all.notices import Notice, Notifier
-from bc4all.scheduler import Scheduler, Signals, run
+from bc4all.scheduler import Scheduler, Signals, serve
 from bc4all.state import State
 from bc4all.submit import ROOT
 
@@ -59,15 +60,8 @@ class Operations:
 
         def command(fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
             clients = [word for client_id in client_ids for word in ("--client-id", client_id)]
-            options = [
-                "--config",
-                str(fleet.path.resolve()),
-                DATE_OPTION[job],
-                day,
-                "--",
-                *fleet.scheduler.spark_options,
-            ]
-            return [str(self.program), job, *clients, *options]
+            asked = [*clients, "--config", str(fleet.path.resolve()), DATE_OPTION[job], day]
+            return [str(self.program), job, *asked, "--", *fleet.scheduler.spark_options]
 
         # As JSON each event says whose it is, also where several clients share an application.
         told = {"DATA_PREFIX": self.layout.prefix, "BC4ALL_STATE": str(self.state.folder), LOG_FORM: "json"}
@@ -81,10 +75,9 @@ class Operations:
         Waits for room where `max_parallel` applications run. A run that is in the history already, because the
         scheduler was told to start it, too, is left to it. Ctrl-C and TERM end what was started.
         """
-        now = datetime.now(UTC)
-        at = (now.replace(second=0, microsecond=0) if trigger == "cron" else now).isoformat(
-            timespec="seconds" if trigger == "cron" else "microseconds"
-        )
+        # A line of cron is that of its minute, as the scheduler would note it; by hand each call is one of its own.
+        at = datetime.now(UTC).isoformat(timespec="minutes" if trigger == "cron" else "microseconds")
+        at = datetime.fromisoformat(at).isoformat()
         mine = [run for client_id, day in days.items() if (run := self.history.add(client_id, job, day, at, trigger))]
         me = psutil.Process()
         if mine:
@@ -94,8 +87,8 @@ class Operations:
         notifier = Notifier(fleet.scheduler)
         dispatcher = self.dispatcher(lambda run: run.scheduled_for == at and run.client in days, notifier)
         try:
-            with _terminated_by_signal():
-                return self._watch(fleet, dispatcher, [run.client for run in mine], job, at, say)
+            with _told_to_stop() as stop:
+                return self._watch(fleet, dispatcher, [run.client for run in mine], job, at, say, stop)
         finally:
             notifier.close()
 
@@ -107,31 +100,30 @@ class Operations:
         job: str,
         at: str,
         say: Callable[[str], None],
+        stop: threading.Event,
     ) -> int:
+        """Work until every run of these clients, retries included, has ended, or until `stop` is set."""
         told: set[tuple[int, str]] = set()
-        interrupted = False
         while True:
-            try:
-                dispatcher.reap(fleet)
-                if not interrupted:
-                    dispatcher.start(fleet)
-                runs = self.history.find("job = ? AND scheduled_for = ?", [job, at])
-                runs = [run for run in runs if run.client in clients]
-                for run in runs:
-                    if (run.id, run.state) not in told and run.state != "queued":
-                        told.add((run.id, run.state))
-                        say(_told(run))
-                if not any(run.state == "running" or (run.state == "queued" and not interrupted) for run in runs):
-                    break
-                time.sleep(_REST)
-            except KeyboardInterrupt:
-                interrupted = True
+            dispatcher.reap(fleet)
+            if stop.is_set():
                 dispatcher.stop()
+            else:
+                dispatcher.start(fleet)
+            runs = self.history.find("job = ? AND scheduled_for = ?", [job, at])
+            runs = [run for run in runs if run.client in clients]
+            for run in runs:
+                if (run.id, run.state) not in told and run.state != "queued":
+                    told.add((run.id, run.state))
+                    say(_told(run))
+            if not any(run.state == "running" or (run.state == "queued" and not stop.is_set()) for run in runs):
+                break
+            time.sleep(_REST)
         waiting = [run.id for run in runs if run.state == "queued"]
         if waiting:
             self.history.update(waiting, state="stopped", error="interrupted before it was started")
         final = {run.client: run for run in runs}
-        return EXIT_INTERRUPTED if interrupted else _exit_code(list(final.values()))
+        return EXIT_INTERRUPTED if stop.is_set() else _exit_code(list(final.values()))
 
     def scheduler(self, load: Callable[[], Fleet]) -> int:
         """Run the scheduler until it is told to stop. Raises ConfigurationError where another one runs."""
@@ -153,7 +145,7 @@ class Operations:
                 health.snapshot = self._snapshot(scheduler, dispatcher, notifier)
 
         try:
-            return run(scheduler, dispatcher, signals, after_step)
+            return serve(scheduler, dispatcher, signals, after_step)
         finally:
             notifier.close()
             if health:
@@ -201,15 +193,16 @@ def _code(run: Run) -> int:
 
 
 @contextlib.contextmanager
-def _terminated_by_signal() -> Iterator[None]:
-    """TERM and HUP end the block as Ctrl-C does."""
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, TERM and HUP set; none of them interrupts what is just being written down."""
+    stop = threading.Event()
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def receive(number: int, frame: FrameType | None) -> None:
+        stop.set()
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

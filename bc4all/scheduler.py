@@ -1,6 +1,6 @@
 """The standalone scheduler: starts every client's jobs on time, from one configuration, until it is told to stop.
 
-`step` does all that is due and returns; `run` calls it again and again. What a step decides is written to the history
+`step` does all that is due and returns; `serve` calls it again and again. What a step decides is written to the history
 in one transaction together with how far it has looked, so that after any end of the process nothing is lost or doubled.
 """
 
@@ -154,7 +154,7 @@ class Signals:
         self._woken.clear()
 
 
-def run(scheduler: Scheduler, dispatcher: Dispatcher, signals: Signals, after_step: Callable[[], None]) -> int:
+def serve(scheduler: Scheduler, dispatcher: Dispatcher, signals: Signals, after_step: Callable[[], None]) -> int:
     """Work until TERM; then wait for what runs, up to `grace`, or until a second TERM; then end it."""
     file = scheduler.fleet.path
     seen = _stamp(file)

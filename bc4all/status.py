@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from bc4all.config import Client
 from bc4all.history import FAILED, History, Run
@@ -49,8 +51,8 @@ def fleet_status(
     return rows
 
 
-def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) -> Table:
-    """The fleet at a glance; faults of failed jobs are below their rows' states in `bc4all runs`."""
+def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) -> Group:
+    """The fleet at a glance, and what went wrong in the last run of each job that failed."""
     now = now or datetime.now(UTC)
     failed = sum(row["failed"] for row in rows)
     table = Table(title=f"{len(rows)} jobs, {failed} failed", title_justify="left")
@@ -67,22 +69,26 @@ def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) ->
             f"{row['top_5']:.3f}" if row["top_5"] is not None else "–",
             _span(timedelta(seconds=row["seconds"])) if row["seconds"] is not None else "–",
         )
-    return table
+    return _with_errors(table, [(f"{row['client']}: {row['job']}", row["error"]) for row in rows if row["failed"]])
 
 
-def runs_table(client_id: str, runs: Sequence[Run]) -> Table:
+def runs_table(client_id: str, runs: Sequence[Run]) -> Group:
     """A client's runs, a row each, with what went wrong."""
     table = Table(title=f"{client_id}: {len(runs)} runs", title_justify="left")
-    for name in ("run", "job", "due (UTC)", "by", "state", "took"):
+    for name in ("run", "job", "due (UTC)", "by", "state", "took", "version", "rows"):
         table.add_column(name, no_wrap=True)
-    table.add_column("what happened", overflow="fold")
     for run in runs:
         due = run.scheduled_for[:16].replace("T", " ")
         by = run.trigger if run.attempt == 1 else f"{run.trigger}, again"
         took = _span(timedelta(seconds=run.seconds)) if run.seconds is not None else "–"
-        what = run.error or (f"version {run.version}, {run.rows} rows" if run.version else "")
-        table.add_row(str(run.id), run.job, due, by, _state(run.state), took, what)
-    return table
+        made = (str(run.version or "–"), f"{run.rows:,d}" if run.rows is not None else "–")
+        table.add_row(str(run.id), run.job, due, by, _state(run.state), took, *made)
+    return _with_errors(table, [(f"run {run.id}", run.error) for run in runs])
+
+
+def _with_errors(table: Table, errors: Sequence[tuple[str, str | None]]) -> Group:
+    """The table, and below it what went wrong: whole, which no column is wide enough for."""
+    return Group(table, *[Text(f"{whose}: {error}") for whose, error in errors if error])
 
 
 def log_lines(log: Path, client_id: str) -> Iterator[str]:
