@@ -75,14 +75,12 @@ def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) ->
 def runs_table(client_id: str, runs: Sequence[Run]) -> Group:
     """A client's runs, a row each, with what went wrong."""
     table = Table(title=f"{client_id}: {len(runs)} runs", title_justify="left")
-    for name in ("run", "job", "due (UTC)", "by", "state", "took", "version", "rows"):
+    for name in ("run", "job", "due (UTC)", "by", "try", "state", "took"):
         table.add_column(name, no_wrap=True)
     for run in runs:
         due = run.scheduled_for[:16].replace("T", " ")
-        by = run.trigger if run.attempt == 1 else f"{run.trigger}, again"
         took = _span(timedelta(seconds=run.seconds)) if run.seconds is not None else "–"
-        made = (str(run.version or "–"), f"{run.rows:,d}" if run.rows is not None else "–")
-        table.add_row(str(run.id), run.job, due, by, _state(run.state), took, *made)
+        table.add_row(str(run.id), run.job, due, run.trigger, str(run.attempt), _state(run.state), took)
     return _with_errors(table, [(f"run {run.id}", run.error) for run in runs])
 
 

@@ -3,6 +3,7 @@
 Nothing of Spark is imported here: `--help` and a wrong argument answer without Java.
 """
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -53,6 +54,22 @@ def build_bundle(root: Path = ROOT) -> Path:
     return bundle
 
 
+def frozen_bundle(root: Path = ROOT) -> Path:
+    """The bundle under a name that only equal code has: a job imports from it for as long as it runs.
+
+    Without it, a job that runs while the code is changed, and another job started, would read half of each.
+    """
+    bundle = build_bundle(root)
+    content = bundle.read_bytes()
+    frozen = bundle.parent / "bundles" / hashlib.sha256(content).hexdigest()[:16] / bundle.name
+    if not frozen.exists():
+        frozen.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = frozen.with_name(f"{frozen.name}.{os.getpid()}")
+        unfinished.write_bytes(content)
+        unfinished.replace(frozen)
+    return frozen
+
+
 def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     """The spark-submit command line for a job whose own arguments are `argv`.
 
@@ -78,7 +95,7 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
         options.default("spark.pyspark.driver.python", sys.executable)
     program = Path(sys.executable).parent / "spark-submit"
     job = ROOT / "jobs" / f"{arguments.job}.py"
-    options.extend("--py-files", str(build_bundle()))
+    options.extend("--py-files", str(frozen_bundle()))
     return [str(program), *options.words, str(job), *argv]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bc4all.arguments import JobArguments
 from bc4all.errors import ConfigurationError
-from bc4all.submit import build_bundle, master, spark_submit
+from bc4all.submit import build_bundle, frozen_bundle, master, spark_submit
 from tests.conftest import ROOT
 
 SUBMIT = ROOT / "bin" / "submit.sh"
@@ -202,3 +202,17 @@ def test_builds_the_bundle_when_it_is_stale(tmp_path: Path) -> None:
     os.utime(tmp_path / "bc4all" / "kernel.py", (2_000_000_001, 2_000_000_001))
     assert build_bundle(tmp_path).read_bytes() == first
     assert bundle.stat().st_mtime < 2_000_000_000
+
+
+def test_a_running_jobs_code_stays_as_it_was(tmp_path: Path) -> None:
+    """A job started after a change of the code does not touch the bundle that another one is importing from."""
+    shutil.copytree(ROOT / "bc4all", tmp_path / "bc4all", ignore=shutil.ignore_patterns("__pycache__"))
+    running = frozen_bundle(tmp_path)
+    content = running.read_bytes()
+    assert frozen_bundle(tmp_path) == running
+    (tmp_path / "bc4all" / "kernel.py").write_text("changed = True\n")
+    os.utime(tmp_path / "bc4all" / "kernel.py", (2_000_000_001, 2_000_000_001))
+    later = frozen_bundle(tmp_path)
+    assert later != running
+    assert b"changed" in zipfile.ZipFile(later).read("bc4all/kernel.py")
+    assert running.read_bytes() == content
