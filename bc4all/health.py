@@ -37,6 +37,7 @@ class Snapshot:
     runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by job and state
     last_ok: Mapping[tuple[str, str], bool] = field(default_factory=dict)  # by client and job
     undelivered: int = 0
+    counted: float = 0.0  # when `queued`, `runs` and `last_ok` were taken
 
     def metrics(self) -> str:
         """Prometheus' text. Client ids need no escaping: they are letters, digits, - and _."""

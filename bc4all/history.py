@@ -135,7 +135,7 @@ class History:
         return Run(int(done.lastrowid or 0), *values) if done.rowcount else None
 
     def update(self, run_ids: Sequence[int], **values: object) -> None:
-        """Change columns of some runs."""
+        """Change columns of some runs, or of none."""
         names = ", ".join(f"{name} = ?" for name in values)
         marks = ", ".join("?" * len(run_ids))
         self._db.execute(f"UPDATE runs SET {names} WHERE id IN ({marks})", [*values.values(), *run_ids])  # noqa: S608 - names are this project's own

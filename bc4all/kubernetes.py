@@ -45,7 +45,8 @@ def _cron_job(client_id: str, job: str, timing: Timing, image: str, settings: Ma
         "image": image,
         "command": ["/opt/bc4all/bin/submit.sh"],
         "args": [job, "--client-id", client_id],
-        "env": [{"name": name, "value": value} for name, value in settings.items()],
+        # A run's date is the client's own.
+        "env": [{"name": name, "value": value} for name, value in {**settings, "TZ": timing.zone.key}.items()],
     }
     other_codes = {"operator": "NotIn", "values": [EXIT_OK, EXIT_TRANSIENT]}
     return {

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from bc4all.scheduler import Scheduler, Signals, serve
 from bc4all.state import State
 from bc4all.submit import ROOT
 
+_COUNT = 10.0  # seconds between two counts of the history
 _REST = 0.25  # seconds between two looks at a job
 
 
@@ -78,9 +79,10 @@ class Operations:
         # A line of cron is that of its minute, as the scheduler would note it; by hand each call is one of its own.
         at = datetime.now(UTC).isoformat(timespec="minutes" if trigger == "cron" else "microseconds")
         at = datetime.fromisoformat(at).isoformat()
-        mine = [run for client_id, day in days.items() if (run := self.history.add(client_id, job, day, at, trigger))]
         me = psutil.Process()
-        if mine:
+        with self.history.transaction():
+            added = [self.history.add(client_id, job, day, at, trigger) for client_id, day in days.items()]
+            mine = [run for run in added if run]
             self.history.update([run.id for run in mine], pid=me.pid, pid_started=me.create_time())
         for client_id in days.keys() - {run.client for run in mine}:
             say(f"{client_id}: {job} of {at} is the scheduler's: left to it")
@@ -142,7 +144,7 @@ class Operations:
         def after_step() -> None:
             notifier.settings = scheduler.fleet.scheduler
             if health:
-                health.snapshot = self._snapshot(scheduler, dispatcher, notifier)
+                health.snapshot = self._snapshot(scheduler, dispatcher, notifier, health.snapshot)
 
         try:
             return serve(scheduler, dispatcher, signals, after_step)
@@ -152,12 +154,15 @@ class Operations:
                 health.close()
             os.close(lock)
 
-    def _snapshot(self, scheduler: Scheduler, dispatcher: Dispatcher, notifier: Notifier) -> Snapshot:
-        counts, latest = self.history.counts(), self.history.latest()
+    def _snapshot(self, scheduler: Scheduler, dispatcher: Dispatcher, notifier: Notifier, before: Snapshot) -> Snapshot:
+        now, running = time.time(), len(dispatcher.running)
+        new = replace(before, last_tick=now, running=running, valid=scheduler.valid, undelivered=notifier.undelivered)
+        if now - before.counted < _COUNT and running == before.running:
+            return new
+        counts, latest = self.history.counts(), self.history.latest()  # which read every run
         queued = sum(count for (_, state), count in counts.items() if state == "queued")
         ok = {key: run.state not in FAILED for key, run in latest.items() if run.ended}
-        running = len(dispatcher.running)
-        return Snapshot(time.time(), running, queued, scheduler.valid, counts, ok, notifier.undelivered)
+        return replace(new, counted=now, queued=queued, runs=counts, last_ok=ok)
 
 
 def missing_days(published: Sequence[str], first: date, last: date) -> list[str]:

@@ -254,6 +254,7 @@ def test_kubernetes_gets_the_same_times(fleet: Callable[[str], Fleet]) -> None:
         spec = job["spec"]
         assert (spec["schedule"], spec["timeZone"]) == (timing.expression, timing.zone.key)
         container = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+        assert {"name": "TZ", "value": timing.zone.key} in container["env"]
         assert container["args"] == [kind, "--client-id", client]
         assert spec["jobTemplate"]["spec"]["backoffLimit"] == timing.retries
 
