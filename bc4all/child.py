@@ -2,7 +2,7 @@
 
 The child's group alone would not do: Spark's Python workers make groups of their own, and anything may detach itself.
 So every descendant is known by a mark in its environment. A child that outlives the process that started it can be
-taken over by the next one, by process id and start time.
+taken over by the next one.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class Order:
 
 
 class Child:
-    """A started job."""
+    """A started job: by `start`, or, from its process id and start time, one that another process had started."""
 
     def __init__(self, mark: str, pid: int, started: float, process: subprocess.Popen[bytes] | None = None) -> None:
         self.mark, self.pid, self.started, self._process = mark, pid, started, process
@@ -57,12 +57,6 @@ class Child:
                 start_new_session=True,
             )
         return cls(order.mark, process.pid, psutil.Process(process.pid).create_time(), process)
-
-    @classmethod
-    def adopt(cls, mark: str, pid: int, started: float) -> "Child | None":
-        """A child that another process had started; None where it has ended (or its number is another's now)."""
-        child = cls(mark, pid, started)
-        return None if child.ended else child
 
     def go(self) -> None:
         """Open the gate."""

@@ -87,16 +87,15 @@ class Dispatcher:
         """Take over the runs that a process before this one left running; those that ended unseen are finished."""
         left: dict[str, list[Run]] = {}
         for run in self._history.in_state("running"):
-            if self._owns(run):
+            if self._owns(run) and run.pid is None:  # its gate was never opened
+                self._history.update([run.id], state="queued", application=None, log=None, started=None)
+            elif self._owns(run):
                 left.setdefault(str(run.application), []).append(run)
         for name, runs in left.items():
-            mark, results = self._mark(name), self._state.results(name)
-            pid, started = runs[0].pid, runs[0].pid_started
-            child = Child.adopt(mark, pid, started) if pid and started else None
-            gone = Child(mark, pid or 0, started or 0.0)
-            began = started or self._clock()
-            found = Application(runs, child or gone, Path(str(runs[0].log)), results, began + _timeout(fleet, runs))
-            log.info("%s: %s", name, "still running: taken over" if child else "ended unseen")
+            child = Child(self._mark(name), runs[0].pid or 0, runs[0].pid_started or 0.0)
+            log.info("%s: %s", name, "ended unseen" if child.ended else "still running: taken over")
+            deadline = child.started + _timeout(fleet, runs)
+            found = Application(runs, child, Path(str(runs[0].log)), self._state.results(name), deadline)
             self.running.append(found)
 
     def start(self, fleet: Fleet) -> None:
@@ -201,7 +200,7 @@ class Dispatcher:
 def finish_orphans(state: State, history: History, now: float) -> None:
     """Finish the runs that cron or a person started and that nobody watches over any more: their processes are gone."""
     for run in history.find("state IN ('queued', 'running')"):
-        if run.trigger in SCHEDULED or (run.pid and run.pid_started and Child.adopt("", run.pid, run.pid_started)):
+        if run.trigger in SCHEDULED or (run.pid and not Child("", run.pid, run.pid_started or 0.0).ended):
             continue
         if run.state == "running":
             told = read_results(state.results(str(run.application)))

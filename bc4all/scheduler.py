@@ -40,7 +40,6 @@ class Scheduler:
         self._load, self._history, self._dispatcher, self._clock = load, history, dispatcher, clock
         self.fleet = load()
         self.valid = True  # whether the file, as it is now, is the one in force
-        self.reloads = 0
         self._pauses = history.pauses()
         self._cleaned = 0.0
         self._timings: dict[Key, Timing] = {}
@@ -78,7 +77,6 @@ class Scheduler:
             log.error("the configuration is broken, the one before stays in force:\n%s", error)  # noqa: TRY400 - foreseen
             return
         self.valid = True
-        self.reloads += 1
         self._take_over()
         log.info("the configuration is in force: %d clients enabled", len(self.fleet.enabled))
 
@@ -103,12 +101,12 @@ class Scheduler:
     def _note(self, due: Due) -> None:
         """Write a due run down. One that still waits for its turn is overtaken by it, unless all are caught up with."""
         at = iso(due.at.timestamp())
-        if due.timing.catch_up != "all":
+        if due.wanted and due.timing.catch_up != "all":
             waiting = (
                 "client = ? AND job = ? AND state = 'queued' AND attempt = 1 AND trigger IN ('schedule', 'catch-up')"
             )
             overtaken = self._history.find(waiting, [due.client, due.job])
-            if due.wanted and overtaken:
+            if overtaken:
                 self._history.update([run.id for run in overtaken], state="missed", error=f"overtaken by that of {at}")
         state = "queued" if due.wanted else "missed"
         self._history.add(due.client, due.job, due.timing.day(due.at), at, due.trigger, state)

@@ -111,14 +111,13 @@ def test_another_process_can_take_it_over(start: Callable[..., Child]) -> None:
     """By number and start time; a number that is another process's now is not taken for it."""
     child = start("/bin/sleep", "600")
     child.go()
-    adopted = Child.adopt(child.mark, child.pid, child.started)
-    assert adopted
-    assert Child.adopt(child.mark, child.pid, child.started - 60) is None
+    adopted = Child(child.mark, child.pid, child.started)
+    assert not adopted.ended
+    assert Child(child.mark, child.pid, child.started - 60).ended
     assert adopted.kill() == 1
     wait_for(lambda: child.ended)
     assert adopted.ended
     assert adopted.exit_code is None
-    assert Child.adopt(child.mark, child.pid, child.started) is None
 
 
 def test_keeps_its_place_as_long_as_it_lives(start: Callable[..., Child], tmp_path: Path) -> None:

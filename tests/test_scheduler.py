@@ -366,3 +366,15 @@ def test_a_run_that_ended_unseen_is_tried_again(world: Callable[..., World]) -> 
     here.start().run_until(hours(1.9))
     assert [run.state for run in here.runs("client = 'told'")] == ["done"]
     assert [run.state for run in here.runs("client = 'silent'")] == ["lost", "done"]
+
+
+def test_a_run_that_was_never_let_begin_is_no_attempt(world: Callable[..., World]) -> None:
+    """Killed before its child was written down, the scheduler starts the run anew, though it has no retries."""
+    line = f"x: {{timezone: UTC, {HOURLY.replace('retries: 2', 'retries: 0')}}}"
+    here = world(configuration([line]), seconds=1e6).start()
+    here.run_until(hours(1))
+    here.history.update([here.runs()[0].id], pid=None, pid_started=None)
+    here.stop()
+    here.seconds = 1.0
+    here.start().run_until(hours(1.5))
+    assert [(run.attempt, run.state) for run in here.runs()] == [(1, "done")]
