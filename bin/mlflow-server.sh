@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # MLflow as a server for many drivers, on loopback: its database on PostgreSQL where the system has it (below
-# $POSTGRESQL, by default /usr/lib/postgresql), else SQLite; artifacts go through the server. All it keeps lies in $MLFLOW_HOME, by default $DATA_PREFIX/mlflow-server. Ctrl-C ends
-# it and its database.
+# $POSTGRESQL, by default /usr/lib/postgresql), else SQLite; artifacts go through the server. All it keeps lies in
+# $MLFLOW_HOME, by default $DATA_PREFIX/mlflow-server. Ctrl-C ends it and its database.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 port=${MLFLOW_PORT:-5000}
