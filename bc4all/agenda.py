@@ -4,16 +4,26 @@ Nothing here starts a job, reads a clock or a file.
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from bc4all.schedule import Timing, firings
+from bc4all.config import Client
+from bc4all.schedule import JOBS, Timing, firings
 
 Key = tuple[str, str]  # client id and job
 
 PUNCTUAL = timedelta(minutes=2)  # later than this, a time counts as missed
 _FOREVER = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)  # room for any zone
+
+
+def due_timings(clients: Iterable[Client], pauses: Container[Key] = ()) -> Iterator[tuple[Key, Timing]]:
+    """The (client, job) that are enabled and not paused, and their timings."""
+    for client in clients:
+        for job in JOBS:
+            timing = client.due(job)
+            if timing and (client.id, job) not in pauses:
+                yield (client.id, job), timing
 
 
 @dataclass(frozen=True)

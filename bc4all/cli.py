@@ -85,11 +85,14 @@ def upcoming(config: Path, hours: int, client_ids: tuple[str, ...]) -> None:
     from rich.console import Console
 
     from bc4all.config import load_fleet
+    from bc4all.history import read_pauses
     from bc4all.report import upcoming as table_of_jobs
+    from bc4all.state import State
 
     fleet = load_fleet(config)
     clients = fleet.select(client_ids) if client_ids else fleet.enabled
-    Console().print(table_of_jobs(clients, datetime.now(UTC), hours))
+    state = State.from_environment(Layout.from_environment())
+    Console().print(table_of_jobs(clients, datetime.now(UTC), hours, read_pauses(state)))
 
 
 @main.command()

@@ -9,12 +9,8 @@ import click
 from bc4all.arguments import CONFIG_OPTION
 from bc4all.errors import EXIT_OK
 from bc4all.layout import Layout
-
-
-def _project() -> Path:
-    from bc4all.submit import ROOT
-
-    return ROOT
+from bc4all.state import State
+from bc4all.submit import ROOT
 
 
 @click.group()
@@ -47,7 +43,7 @@ def print_crontab(config: Path, form: str, image: str) -> None:
     if form == "crontab":
         from bc4all.crontab import block
 
-        click.echo(block(fleet, _project()), nl=False)
+        click.echo(block(fleet, ROOT), nl=False)
         return
     from bc4all.kubernetes import manifests
 
@@ -66,18 +62,20 @@ def install_crontab(config: Path) -> None:
     from bc4all import crontab as lines
     from bc4all.config import load_fleet
 
-    fleet, root = load_fleet(config), _project()
-    new = lines.block(fleet, root)
+    fleet, layout = load_fleet(config), Layout.from_environment()
+    new = lines.block(fleet, ROOT)
     before = lines.read_crontab()
-    after = lines.merge(before, new, lines.marker(root))
-    folder = root / "cron"
-    lines.write_private(folder / "environment", lines.environment(fleet, Layout.from_environment(), os.environ))
+    after = lines.merge(before, new, lines.marker(ROOT))
+    folder = ROOT / "cron"
+    lines.write_private(folder / "environment", lines.environment(fleet, layout, os.environ))
     lines.write_private(folder / "bc4all.crontab", new.decode())
     if after != before:
         lines.write_crontab(after)
     jobs = sum(not line.startswith(b"#") for line in new.splitlines())
     click.echo(f"{jobs} jobs are in your crontab{'' if after != before else ', as they were'}")
-    click.echo(f"their environment is in {folder / 'environment'}; their state in {_state_folder()}")
+    click.echo(
+        f"their environment is in {folder / 'environment'}; their state in {State.from_environment(layout).folder}"
+    )
 
 
 @crontab.command("remove")
@@ -89,7 +87,7 @@ def remove_crontab() -> None:
     from bc4all import crontab as lines
 
     before = lines.read_crontab()
-    after = lines.merge(before, b"", lines.marker(_project()))
+    after = lines.merge(before, b"", lines.marker(ROOT))
     if after == before:
         click.echo("your crontab has no line of this installation")
         return
@@ -109,15 +107,8 @@ def diff_crontab(config: Path) -> None:
     from bc4all import crontab as lines
     from bc4all.config import load_fleet
 
-    root = _project()
     before = lines.read_crontab()
-    after = lines.merge(before, lines.block(load_fleet(config), root), lines.marker(root))
+    after = lines.merge(before, lines.block(load_fleet(config), ROOT), lines.marker(ROOT))
     for line in lines.difference(before, after):
         click.echo(line)
     sys.exit(1 if after != before else EXIT_OK)
-
-
-def _state_folder() -> Path:
-    from bc4all.state import State
-
-    return State.from_environment(Layout.from_environment()).folder

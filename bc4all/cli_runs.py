@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 
-from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE
-from bc4all.errors import EXIT_OK, ConfigurationError
+from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE, LOG_FORM
+from bc4all.errors import ConfigurationError
+from bc4all.logs import LEVELS, start_log
+from bc4all.schedule import JOBS
 
-_JOB = click.Choice(("train", "predict"))
+_JOB = click.Choice(JOBS)
 _CLIENTS = click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated.")
 _JOBS = click.option("--job", "jobs", type=_JOB, multiple=True, help="Only this job; by default both.")
 
@@ -22,7 +24,7 @@ _JOBS = click.option("--job", "jobs", type=_JOB, multiple=True, help="Only this 
 @CONFIG_OPTION
 @click.option(
     "--log-level",
-    type=click.Choice(("debug", "info", "warning", "error")),
+    type=click.Choice(LEVELS),
     default="info",
     show_default=True,
     help="Of the log.",
@@ -35,9 +37,7 @@ def scheduler(config: Path, log_level: str) -> None:
 
     Example: bc4all scheduler
     """
-    from bc4all.arguments import LOG_FORM
     from bc4all.config import load_fleet
-    from bc4all.logs import start_log
     from bc4all.operations import Operations
 
     start_log(log_level, structured=os.environ.get(LOG_FORM) == "json")
@@ -67,7 +67,7 @@ def run_now(job: str, client_ids: tuple[str, ...], day: str | None, trigger: str
     clients = fleet.select(client_ids)
     with Operations.opened() as operations:
         if trigger == "cron":
-            redirect(operations.state.run_log(clients[0].id, "cron"))
+            redirect(operations.state.run_log(clients[0].id, "cron"), fleet.scheduler.log_bytes)
             paused = operations.history.pauses()
             clients = [client for client in clients if client.due(job) and (client.id, job) not in paused]
         now = datetime.now(UTC)
@@ -88,23 +88,15 @@ def backfill(client_id: str, first: str, last: str, config: Path) -> None:
     Example: bc4all backfill --client-id client_0 --from 2026-01-01 --to 2026-01-31
     """
     from bc4all.config import load_fleet
-    from bc4all.operations import Operations, missing_days
-    from bc4all.report import published_days
+    from bc4all.operations import Operations
 
     if first > last:
         raise click.UsageError(f"--from {first} is after --to {last}.")
     fleet = load_fleet(config)
     fleet.select([client_id])
     with Operations.opened() as operations:
-        published = published_days(operations.layout, client_id)
-        days = missing_days(published, date.fromisoformat(first), date.fromisoformat(last))
-        click.echo(f"{client_id}: {len(days)} dates are missing from {first} to {last}")
-        code = EXIT_OK
-        for day in days:
-            code = operations.run_now(fleet, "predict", {client_id: day}, "backfill", _say)
-            if code:
-                break
-        sys.exit(code)
+        span = date.fromisoformat(first), date.fromisoformat(last)
+        sys.exit(operations.backfill(fleet, client_id, *span, _say))
 
 
 def _say(text: str) -> None:
@@ -168,7 +160,7 @@ def logs(client_id: str, jobs: tuple[str, ...], run_id: int | None) -> None:
     from bc4all.status import log_lines
 
     with Operations.opened() as operations:
-        found = [run for run in operations.history.of_client(client_id, jobs, -1) if run.log]
+        found = [run for run in operations.history.of_client(client_id, jobs, -1) if run.log and Path(run.log).exists()]
     if run_id:
         found = [run for run in found if run.id == run_id]
     if not found:
@@ -211,7 +203,6 @@ def _each(
 ) -> None:
     from bc4all.config import load_fleet
     from bc4all.operations import Operations
-    from bc4all.schedule import JOBS
 
     if not client_ids:
         raise click.UsageError("Say which clients: --client-id ID; it may be repeated.")

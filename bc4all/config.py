@@ -21,7 +21,7 @@ from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
 from bc4all.layout import check_client_id
 from bc4all.schedule import JOBS, Timing, is_zone
-from bc4all.timing import JobSettings, SchedulerSettings
+from bc4all.settings import JobSettings, SchedulerSettings
 from bc4all.yaml_source import YamlSource, read_yaml
 
 DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"

@@ -16,10 +16,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from bc4all.agenda import due_timings
 from bc4all.config import Fleet
 from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.layout import Layout
-from bc4all.schedule import JOBS, system_zone
+from bc4all.schedule import system_zone
 
 # What a job may need of the environment in which the crontab was installed.
 _PASSED_ON = (
@@ -40,8 +41,8 @@ def block(fleet: Fleet, root: Path) -> bytes:
     Raises ConfigurationError where a client lives in another time zone than cron: it would fire at the wrong hour.
     """
     zone = system_zone()
-    jobs = [(client, job, timing) for client in fleet.clients.values() for job in JOBS if (timing := client.due(job))]
-    strange = sorted({timing.zone.key for _, _, timing in jobs if not same_time(timing.zone, ZoneInfo(zone))})
+    jobs = dict(due_timings(fleet.clients.values()))
+    strange = sorted({timing.zone.key for timing in jobs.values() if not same_time(timing.zone, ZoneInfo(zone))})
     if strange:
         raise ConfigurationError(
             f"cron knows one time zone alone, this machine's {zone}; there are clients in {', '.join(strange)}",
@@ -49,7 +50,7 @@ def block(fleet: Fleet, root: Path) -> bytes:
             "use bc4all scheduler, or bc4all crontab print --format kubernetes: both know zones",
         )
     wrapper = shlex.quote(str(root / "bin" / "cron-job.sh")).replace("%", r"\%")  # which cron takes for a line's end
-    lines = [f"{timing.expression} {wrapper} {job} {client.id}" for client, job, timing in jobs]
+    lines = [f"{timing.expression} {wrapper} {job} {client_id}" for (client_id, job), timing in jobs.items()]
     name = marker(root)
     head = [f"# BEGIN {name}", "# Made by bc4all crontab install: what is changed here is lost the next time."]
     return "\n".join([*head, *lines, f"# END {name}", ""]).encode()

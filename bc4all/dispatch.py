@@ -28,8 +28,8 @@ _ABANDONED = 3600.0  # seconds after which nobody will come for a retry
 _JITTER = (0.5, 1.5)  # of a retry's delay, so that clients that failed together do not come back together
 
 
-class Job(Protocol):
-    """What is needed of a child process; see `child.Child`."""
+class Process(Protocol):
+    """What is needed of a `child.Child`."""
 
     mark: str
     pid: int
@@ -53,7 +53,7 @@ class Application:
     """A running child and the runs that it does."""
 
     runs: list[Run]
-    child: Job
+    child: Process
     log: Path
     results: Path
     deadline: float  # seconds since 1970
@@ -74,7 +74,7 @@ class Dispatcher:
         state: State,
         history: History,
         command: Callable[[Fleet, str, str, Sequence[str]], list[str]],
-        spawn: Callable[[Order], Job],
+        spawn: Callable[[Order], Process],
         owns: Callable[[Run], bool],
         notify: Callable[[Notice], None],
         clock: Callable[[], float] = time.time,
@@ -87,9 +87,7 @@ class Dispatcher:
         """Take over the runs that a process before this one left running; those that ended unseen are finished."""
         left: dict[str, list[Run]] = {}
         for run in self._history.in_state("running"):
-            if self._owns(run) and run.pid is None:  # its gate was never opened
-                self._history.update([run.id], state="queued", application=None, log=None, started=None)
-            elif self._owns(run):
+            if self._owns(run):
                 left.setdefault(str(run.application), []).append(run)
         for name, runs in left.items():
             child = Child(self._mark(name), runs[0].pid or 0, runs[0].pid_started or 0.0)
@@ -123,20 +121,21 @@ class Dispatcher:
                 os.close(slot)  # the child has it, and keeps the place
 
     def _launch(self, fleet: Fleet, runs: list[Run], slot: int, now: float) -> None:
-        """Start one application; each run is written down before its process may begin."""
+        """Start one application. Its gate opens when the process is written down: until then the runs are queued."""
         name = f"{runs[0].job}-{runs[0].id}"
         owner, ids = (runs[0].client if len(runs) == 1 else None), [run.id for run in runs]
         output, results = self._state.run_log(owner, name), self._state.results(name)
         command = self._command(fleet, runs[0].job, runs[0].day, [run.client for run in runs])
-        self._history.update(ids, state="running", application=name, log=str(output), started=iso(now))
+        begun = {"state": "running", "application": name, "log": str(output), "started": iso(now)}
         try:
-            child = self._spawn(Order(command, self._mark(name), output, results, slot))
+            with self._history.transaction():
+                child = self._spawn(Order(command, self._mark(name), output, results, slot))
+                self._history.update(ids, pid=child.pid, pid_started=child.started, **begun)
         except OSError as error:
             failed = {"state": "failed", "exit_code": EXIT_TRANSIENT, "ended": iso(now), "error": str(error)}
             self._history.update(ids, **failed)
             self._follow_up(fleet, runs, now)
             return
-        self._history.update(ids, pid=child.pid, pid_started=child.started)
         child.go()
         log.info("%s: started for %s (process %d)", name, _names(runs), child.pid)
         self.running.append(Application(runs, child, output, results, now + _timeout(fleet, runs)))
@@ -155,7 +154,7 @@ class Dispatcher:
                 log.warning("%s: over its timeout: told to end", _names(application.runs))
                 application.stop("timeout", now)
             else:
-                cap(application.log, fleet.scheduler.log_megabytes * 1_000_000)
+                cap(application.log, fleet.scheduler.log_bytes)
 
     def stop(self) -> None:
         """Tell everything that runs to end."""
@@ -207,6 +206,12 @@ def finish_orphans(state: State, history: History, now: float) -> None:
             history.update([run.id], ended=iso(now), **_verdict(told.get(run.client), None, ""))
         elif run.pid or run.not_before < now - _ABANDONED:
             history.update([run.id], state="stopped", error="who started it went away")
+
+
+def forget(history: History, before: float) -> None:
+    """Delete the runs that ended before a time, in seconds since 1970, and their logs."""
+    for log_file in history.forget(iso(before)):
+        Path(log_file).unlink(missing_ok=True)
 
 
 def read_results(file: Path) -> dict[str, dict[str, Any]]:

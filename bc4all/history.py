@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bc4all.state import State
+
 # queued: due, not started. missed: due, and never to be started. lost: it ended unseen (a crash, a power cut).
 STATES = ("queued", "running", "done", "failed", "timeout", "stopped", "lost", "missed")
 FAILED = ("failed", "timeout", "stopped", "lost")
@@ -83,6 +85,17 @@ class Run:
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
 
+def read_pauses(state: State) -> dict[tuple[str, str], str]:
+    """The paused (client, job), and since when, without making a state where there is none."""
+    if not state.folder.exists():
+        return {}
+    history = History(state.history)
+    try:
+        return history.pauses()
+    finally:
+        history.close()
+
+
 _COLUMNS = ", ".join(column.name for column in fields(Run))
 
 
@@ -95,7 +108,6 @@ class History:
     """The file, opened by one process; others may have it open, too."""
 
     def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(file, timeout=30, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         # No process's end loses anything so; a power cut may lose the last moments, and a run is then repeated.

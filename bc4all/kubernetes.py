@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from bc4all.agenda import due_timings
 from bc4all.config import Fleet
 from bc4all.errors import EXIT_OK, EXIT_TRANSIENT
-from bc4all.schedule import JOBS, Timing
+from bc4all.schedule import Timing
 
 _LONGEST = 52  # characters of a CronJob's name
 
@@ -20,10 +21,8 @@ _LONGEST = 52  # characters of a CronJob's name
 def manifests(fleet: Fleet, image: str, settings: Mapping[str, str]) -> str:
     """YAML documents; `settings` are the jobs' environment variables."""
     documents = [
-        _cron_job(client.id, job, timing, image, settings)
-        for client in fleet.clients.values()
-        for job in JOBS
-        if (timing := client.due(job))
+        _cron_job(client_id, job, timing, image, settings)
+        for (client_id, job), timing in due_timings(fleet.clients.values())
     ]
     return str(yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True))
 

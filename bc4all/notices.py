@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import requests
 
 from bc4all.history import Run
-from bc4all.timing import SchedulerSettings
+from bc4all.settings import SchedulerSettings
 
 log = logging.getLogger(__name__)
 

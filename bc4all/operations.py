@@ -15,14 +15,15 @@ from types import FrameType
 import psutil
 
 from bc4all.arguments import DATE_OPTION, LOG_FORM
-from bc4all.child import Child
+from bc4all.child import Child, cap
 from bc4all.config import Fleet
-from bc4all.dispatch import Dispatcher, finish_orphans
+from bc4all.dispatch import Dispatcher, finish_orphans, forget
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
 from bc4all.health import HealthServer, Snapshot
 from bc4all.history import FAILED, SCHEDULED, History, Run
 from bc4all.layout import Layout
 from bc4all.notices import Notice, Notifier
+from bc4all.report import published_days
 from bc4all.scheduler import Scheduler, Signals, serve
 from bc4all.state import State
 from bc4all.submit import ROOT
@@ -46,7 +47,6 @@ class Operations:
         """Those of $DATA_PREFIX, closed at the end."""
         layout = Layout.from_environment()
         state = State.from_environment(layout)
-        state.run_log(None, "_")  # a folder that cannot be made is told before SQLite meets it
         history = History(state.history)
         try:
             finish_orphans(state, history, time.time())
@@ -87,24 +87,28 @@ class Operations:
         for client_id in days.keys() - {run.client for run in mine}:
             say(f"{client_id}: {job} of {at} is the scheduler's: left to it")
         notifier = Notifier(fleet.scheduler)
-        dispatcher = self.dispatcher(lambda run: run.scheduled_for == at and run.client in days, notifier)
+        clients = {run.client for run in mine}
+
+        def owns(run: Run) -> bool:  # retries included; the scheduler may have others of the same minute
+            return run.scheduled_for == at and run.trigger == trigger and run.job == job and run.client in clients
+
         try:
             with _told_to_stop() as stop:
-                return self._watch(fleet, dispatcher, [run.client for run in mine], job, at, say, stop)
+                return self._watch(fleet, self.dispatcher(owns, notifier), owns, at, say, stop)
         finally:
             notifier.close()
+            forget(self.history, time.time() - fleet.scheduler.keep)
 
     def _watch(
         self,
         fleet: Fleet,
         dispatcher: Dispatcher,
-        clients: Sequence[str],
-        job: str,
+        owns: Callable[[Run], bool],
         at: str,
         say: Callable[[str], None],
         stop: threading.Event,
     ) -> int:
-        """Work until every run of these clients, retries included, has ended, or until `stop` is set."""
+        """Work until every run that is owned, retries included, has ended, or until `stop` is set."""
         told: set[tuple[int, str]] = set()
         while True:
             dispatcher.reap(fleet)
@@ -112,20 +116,26 @@ class Operations:
                 dispatcher.stop()
             else:
                 dispatcher.start(fleet)
-            runs = self.history.find("job = ? AND scheduled_for = ?", [job, at])
-            runs = [run for run in runs if run.client in clients]
+            runs = [run for run in self.history.find("scheduled_for = ?", [at]) if owns(run)]
             for run in runs:
                 if (run.id, run.state) not in told and run.state != "queued":
                     told.add((run.id, run.state))
                     say(_told(run))
-            if not any(run.state == "running" or (run.state == "queued" and not stop.is_set()) for run in runs):
+            waiting = [run.id for run in runs if run.state == "queued"]
+            if not dispatcher.running and (stop.is_set() or not waiting):
                 break
             time.sleep(_REST)
-        waiting = [run.id for run in runs if run.state == "queued"]
-        if waiting:
-            self.history.update(waiting, state="stopped", error="interrupted before it was started")
+        self.history.update(waiting, state="stopped", error="interrupted before it was started")
         final = {run.client: run for run in runs}
         return EXIT_INTERRUPTED if stop.is_set() else _exit_code(list(final.values()))
+
+    def backfill(self, fleet: Fleet, client_id: str, first: date, last: date, say: Callable[[str], None]) -> int:
+        """Predict the dates from `first` to `last` that are not published, until one fails; return its exit code."""
+        every = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
+        days = sorted(set(every) - set(published_days(self.layout, client_id)))
+        say(f"{client_id}: {len(days)} dates are missing from {first} to {last}")
+        codes = (self.run_now(fleet, "predict", {client_id: day}, "backfill", say) for day in days)
+        return next((code for code in codes if code), EXIT_OK)
 
     def scheduler(self, load: Callable[[], Fleet]) -> int:
         """Run the scheduler until it is told to stop. Raises ConfigurationError where another one runs."""
@@ -165,14 +175,9 @@ class Operations:
         return replace(new, counted=now, queued=queued, runs=counts, last_ok=ok)
 
 
-def missing_days(published: Sequence[str], first: date, last: date) -> list[str]:
-    """The dates from `first` to `last` that are not published, in order."""
-    every = (first + timedelta(days=number) for number in range((last - first).days + 1))
-    return [day.isoformat() for day in every if day.isoformat() not in published]
-
-
-def redirect(log: Path) -> None:
-    """Let what this process prints be appended to a log from now on."""
+def redirect(log: Path, limit: int) -> None:
+    """Let what this process prints be appended to a log of at most `limit` bytes from now on."""
+    cap(log, limit)
     with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

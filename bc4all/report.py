@@ -1,7 +1,7 @@
 """What people look at: published categories, read by Arrow without Spark, and the jobs that are due."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 from rich.table import Table
 
+from bc4all.agenda import due_timings
 from bc4all.columns import check_columns, data_names, file_kind, header_names
 from bc4all.config import Client
 from bc4all.errors import DataError, Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout
-from bc4all.schedule import JOBS, firings
+from bc4all.schedule import firings
 
 _HEADER_BYTES = 1 << 20
 
@@ -32,16 +33,13 @@ class Published:
     rows: pa.Table  # sorted by product_id, then rank
 
 
-def upcoming(clients: Sequence[Client], after: datetime, hours: int) -> Table:
-    """The jobs that are due in the next hours, in order, each in its client's time zone."""
+def upcoming(clients: Sequence[Client], after: datetime, hours: int, pauses: Container[tuple[str, str]] = ()) -> Table:
+    """The jobs that are due in the next hours and not paused, in order, each in its client's time zone."""
     until = after + timedelta(hours=hours)
     due = []
-    for client in clients:
-        for job in JOBS:
-            timing = client.due(job)
-            if timing:
-                times = firings(timing.expression, timing.zone, after, until)
-                due += [(at, client.id, job, timing.zone, timing.expression) for at in times]
+    for (client_id, job), timing in due_timings(clients, pauses):
+        times = firings(timing.expression, timing.zone, after, until)
+        due += [(at, client_id, job, timing.zone, timing.expression) for at in times]
     shown = Table(title=f"due in the next {hours} hours: {len(due)} jobs", title_justify="left")
     for name in ("when", "client", "job", "schedule"):
         shown.add_column(name, no_wrap=True)

@@ -9,17 +9,17 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from bc4all.agenda import Agenda, Due, Key
-from bc4all.config import Client, Fleet
-from bc4all.dispatch import Dispatcher
+from bc4all.agenda import Agenda, Due, Key, due_timings
+from bc4all.config import Fleet
+from bc4all.dispatch import Dispatcher, forget
 from bc4all.errors import EXIT_OK, ConfigurationError
 from bc4all.history import SCHEDULED, History, iso
-from bc4all.schedule import JOBS, Timing
+from bc4all.schedule import Timing
 
 log = logging.getLogger(__name__)
 
@@ -116,17 +116,7 @@ class Scheduler:
         if now - self._cleaned < _DAY:
             return
         self._cleaned = now
-        for log_file in self._history.forget(iso(now - self.fleet.scheduler.keep)):
-            Path(log_file).unlink(missing_ok=True)
-
-
-def due_timings(clients: Iterable[Client], pauses: Container[tuple[str, str]]) -> Iterator[tuple[Key, Timing]]:
-    """The (client, job) that are enabled and not paused, and their timings."""
-    for client in clients:
-        for job in JOBS:
-            timing = client.due(job)
-            if timing and (client.id, job) not in pauses:
-                yield (client.id, job), timing
+        forget(self._history, now - self.fleet.scheduler.keep)
 
 
 class Signals:

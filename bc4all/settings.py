@@ -67,6 +67,11 @@ class SchedulerSettings(BaseModel):
     notify_command: Annotated[list[str], Field(min_length=1)] | None = None  # is given a notice as JSON to read
     notify_webhook: str | None = None  # is sent the same by POST
 
+    @property
+    def log_bytes(self) -> int:
+        """The bytes over which a log loses its older half."""
+        return self.log_megabytes * 1_000_000
+
     @field_validator("notify_webhook")
     @classmethod
     def _is_url(cls, url: str | None) -> str | None:

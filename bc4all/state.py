@@ -36,8 +36,8 @@ class State:
 
     @property
     def history(self) -> Path:
-        """The SQLite file of all runs."""
-        return self.folder / "history.db"
+        """The SQLite file of all runs; the folder is made."""
+        return self._file("history.db")
 
     def run_log(self, client_id: str | None, name: str) -> Path:
         """The log of an application of one client, or of several; the folder above it is made."""

@@ -16,14 +16,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc4all.agenda import Agenda
+from bc4all.agenda import Agenda, due_timings
 from bc4all.cli import main
 from bc4all.config import Fleet, load_fleet
 from bc4all.crontab import block, marker, merge, same_time, split
 from bc4all.errors import ConfigurationError
 from bc4all.kubernetes import manifests, resource_name
 from bc4all.schedule import system_zone
-from bc4all.scheduler import due_timings
 from tests.conftest import ROOT
 from tests.test_schedule import due_minutes
 

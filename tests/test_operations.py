@@ -22,7 +22,7 @@ from bc4all.cli import main
 from bc4all.config import load_fleet
 from bc4all.history import History, Run
 from bc4all.layout import Layout
-from bc4all.operations import Operations, missing_days
+from bc4all.operations import Operations
 from bc4all.state import State
 
 # What stands in for bin/submit.sh: says that it began, takes its time, says what became of each client.
@@ -243,6 +243,8 @@ def test_cron_and_the_scheduler_start_a_run_once(here: Path) -> None:
         if time.time() // 60 == before:
             break
     assert "left to it" in said[-1]
+    assert {run.state for run in runs(here)} == {"queued"}
+    assert not (here / "state" / "begun").exists()
 
 
 def test_what_nobody_watches_over_any_more_is_finished(here: Path) -> None:
@@ -289,17 +291,37 @@ def test_people_see_what_ran(here: Path) -> None:
     assert "paused" in next(
         line for line in invoke(here, "status").splitlines() if "│ c0 " in line and "predict" in line
     )
+    assert "│ c1 " in invoke(here, "next", "--hours", "8784")
+    assert "│ c0 " not in invoke(here, "next", "--hours", "8784")
     assert "c0: predict is resumed" in invoke(here, "resume", "--client-id", "c0", "--job", "predict")
     assert "paused" not in next(
         line for line in invoke(here, "status").splitlines() if "│ c0 " in line and "predict" in line
     )
 
 
-def test_backfill_finds_the_missing_dates(here: Path) -> None:
-    """Published dates are left alone; there is nothing to do where every one is there."""
-    assert missing_days(["2026-01-02"], date(2026, 1, 1), date(2026, 1, 3)) == ["2026-01-01", "2026-01-03"]
+def test_backfill_runs_the_missing_dates(here: Path) -> None:
+    """Published dates are left alone; the others are run in order, each for its date, until one fails."""
+    fleet = load_fleet(configure(here, CLIENTS))
+    for day in ("2026-01-02", "2026-01-04"):
+        (here / "data" / "products_categories" / "client_id=c0" / f"date={day}").mkdir(parents=True)
+    span = date(2026, 1, 1), date(2026, 1, 4)
+    said: list[str] = []
+    assert operations(here).backfill(fleet, "c0", *span, said.append) == 0
+    assert "2 dates are missing" in said[0]
+    assert [(run.day, run.state, run.trigger) for run in runs(here)] == [
+        ("2026-01-01", "done", "backfill"),
+        ("2026-01-03", "done", "backfill"),
+    ]
+    (here / "job").write_text("#!/bin/sh\nexit 1\n")
+    assert operations(here).backfill(fleet, "c0", *span, said.append) == 1
+    assert [run.day for run in runs(here)[2:]] == ["2026-01-01"]  # the script publishes nothing
+
+
+def test_backfill_has_nothing_to_do_where_every_date_is_published(here: Path) -> None:
+    """Then it says so and starts nothing."""
     configure(here, CLIENTS)
     for day in ("2026-01-01", "2026-01-02"):
         (here / "data" / "products_categories" / "client_id=c0" / f"date={day}").mkdir(parents=True)
     done = invoke(here, "backfill", "--client-id", "c0", "--from", "2026-01-01", "--to", "2026-01-02")
     assert "0 dates are missing" in done
+    assert not runs(here)

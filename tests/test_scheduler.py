@@ -368,13 +368,22 @@ def test_a_run_that_ended_unseen_is_tried_again(world: Callable[..., World]) -> 
     assert [run.state for run in here.runs("client = 'silent'")] == ["lost", "done"]
 
 
-def test_a_run_that_was_never_let_begin_is_no_attempt(world: Callable[..., World]) -> None:
+def test_a_run_that_was_never_let_begin_is_no_attempt(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed before its child was written down, the scheduler starts the run anew, though it has no retries."""
     line = f"x: {{timezone: UTC, {HOURLY.replace('retries: 2', 'retries: 0')}}}"
-    here = world(configuration([line]), seconds=1e6).start()
-    here.run_until(hours(1))
-    here.history.update([here.runs()[0].id], pid=None, pid_started=None)
+    here = world(configuration([line]), seconds=1.0).start()
+
+    def killed(history: History, run_ids: Sequence[int], **values: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched:  # in the moment after the child was started
+        patched.setattr(History, "update", killed)
+        with pytest.raises(SystemExit):
+            here.run_until(hours(1))
     here.stop()
-    here.seconds = 1.0
+    assert len(here.started) == 1
     here.start().run_until(hours(1.5))
+    assert len(here.started) == 2
     assert [(run.attempt, run.state) for run in here.runs()] == [(1, "done")]
