@@ -21,7 +21,7 @@ def _seconds(text: Any) -> Any:
     return parse_duration(text) if isinstance(text, str) else text
 
 
-_Seconds = Annotated[int, BeforeValidator(_seconds)]
+_Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
 
 
 class JobSettings(BaseModel):

@@ -134,6 +134,29 @@ def test_faults_stand_at_their_place(tmp_path: Path) -> None:
     assert f"{file}:8:15: unknown key 'shedule', did you mean 'schedule'?" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ("defaults: {train: {timeout: 5 minutes}}", "1:20: train.timeout: '5 minutes' is no duration: write 90s, 5m"),
+        ("defaults: {train: {retry_delay: 0s}}", "train.retry_delay: '0s' is no duration"),
+        ("defaults: {predict: {timeout: -5}}", "predict.timeout: input should be greater than or equal to 1"),
+        ("defaults: {predict: {retries: -1}}", "predict.retries: input should be greater than or equal to 0"),
+        ("defaults: {predict: {catch_up: some}}", "predict.catch_up: input should be 'none', 'one' or 'all'"),
+        ("scheduler: {max_paralel: 3}", "unknown key 'max_paralel', did you mean 'max_parallel'?"),
+        ("scheduler: {max_parallel: 0}", "max_parallel: input should be greater than or equal to 1"),
+        ("scheduler: {notify_webhook: ftp://x}", "notify_webhook: 'ftp://x' is no http:// or https:// address"),
+        ("scheduler: {notify_command: []}", "notify_command: list should have at least 1 item"),
+    ],
+)
+def test_wrong_settings_of_time_are_told(tmp_path: Path, said: str, complaint: str) -> None:
+    """Durations, limits and receivers that cannot be meant are refused, with their place in the file."""
+    file = tmp_path / "clients.yaml"
+    file.write_text(f"{said}\nclients: {{x: {{features: [a]}}}}\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_fleet(file)
+    assert complaint in str(refused.value)
+
+
 def test_next_shows_who_is_due(tmp_path: Path) -> None:
     """`bc4all next` lists enabled jobs in order; a client's zone, a paused job and a paused client are heeded."""
     file = tmp_path / "clients.yaml"
