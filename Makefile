@@ -47,7 +47,7 @@ env-archive: setup ## build dist/bc4all-environment.tar.gz, the Python packages 
 
 mlflow-ui: setup ## MLflow's pages about every run and version, on http://127.0.0.1:5000
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "MLflow's pages are at $$MLFLOW_TRACKING_URI"; exit;; esac; \
-	    program="from bc4all import layout, registry; print(registry.tracking_uri(layout.Layout.from_environment()))"; \
+	    program="from bc4all import layout, tracking; print(tracking.tracking_uri(layout.Layout.from_environment()))"; \
 	    uri=$$($(BIN)/python -c "$$program") && \
 	    $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri "$$uri"
 

@@ -12,17 +12,18 @@ from pathlib import Path
 from rich.console import Console
 
 from bc4all.arguments import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
-from bc4all.config import Client, load_fleet
+from bc4all.config import Client, Fleet, load_fleet
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
-from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome, exit_code, run_fleet, summary
 from bc4all.job import Job
 from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
-from bc4all.registry import Registry, tracking_uri
+from bc4all.recovery import recover
+from bc4all.registry import Registry
 from bc4all.session import driver_host, executor_hosts, is_local, start_session
 from bc4all.state import State
+from bc4all.tracking import tracking_uri
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,10 @@ def run_application(arguments: JobArguments) -> int:
 
 def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
     """Start Spark, which `stack` stops, and do the job for every client."""
-    clients = selected_clients(arguments)
+    fleet = load_fleet(arguments.config)
+    clients = selected_clients(fleet, arguments)
     layout = Layout.from_environment()
-    uri = tracking_uri(layout)
+    state, registry = State.from_environment(layout), Registry(tracking_uri(layout), layout)
     spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
     stack.callback(spark.stop)
     context = spark.sparkContext
@@ -63,16 +65,16 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     log.info("%s: application %s on %s", arguments.job, context.applicationId, context.master)
     if not is_local(spark):
         check_hosts(executor_hosts(spark), driver_host(spark))
-    if not FileSystem(spark, layout.prefix).renames_atomically:
+    job = Job(spark, layout, registry, arguments.day, state.id)
+    if not job.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
-    job = Job(spark, layout, Registry(uri, layout), arguments.day)
-    work = _alone(State.from_environment(layout), arguments.job, _work(job, arguments))
+    recover(job.files, layout, state, fleet.publishing.keep_replaced, registry.close_run)
+    work = _alone(state, arguments.job, _work(job, arguments))
     return run_fleet(spark, arguments.job, clients, work, arguments.max_parallel, out, _tell_starter)
 
 
-def selected_clients(arguments: JobArguments) -> list[Client]:
+def selected_clients(fleet: Fleet, arguments: JobArguments) -> list[Client]:
     """The clients asked for, as the command line overrides them. Raises ConfigurationError."""
-    fleet = load_fleet(arguments.config)
     clients = fleet.enabled if arguments.every_client else fleet.select(arguments.client_ids)
     return [client.overridden(arguments.features, arguments.model_params) for client in clients]
 

@@ -5,6 +5,11 @@ from collections.abc import Sequence
 
 from bc4all.errors import DataError
 
+
+class MissingColumn(DataError):
+    """A file has not all the columns that are needed."""
+
+
 _KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 
 
@@ -34,7 +39,7 @@ def check_columns(uri: str, found: Sequence[str], names: Sequence[str]) -> None:
     missing = [name for name in names if name not in found]
     if missing:
         shown = ", ".join(found[:20]) + (", …" if len(found) > 20 else "")
-        raise DataError(
+        raise MissingColumn(
             f"column {', '.join(missing)} is missing", f"{uri} has {shown}", "deliver it, or change `features`"
         )
     doubled = [name for name in names if list(found).count(name) > 1]

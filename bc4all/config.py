@@ -21,12 +21,12 @@ from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
 from bc4all.layout import check_client_id
 from bc4all.schedule import JOBS, Timing, is_zone
-from bc4all.settings import JobSettings, SchedulerSettings
+from bc4all.settings import JobSettings, PublishingSettings, SchedulerSettings
 from bc4all.yaml_source import YamlSource, read_yaml
 
 DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"
-_BLOCKS = ("defaults", "clients", "scheduler")
-_RESERVED = ("product_id", "category_id")
+_BLOCKS = ("defaults", "clients", "scheduler", "publishing")
+_RESERVED = ("product_id", "category_id", "_row", "_line", "_file", "_fault", "_text", "_reason")
 _Column = Annotated[str, Field(min_length=1)]
 
 
@@ -114,6 +114,7 @@ class Fleet(BaseModel):
     path: Path
     clients: dict[str, Client]
     scheduler: SchedulerSettings = SchedulerSettings()
+    publishing: PublishingSettings = PublishingSettings()
 
     @property
     def enabled(self) -> list[Client]:
@@ -149,13 +150,16 @@ def load_fleet(path: Path) -> Fleet:
     defaults = _settings(source, ("defaults",), top.get("defaults")) or _Settings()
     judged: dict[str, list[tuple[str | None, str]]] = {}
     clients: dict[str, Client] = {}
+    spelled: dict[str, str] = {}
     for client_id, said in top["clients"].items():
         at = ("clients", client_id)
         try:
-            check_client_id(client_id)
+            other = spelled.setdefault(check_client_id(client_id).lower(), client_id)
         except ConfigurationError as error:
             source.add_fault(at, str(error))
             continue
+        if other != client_id:  # some storages and MLflow's databases would take them for one
+            source.add_fault(at, f"client ids {other!r} and {client_id!r} differ in case alone")
         own = _settings(source, at, said)
         if own is not None:
             client = _merge(source, client_id, defaults, own)
@@ -166,8 +170,14 @@ def load_fleet(path: Path) -> Fleet:
         for name, message in estimator_faults(defaults.model or DEFAULT_MODEL, defaults.model_params or {}):
             source.add_fault(("defaults", "model") if name is None else ("defaults", "model_params", name), message)
     scheduler = _block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
+    publishing = _block(source, ("publishing",), top.get("publishing"), PublishingSettings)
     source.raise_faults()
-    return Fleet(path=path, clients=clients, scheduler=scheduler or SchedulerSettings())
+    return Fleet(
+        path=path,
+        clients=clients,
+        scheduler=scheduler or SchedulerSettings(),
+        publishing=publishing or PublishingSettings(),
+    )
 
 
 def _settings(source: YamlSource, at: tuple[str, ...], said: Any) -> _Settings | None:

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -25,8 +24,10 @@ from bc4all.errors import EXIT_OK, EXIT_TERMINAL, Failure, ModelError
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import as_failure
 from bc4all.layout import Layout
-from bc4all.registry import Registry, tracking_uri
+from bc4all.redaction import redact
+from bc4all.registry import Registry
 from bc4all.session import driver_host, executor_hosts, start_session
+from bc4all.tracking import tracking_uri
 
 _PATIENCE = 90  # seconds for a cluster to give the first executor and run a task on it
 _SKEW = 5.0  # seconds that clocks may differ: dates and MLflow's times would
@@ -110,9 +111,7 @@ def _mlflow(layout: Layout) -> str:
     uri = tracking_uri(layout)
     started = time.monotonic()
     Registry(uri, layout)
-    password = urlsplit(uri).password
-    shown = uri.replace(f":{password}@", ":…@") if password else uri
-    return f"{shown} answered in {time.monotonic() - started:.1f} s"
+    return f"{redact(uri)} answered in {time.monotonic() - started:.1f} s"
 
 
 def _patiently(work: Callable[[], object]) -> str:

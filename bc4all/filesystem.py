@@ -4,6 +4,7 @@ Every method takes URIs as `layout` builds them. Java's I/O errors come out as T
 """
 
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +25,21 @@ _GLOB = re.compile(r"([*?\[\]{}\\])")
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or folder of a listing: its URI, its last name, its size in bytes."""
+    """A file or folder of a listing: its URI, its last name, its size in bytes, when it last changed.
+
+    `changed` is in milliseconds since 1970 by the storage's clock; of a folder it means nothing in an object store.
+    """
 
     uri: str
     name: str
     size: int
     is_file: bool
+    changed: int
+
+
+def _entry(folder: str, status: Any) -> Entry:
+    name = str(status.getPath().getName())
+    return Entry(f"{folder}/{name}", name, status.getLen(), status.isFile(), status.getModificationTime())
 
 
 def escape_glob(uri: str) -> str:
@@ -70,14 +80,14 @@ class FileSystem:
 
     def listing(self, folder: str) -> list[Entry]:
         """What lies directly in a folder, by name; empty where there is no such folder."""
-        if not self.exists(folder):
-            return []
         with _translated(folder):
-            found = self._fs.listStatus(self._path(folder))
-        entries = [
-            Entry(f"{folder}/{s.getPath().getName()}", s.getPath().getName(), s.getLen(), s.isFile()) for s in found
-        ]
-        return sorted(entries, key=lambda entry: entry.name)
+            try:
+                found = self._fs.listStatus(self._path(folder))
+            except Py4JJavaError as error:
+                if error.java_exception.getClass().getSimpleName() == "FileNotFoundException":
+                    return []
+                raise
+        return sorted((_entry(folder, status) for status in found), key=lambda entry: entry.name)
 
     def first_line(self, uri: str) -> str | None:
         """The first line of a text file, compressed or not, as UTF-8; None where the file holds nothing."""
@@ -106,6 +116,21 @@ class FileSystem:
             finally:
                 reader.close()
 
+    def read_text(self, uri: str) -> str | None:
+        """A small file as UTF-8; None where there is none. Raises DataError where it is not UTF-8."""
+        if not self.exists(uri):
+            return None
+        with _translated(uri):
+            stream = self._fs.open(self._path(uri))
+            try:
+                content = bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
+            finally:
+                stream.close()
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{uri} is not UTF-8", str(error)) from error
+
     def write_text(self, uri: str, text: str) -> None:
         """Write a small file as UTF-8, replacing one that is there."""
         with _translated(uri):
@@ -114,6 +139,15 @@ class FileSystem:
                 stream.write(bytearray(text.encode()))
             finally:
                 stream.close()
+
+    def time(self, folder: str) -> float:
+        """The storage's own time, in seconds since 1970: what the ages of its files are told by."""
+        probe = f"{folder}/.time.{uuid.uuid4().hex}"
+        self.write_text(probe, "")
+        with _translated(probe):
+            changed: int = self._fs.getFileStatus(self._path(probe)).getModificationTime()
+        self.delete(probe)
+        return changed / 1000
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or folder to a name that is free, making the folders above it."""

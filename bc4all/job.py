@@ -1,6 +1,8 @@
 """The two jobs, for one client at a time: from its partition to a registered version, or to published rows."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,52 +11,69 @@ from pyspark.sql import SparkSession
 
 import bc4all
 from bc4all import figures, training
+from bc4all.audit import audit
+from bc4all.columns import MissingColumn
 from bc4all.config import Client
 from bc4all.errors import DataError
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome
+from bc4all.journal import OUTPUT, QUARANTINE, Journal
 from bc4all.layout import Layout
 from bc4all.logs import log_context
 from bc4all.products import Products, read_prediction, read_training
-from bc4all.publishing import Publisher, audit, publishing
-from bc4all.registry import CHAMPION, PREDICTION, TRAINING, LoadedModel, Registry, Run
+from bc4all.publishing import Publisher, publishing
+from bc4all.registry import CHAMPION, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
+from bc4all.tracking import PREDICTION, TRAINING, Run
 
 _EXAMPLE_ROWS = 5
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every client's job works with. `day` (YYYY-MM-DD) names the run and the partitions it writes."""
+    """What every client's job works with. `day` (YYYY-MM-DD) names the run and the partitions it writes.
+
+    `locks` names the state folder whose locks keep a client's job from running twice.
+    """
 
     spark: SparkSession
     layout: Layout
     registry: Registry
     day: str
+    locks: str
 
     @property
-    def _tags(self) -> dict[str, str]:
+    def files(self) -> FileSystem:
+        """The storage of all data."""
+        return FileSystem(self.spark, self.layout.prefix)
+
+    @contextmanager
+    def _attempt(self, client: Client, job: str) -> Iterator[tuple[Run, Publisher]]:
+        """A run in MLflow, and its journal, which is there before it does anything and goes when all is done."""
         context = self.spark.sparkContext
         page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
-        return {"application_id": context.applicationId, **page}
+        tags = {"application_id": context.applicationId, **page}
+        run = self.registry.start_run(client, {"train": TRAINING, "predict": PREDICTION}[job], self.day, tags)
+        journal = Journal(run.id, client.id, job, self.day, self.locks)
+        with log_context(run_id=run.id), publishing(self.files, self.layout, journal) as publisher, run.recorded():
+            yield run, publisher
 
     def train(self, client: Client) -> Outcome:
         """Read, check, fit, evaluate, register. Raises a Failure, and registers nothing, where a step fails."""
-        files = FileSystem(self.spark, self.layout.prefix)
         folder = self.layout.training(client.id)
-        with self.registry.run(client, TRAINING, self.day, self._tags) as run, log_context(run_id=run.id):
-            with publishing(files, self.layout, run.id) as publisher:
-                with phase(self.spark, client.id, "train", "read"):
-                    products = read_training(self.spark, files, folder, client.features)
-                try:
-                    self._quarantine(publisher, client, "train", "train", products)
-                    with phase(self.spark, client.id, "train", "collect"):
-                        data = training.collect(products.accepted, client.features)
-                finally:
-                    products.release()
-                with phase(self.spark, client.id, "train", "fit"):
-                    fitted = training.train(self.spark, client, data)
+        with self._attempt(client, "train") as (run, publisher):
+            with phase(self.spark, client.id, "train", "read"):
+                products = read_training(self.spark, self.files, folder, client.features)
+            try:
+                self._quarantine(publisher, client, "train", products)
+                with phase(self.spark, client.id, "train", "collect"):
+                    data = training.collect(products.accepted, client.features)
+                products.check_unchanged(self.files)
+            finally:
+                products.release()
+            with phase(self.spark, client.id, "train", "fit"):
+                fitted = training.train(self.spark, client, data)
             self._log_training(run, client, folder, products, data, fitted)
             example = pd.DataFrame(data.X[:_EXAMPLE_ROWS], columns=list(client.features))
             version = self.registry.register(client, run, fitted.model, example)
@@ -66,39 +85,45 @@ class Job:
 
     def predict(self, client: Client, number: int | None = None) -> Outcome:
         """Score with the champion (or version `number`), stage, audit, publish. Nothing is published by a failure."""
-        files = FileSystem(self.spark, self.layout.prefix)
-        with self.registry.run(client, PREDICTION, self.day, self._tags) as run, log_context(run_id=run.id):
+        with self._attempt(client, "predict") as (run, publisher):
             loaded = self.registry.load(client.id, self.registry.find(client.id, number))
-            with publishing(files, self.layout, run.id) as publisher:
-                with phase(self.spark, client.id, "predict", "read"):
-                    folder = self.layout.prediction(client.id)
-                    products = read_prediction(self.spark, files, folder, loaded.features)
-                try:
-                    self._quarantine(publisher, client, "predict", "prediction", products)
-                    rows = self._publish(publisher, client, loaded, products)
-                finally:
-                    products.release()
+            with phase(self.spark, client.id, "predict", "read"):
+                products = self._read_for(loaded, client)
+            try:
+                self._quarantine(publisher, client, "predict", products)
+                rows = self._publish(publisher, client, loaded, products)
+            finally:
+                products.release()
             run.log({"rows_in": products.rows, "rows_out": rows, "rows_quarantined": products.refused_rows})
             run.tag({"model_version": loaded.version.number, "model_sha256": loaded.version.tags["sha256"]})
         rows_in = products.accepted_rows, products.refused_rows
         return Outcome(client.id, *rows_in, version=loaded.version.number, run_id=run.id)
 
-    def _quarantine(self, publisher: Publisher, client: Client, job: str, kind: str, products: Products) -> None:
+    def _read_for(self, loaded: LoadedModel, client: Client) -> Products:
+        """The products to score, with the columns that the model was trained on."""
+        try:
+            return read_prediction(self.spark, self.files, self.layout.prediction(client.id), loaded.features)
+        except MissingColumn as error:
+            model = f"{loaded.version.name} version {loaded.version.number}"
+            raise DataError(
+                f"{error.what}, on which {model} was trained", error.where, "deliver it, or train the client again"
+            ) from error
+
+    def _quarantine(self, publisher: Publisher, client: Client, job: str, products: Products) -> None:
         """Keep the refused rows, and raise DataError where they are too many or all."""
-        target = self.layout.quarantine(kind, client.id, self.day)
         if products.refused_rows:
             with phase(self.spark, client.id, job, "quarantine"):
-                staged = publisher.stage(products.refused.coalesce(1), "quarantine")
+                publisher.stage(products.refused.coalesce(1), QUARANTINE)
                 manifest = {"client_id": client.id, "date": self.day, "reasons": dict(products.refusals)}
-                publisher.publish(staged, target, manifest)
+                publisher.publish(QUARANTINE, manifest)
         else:
-            publisher.remove(target)
+            publisher.remove(QUARANTINE)
         share = products.refused_rows / products.rows
         if share > client.max_quarantine or not products.accepted_rows:
             worst = max(products.refusals, key=lambda reason: products.refusals[reason])
             raise DataError(
                 f"{products.refused_rows} of {products.rows} rows refused, most for: {worst}",
-                f"see {target}",
+                f"see {publisher.target(QUARANTINE)}",
                 f"mend the data or raise max_quarantine above {share:.2f}",
             )
 
@@ -108,12 +133,13 @@ class Job:
         try:
             with phase(self.spark, client.id, "predict", "score"):
                 scored = score_products(products.accepted, broadcast, loaded.features, loaded.version.number)
-                staged = publisher.stage(scored, "products_categories")
+                staged = publisher.stage(scored, OUTPUT)
         finally:
             broadcast.destroy()
         with phase(self.spark, client.id, "predict", "audit"):
             classes = [str(label) for label in loaded.model.classes_]
-            rows = audit(self.spark, staged, products.accepted_rows, classes, TOP)
+            rows = audit(self.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
+        products.check_unchanged(self.files)
         manifest = {
             "client_id": client.id,
             "date": self.day,
@@ -126,7 +152,7 @@ class Job:
             "rows_out": rows,
             "rows_quarantined": products.refused_rows,
         }
-        publisher.publish(staged, self.layout.published_partition(client.id, self.day), manifest)
+        publisher.publish(OUTPUT, manifest)
         return rows
 
     def _log_training(

@@ -1,9 +1,10 @@
-"""DATA_PREFIX and every path below it; client ids and dates are checked here and nowhere else.
+"""DATA_PREFIX and every path below it; client ids, dates and run ids are checked here and nowhere else.
 
 Paths are URIs as text, for Hadoop's FileSystem to open. Nothing here touches a file.
 """
 
 import os
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from bc4all.errors import ConfigurationError
 
 MANIFEST = "_manifest.json"  # in each published partition: what it was made from
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # MLflow's are 32 hexadecimal digits
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
@@ -39,6 +41,13 @@ def check_date(text: object) -> str:
         except ValueError:
             pass  # shaped like a date, but not in the calendar: the same error as any other text
     raise ConfigurationError(f"{str(text)[:80]!r} is not a date", remedy="write it as YYYY-MM-DD")
+
+
+def check_run_id(text: object) -> str:
+    """Return `text` if it may name a folder. Raises ConfigurationError otherwise: a tracking server gave it."""
+    if isinstance(text, str) and _RUN_ID.fullmatch(text):
+        return text
+    raise ConfigurationError(f"{str(text)[:80]!r} is not a run id", remedy="is MLFLOW_TRACKING_URI an MLflow server?")
 
 
 @dataclass(frozen=True)
@@ -67,43 +76,63 @@ class Layout:
 
     def training(self, client_id: str) -> str:
         """The folder that holds the client's products with their categories."""
-        return f"{self.prefix}/train/client_id={check_client_id(client_id)}"
+        return self._inside("train", f"client_id={check_client_id(client_id)}")
 
     def prediction(self, client_id: str) -> str:
         """The folder that holds the client's products to be categorised."""
-        return f"{self.prefix}/prediction/client_id={check_client_id(client_id)}"
+        return self._inside("prediction", f"client_id={check_client_id(client_id)}")
 
     @property
     def published(self) -> str:
         """The root of every published partition: the one that readers discover."""
-        return f"{self.prefix}/products_categories"
+        return self._inside("products_categories")
 
     def published_client(self, client_id: str) -> str:
         """The folder of the client's published dates."""
-        return f"{self.published}/client_id={check_client_id(client_id)}"
+        return self._inside("products_categories", f"client_id={check_client_id(client_id)}")
 
     def published_partition(self, client_id: str, day: str) -> str:
         """The folder of one client's published categories of one date."""
-        return f"{self.published_client(client_id)}/date={check_date(day)}"
+        return self._inside("products_categories", f"client_id={check_client_id(client_id)}", f"date={check_date(day)}")
 
     def quarantine(self, kind: str, client_id: str, day: str) -> str:
         """The folder of the rows refused on one date; `kind` is `train` or `prediction`."""
-        return f"{self.prefix}/quarantine/{kind}/client_id={check_client_id(client_id)}/date={check_date(day)}"
+        return self._inside("quarantine", kind, f"client_id={check_client_id(client_id)}", f"date={check_date(day)}")
 
     @property
     def events(self) -> str:
         """The folder of Spark's event logs, which the history server reads."""
-        return f"{self.prefix}/_events"
+        return self._inside("_events")
 
     @property
     def scratch(self) -> str:
         """The folder that `bc4all doctor` writes to and removes."""
         return self.staging("doctor")
 
+    @property
+    def staged(self) -> str:
+        """The root of what runs have not published yet."""
+        return self._inside("_staging")
+
     def staging(self, run_id: str) -> str:
         """The folder of a run's unpublished output, outside every root that readers discover."""
-        return f"{self.prefix}/_staging/{run_id}"
+        return self._inside("_staging", check_run_id(run_id))
+
+    @property
+    def replaced(self) -> str:
+        """The root of what runs have replaced."""
+        return self._inside("_trash")
 
     def trash(self, run_id: str) -> str:
         """The folder that a run's replaced partitions move to."""
-        return f"{self.prefix}/_trash/{run_id}"
+        return self._inside("_trash", check_run_id(run_id))
+
+    def _inside(self, *names: str) -> str:
+        """The path of these names below the prefix.
+
+        Each was checked by its own rule; this is the second look, at what became of them. Raises ConfigurationError.
+        """
+        path = "/".join(names)
+        if posixpath.normpath(path) != path or path.startswith(("/", "..")):
+            raise ConfigurationError(f"{path[:200]!r} leads out of {self.prefix}", remedy="nothing was read or written")
+        return f"{self.prefix}/{path}"

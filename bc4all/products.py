@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
 from pyspark.storagelevel import StorageLevel
 
+from bc4all.audit import id_sum
 from bc4all.errors import DataError
-from bc4all.filesystem import FileSystem
-from bc4all.partition import FILE, LINE, data_files, read_rows
+from bc4all.filesystem import Entry, FileSystem
+from bc4all.partition import FILE, LINE, check_unchanged, data_files, is_torn, named, read_rows
 
 PRODUCT, CATEGORY = "product_id", "category_id"
 ROW = "_row"  # a row's place in its partition, file by file and line by line
@@ -26,6 +28,9 @@ _NUMBER = r"^\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[nN][aA][nN])\s*$"
 _INFINITE = r"(?i)^\s*[+-]?inf(inity)?\s*$"
 # scikit-learn's trees work in float32 and refuse what overflows it.
 _LARGEST_FLOAT32 = 3.4028234663852886e38
+_REPLACED = "\ufffd"  # what bytes that are no UTF-8 were read as
+_CONTROL = r"[\x00-\x1f\x7f]"  # no part of a name: such as a NUL, or a line break that a stray quote let in
+_TORN = "a quote that is not closed"  # of a record that is read anew, line by line
 # As files lie in storage; about 20,000 products of five features in a .csv.gz.
 _BYTES_A_TASK = 1 << 20
 
@@ -41,8 +46,11 @@ class Products:
     accepted: DataFrame
     refused: DataFrame
     accepted_rows: int
+    accepted_ids: int  # their `id_sum`
     refusals: Mapping[str, int]  # reason -> rows
     checked: DataFrame
+    folder: str
+    source: Sequence[Entry]  # the files as they were listed before they were read
 
     @property
     def refused_rows(self) -> int:
@@ -53,6 +61,10 @@ class Products:
     def rows(self) -> int:
         """All rows of the partition."""
         return self.accepted_rows + self.refused_rows
+
+    def check_unchanged(self, files: FileSystem) -> None:
+        """Raise TransientFailure where the files are no longer those that were read."""
+        check_unchanged(files, self.folder, self.source)
 
     def release(self) -> None:
         """Give the cached rows back."""
@@ -74,9 +86,37 @@ def read_prediction(spark: SparkSession, files: FileSystem, folder: str, feature
 
 def _read(spark: SparkSession, files: FileSystem, folder: str, names: Sequence[str]) -> Products:
     entries = data_files(files, folder)
-    parts = [_judge(rows, names, folder) for rows in read_rows(spark, files, entries, names)]
+    checked, counts = _checked(spark, files, folder, entries, names)
+    if _TORN in counts:
+        checked.unpersist()
+        checked, counts = _checked(spark, files, folder, entries, names, by_line=True)
+    if not counts:
+        checked.unpersist()
+        raise _no_rows(folder)
+    refused = checked.where(F.col("_reason").isNotNull()).select(
+        *[F.coalesce(F.col("_text")[name], named(name).cast("string")).alias(name) for name in names],
+        F.col("_text")[LINE].alias("line"),
+        F.col(FILE).alias("file"),
+        F.col("_reason").alias("reason"),
+    )
+    accepted = checked.where(F.col("_reason").isNull()).select(*[named(name) for name in names], ROW)
+    accepted_rows, accepted_ids = counts.pop(None, (0, 0))
+    refusals = {str(reason): rows for reason, (rows, _) in sorted(counts.items())}
+    return Products(accepted, refused, accepted_rows, accepted_ids, refusals, checked, folder, entries)
+
+
+def _checked(
+    spark: SparkSession,
+    files: FileSystem,
+    folder: str,
+    entries: Sequence[Entry],
+    names: Sequence[str],
+    by_line: bool = False,
+) -> tuple[DataFrame, dict[str | None, tuple[int, int]]]:
+    """Every row with `_reason` (null where it is sound), kept; and by reason how many there are, and their `id_sum`."""
+    parts = [_judge(rows, names, folder) for rows in read_rows(spark, files, entries, names, by_line)]
     if not parts:
-        raise DataError("there are no rows", folder, "deliver the client's products")
+        raise _no_rows(folder)
     # A .csv.gz is one task, however large: the shuffle that finds duplicates spreads its rows over the cluster.
     tasks = math.ceil(sum(entry.size for entry in entries) / _BYTES_A_TASK)
     judged = reduce(DataFrame.unionByName, parts).withColumn(ROW, F.monotonically_increasing_id())
@@ -86,19 +126,26 @@ def _read(spark: SparkSession, files: FileSystem, folder: str, names: Sequence[s
     doubled = F.col("_fault").isNull() & (F.row_number().over(same_id) > 1)
     reason = F.when(doubled, F.lit("duplicate product_id")).otherwise(F.col("_fault"))
     checked = judged.withColumn("_reason", reason).persist(StorageLevel.MEMORY_AND_DISK)
-    counts = {row["_reason"]: row["count"] for row in checked.groupBy("_reason").count().collect()}
-    if not counts:
+    counted = checked.groupBy("_reason").agg(F.count("*").alias("rows"), id_sum(PRODUCT).alias("ids"))
+    try:
+        return checked, {row["_reason"]: (row["rows"], row["ids"]) for row in counted.collect()}
+    except PySparkException as error:
         checked.unpersist()
-        raise DataError("there are no rows", folder, "deliver the client's products")
-    refused = checked.where(F.col("_reason").isNotNull()).select(
-        *[F.coalesce(F.col("_text")[name], F.col(name).cast("string")).alias(name) for name in names],
-        F.col("_text")[LINE].alias("line"),
-        F.col(FILE).alias("file"),
-        F.col("_reason").alias("reason"),
-    )
-    accepted = checked.where(F.col("_reason").isNull()).select(*names, ROW)
-    accepted_rows = counts.pop(None, 0)
-    return Products(accepted, refused, accepted_rows, dict(sorted(counts.items())), checked)
+        check_unchanged(files, folder, entries)
+        raise _unreadable(error, folder) from error
+
+
+def _no_rows(folder: str) -> DataError:
+    return DataError("there are no rows", folder, "deliver the client's products")
+
+
+def _unreadable(error: PySparkException, folder: str) -> Exception:
+    """What Spark says of a file that is damaged behind its first line or its footer, as a DataError; else `error`."""
+    condition = error.getCondition() or ""
+    if not condition.startswith(("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")):
+        return error
+    path = (error.getMessageParameters() or {}).get("path", folder)
+    return DataError(f"{path} is truncated or damaged", condition, "deliver it again")
 
 
 def _judge(rows: DataFrame, names: Sequence[str], folder: str) -> DataFrame:
@@ -112,8 +159,13 @@ def _judge(rows: DataFrame, names: Sequence[str], folder: str) -> DataFrame:
             value, fault = _number(name, kind, folder)
         values.append(value.alias(name))
         faults.append(fault)
-    fault = F.when(F.col(LINE).isNotNull(), F.lit("malformed CSV line")).otherwise(F.concat_ws("; ", *faults))
-    text = F.struct(*[F.col(name).cast("string").alias(name) for name in names], F.col(LINE))
+    line = F.col(LINE)
+    fault = (
+        F.when(is_torn(line), F.lit(_TORN))
+        .when(line.isNotNull(), F.lit("malformed CSV line"))
+        .otherwise(F.concat_ws("; ", *faults))
+    )
+    text = F.struct(*[named(name).cast("string").alias(name) for name in names], line)
     return rows.select(
         *values,
         F.when(fault != "", fault).alias("_fault"),
@@ -126,13 +178,18 @@ def _identifier(name: str, kind: DataType, folder: str) -> tuple[Column, Column]
     """A product id or a category: its text, and what is wrong with it."""
     if not isinstance(kind, StringType | IntegralType):
         raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as text")
-    value = F.col(name).cast("string")
-    return value, F.when(value.isNull() | (F.trim(value) == ""), F.lit(f"no {name}"))
+    value = named(name).cast("string")
+    fault = (
+        F.when(value.isNull() | (F.trim(value) == ""), F.lit(f"no {name}"))
+        .when(value.contains(_REPLACED), F.lit(f"{name} is not UTF-8"))
+        .when(value.rlike(_CONTROL), F.lit(f"{name} holds a control character"))
+    )
+    return value, fault
 
 
 def _number(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
     """A numeric feature as double, null where missing, and what is wrong with it."""
-    column = F.col(name)
+    column = named(name)
     if isinstance(kind, NumericType):
         value, no_number, infinite = column.cast("double"), F.lit(False), F.lit(False)
     elif isinstance(kind, StringType):

@@ -12,6 +12,7 @@ from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
 from bc4all.features import feature_matrix
+from bc4all.partition import named
 
 TOP = 5  # categories of a product; fewer where the client has fewer
 SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
@@ -66,4 +67,4 @@ def score_products(products: DataFrame, model: Broadcast[Any], features: Sequenc
         for frame in frames:
             yield score_frame(model.value, frame, features, version)
 
-    return products.select("product_id", *features).mapInPandas(score_batches, SCORED_SCHEMA)
+    return products.select("product_id", *[named(name) for name in features]).mapInPandas(score_batches, SCORED_SCHEMA)

@@ -19,6 +19,9 @@ from bc4all.layout import Layout
 
 log = logging.getLogger(__name__)
 
+# What the results depend on, whatever a cluster's own defaults are: f0 and F0 are two columns.
+SQL_SETTINGS: dict[str, str | float | bool | int] = {"spark.sql.caseSensitive": "true"}
+
 # No package, another Python, no Python: how a worker that cannot work puts it.
 _BROKEN_PYTHON = re.compile(r"No module named .*|PYTHON_VERSION_MISMATCH.*|Cannot run program .*")
 _JAVA_VERSION = "'java.lang.System', 'getProperty', 'java.version'"
@@ -31,7 +34,7 @@ def start_session(name: str, layout: Layout) -> SparkSession:
     Raises ConfigurationError under Spark Connect, TransientFailure where the event log or the cluster fails.
     """
     refuse_connect(os.environ, {})
-    builder = SparkSession.builder.appName(name)
+    builder = SparkSession.builder.appName(name).config(map=SQL_SETTINGS)
     SparkContext._ensure_initialized()  # Java, but no context yet: only Java knows what spark-submit was told
     try:
         if SparkConf().get("spark.eventLog.enabled", "false") == "true":

@@ -1,4 +1,4 @@
-"""What the configuration may say about time: of a client's job, and of the scheduler."""
+"""What the configuration may say about time: of a client's job, of the scheduler, of what was replaced."""
 
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -78,3 +78,11 @@ class SchedulerSettings(BaseModel):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError(f"{url!r} is no http:// or https:// address")
         return url
+
+
+class PublishingSettings(BaseModel):
+    """What `publishing:` says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    keep_replaced: _Seconds = 3600  # how long a replaced partition stays in _trash, for readers that have it open

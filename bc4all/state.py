@@ -5,9 +5,13 @@ It is not data: it lies in `$BC4ALL_STATE`, by default in `$DATA_PREFIX/_state` 
 hold among the processes of one machine.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import threading
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +19,8 @@ from pathlib import Path
 
 from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.layout import Layout, check_client_id
+
+_PATIENCE = 2.0  # seconds for which a lock is waited for
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,28 @@ class State:
             raise ConfigurationError(f"no state can be kept: {error}", str(self.folder), remedy) from error
         return path
 
+    @property
+    def id(self) -> str:
+        """What names this folder, and so its locks, wherever else a path like its own may lead."""
+        file = self._file("id")
+        if not file.exists():
+            unfinished = file.with_name(f".id.{os.getpid()}.{threading.get_ident()}")
+            unfinished.write_text(uuid.uuid4().hex)
+            with contextlib.suppress(FileExistsError):  # another process was first: its name counts
+                os.link(unfinished, file)
+            unfinished.unlink()
+        return file.read_text()
+
     @contextmanager
-    def exclusive(self, client_id: str, job: str) -> Iterator[None]:
-        """Be the only one to work on this client's job. Raises TransientFailure where somebody is at it."""
-        file = self._file("locks", f"{check_client_id(client_id)}.{job}")
-        descriptor = try_lock(file)
+    def exclusive(self, client_id: str, job: str, patience: float = _PATIENCE) -> Iterator[None]:
+        """Be the only one to work on this client's job. Raises TransientFailure where somebody is at it.
+
+        Waits for `patience` seconds: whoever looks whether a run is dead has its lock for a moment.
+        """
+        file = self._lock(client_id, job)
+        end = time.monotonic() + patience
+        while (descriptor := try_lock(file)) is None and time.monotonic() < end:
+            time.sleep(0.1)
         if descriptor is None:
             raise TransientFailure(
                 f"another {job} of this client is running",
@@ -73,6 +96,19 @@ class State:
             yield
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def unless_busy(self, client_id: str, job: str) -> Iterator[bool]:
+        """Keep a client's job from being begun during the block; False where somebody is at it already."""
+        descriptor = try_lock(self._lock(client_id, job))
+        try:
+            yield descriptor is not None
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _lock(self, client_id: str, job: str) -> Path:
+        return self._file("locks", f"{check_client_id(client_id)}.{job}")
 
     def slot(self, max_parallel: int) -> int | None:
         """One of `max_parallel` places to run an application, as an open, locked file; None where all are taken.

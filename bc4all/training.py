@@ -21,6 +21,7 @@ from bc4all.estimators import build_estimator
 from bc4all.evaluation import Evaluation, evaluate
 from bc4all.features import feature_matrix
 from bc4all.forest import CompactForest
+from bc4all.partition import named
 from bc4all.products import CATEGORY, ROW
 from bc4all.scoring import Model
 
@@ -74,7 +75,7 @@ def collect(accepted: DataFrame, features: tuple[str, ...]) -> TrainingSet:
 
     Raises DataError where they hold fewer than two categories.
     """
-    table: pa.Table = accepted.select(ROW, CATEGORY, *features).toArrow().sort_by(ROW)
+    table: pa.Table = accepted.select(ROW, CATEGORY, *[named(name) for name in features]).toArrow().sort_by(ROW)
     codes, names = pd.factorize(table[CATEGORY].to_numpy(zero_copy_only=False), sort=True)
     if len(names) < 2:
         found = f"{len(names)} category" if len(names) else "no category"

@@ -14,8 +14,11 @@ from pyspark.sql import SparkSession
 from bc4all.config import Client
 from bc4all.job import Job
 from bc4all.layout import Layout
-from bc4all.registry import Registry, tracking_uri
+from bc4all.registry import Registry
 from bc4all.sample_data import write_sample_data
+from bc4all.session import SQL_SETTINGS
+from bc4all.state import State
+from bc4all.tracking import tracking_uri
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ("f0", "f1", "f2", "f3", "f4")
@@ -31,6 +34,7 @@ def spark() -> Iterator[SparkSession]:
     session = (
         SparkSession.builder.master("local[2]")
         .appName("bc4all tests")
+        .config(map=SQL_SETTINGS)
         .config("spark.ui.enabled", False)  # no port, no page to keep up to date
         .config("spark.eventLog.enabled", False)  # whose folder start_session would make
         .config("spark.sql.shuffle.partitions", 2)
@@ -80,7 +84,7 @@ def prefix(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) 
 def job(spark: SparkSession, prefix: Path) -> Iterator[Job]:
     """The jobs on that prefix."""
     layout = Layout.at(str(prefix))
-    yield Job(spark, layout, Registry(tracking_uri(layout), layout), DAY)
+    yield Job(spark, layout, Registry(tracking_uri(layout), layout), DAY, State.from_environment(layout).id)
     spark.catalog.clearCache()
 
 

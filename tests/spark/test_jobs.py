@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from bc4all.errors import DataError, ModelError
 from bc4all.fleet import run_fleet
 from bc4all.job import Job
-from bc4all.registry import tracking_uri
+from bc4all.tracking import tracking_uri
 from tests.conftest import DAY, FEATURES, make_client, published_rows
 
 Deliver = Callable[..., Path]
@@ -115,7 +115,7 @@ def test_another_classifier_goes_the_same_way(job: Job, prefix: Path, sample: Pa
 
 
 def test_a_rerun_replaces_the_date_whole_with_the_same_bytes(job: Job, prefix: Path, sample: Path) -> None:
-    """The same date again gives the same rows in the same files, once; nothing is left in staging or trash."""
+    """The same date again gives the same rows in the same files, once; nothing is left in staging."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
     client = make_client("client_0")
     job.train(client)
@@ -127,7 +127,6 @@ def test_a_rerun_replaces_the_date_whole_with_the_same_bytes(job: Job, prefix: P
         assert len(published_rows(prefix, "client_0")) == 1500 * 5
     assert contents[0] == contents[1]
     assert not list((prefix / "_staging").glob("*"))
-    assert not list((prefix / "_trash").glob("*"))
     manifest = json.loads((folder / "_manifest.json").read_text())
     assert (manifest["rows_in"], manifest["rows_out"], manifest["model_version"]) == (1500, 7500, 1)
     assert {entry["name"]: entry["bytes"] for entry in manifest["files"]} == {

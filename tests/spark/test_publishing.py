@@ -1,4 +1,4 @@
-"""Stage, audit, publish: nothing that is wrong goes live, and nothing that was live is lost."""
+"""Stage, audit, publish, recover: nothing that is wrong goes live, and nothing that was live is lost."""
 
 import json
 import math
@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from bc4all.audit import audit, id_sum
 from bc4all.errors import Failure, ModelError, TransientFailure
 from bc4all.filesystem import FileSystem
+from bc4all.journal import OUTPUT, Journal
 from bc4all.layout import Layout
-from bc4all.publishing import Publisher, audit, publishing
+from bc4all.publishing import publishing
 from bc4all.scoring import SCORED_SCHEMA
 from tests.conftest import DAY, published_rows
 
@@ -30,7 +32,7 @@ class FullStorage(FileSystem):
 
 @pytest.mark.parametrize("failing", [False, True])
 def test_a_failed_publication_leaves_the_old_partition(spark: SparkSession, prefix: Path, failing: bool) -> None:
-    """Where the last rename fails, the partition that was live is live again; nothing else is left of either run."""
+    """Where the last rename fails, the partition that was live is live again; nothing is left in staging."""
     layout = Layout.at(str(prefix))
     replace_partition(spark, FileSystem(spark, layout.prefix), layout, "first", SOUND)
     if failing:
@@ -39,16 +41,21 @@ def test_a_failed_publication_leaves_the_old_partition(spark: SparkSession, pref
     else:
         replace_partition(spark, FileSystem(spark, layout.prefix), layout, "second", SOUND[:2])
     assert len(published_rows(prefix, "x")) == (4 if failing else 2)
-    assert not [path for path in prefix.glob("_*/*") if "second" in path.name or "first" in path.name]
+    assert not list((prefix / "_staging").glob("*"))
 
 
 def replace_partition(
     spark: SparkSession, files: FileSystem, layout: Layout, run_id: str, rows: list[tuple[object, ...]]
 ) -> None:
     """Stage and publish client x's rows of DAY, as the predict job does."""
-    with publishing(files, layout, run_id) as publisher:
-        staged = publisher.stage(spark.createDataFrame(rows, SCORED_SCHEMA), "out")
-        publisher.publish(staged, layout.published_partition("x", DAY), {"version": run_id})
+    with publishing(files, layout, journal(run_id)) as publisher:
+        publisher.stage(spark.createDataFrame(rows, SCORED_SCHEMA), OUTPUT)
+        publisher.publish(OUTPUT, {"version": run_id})
+
+
+def journal(run_id: str) -> Journal:
+    """That of a predict of client x."""
+    return Journal(run_id, "x", "predict", DAY, "these tests")
 
 
 class LostStorage(FileSystem):
@@ -146,24 +153,27 @@ def test_an_object_store_shows_whole_partitions_or_unfinished_ones(
 ) -> None:
     """Where renaming is file by file, _SUCCESS stands only beside a whole partition; a failure brings the old back."""
     layout = Layout.at(str(prefix))
-    target = layout.published_partition("x", DAY)
     local = prefix / "products_categories" / "client_id=x" / f"date={DAY}"
     files = ObjectStore(spark, layout.prefix)
     files.watched = str(local)
-    first, second = Publisher(files, layout, "first"), Publisher(files, layout, "second")
-    first.publish(first.stage(spark.createDataFrame(SOUND, SCORED_SCHEMA), "out"), target, {"version": 1})
+    replace_partition(spark, files, layout, "first", SOUND)
     assert (local / "_SUCCESS").exists()
-    staged = second.stage(spark.createDataFrame(SOUND[:2], SCORED_SCHEMA), "out")
     if fails_at is None:
-        second.publish(staged, target, {"version": 2})
+        replace_partition(spark, files, layout, "second", SOUND[:2])
         assert len(published_rows(prefix, "x")) == 2
     else:
         files.renames_left = fails_at
         with pytest.raises(TransientFailure, match="connection reset"):
-            second.publish(staged, target, {"version": 2})
+            replace_partition(spark, files, layout, "second", SOUND[:2])
         assert (local / "_SUCCESS").exists(), sorted(p.name for p in local.iterdir())
         assert len(published_rows(prefix, "x")) == 4
     assert_whole_or_unfinished(local)
+
+
+def ids_of(spark: SparkSession, *products: str) -> int:
+    """Their `id_sum`."""
+    frame = spark.createDataFrame([(product,) for product in products], "product_id string")
+    return int(frame.agg(id_sum("product_id")).collect()[0][0])
 
 
 def changed(place: int, column: int, value: object) -> list[tuple[object, ...]]:
@@ -177,6 +187,7 @@ def changed(place: int, column: int, value: object) -> list[tuple[object, ...]]:
     ("rows", "error", "complaint"),
     [
         (SOUND[:-1], TransientFailure, "has 3 rows where 2 x 2 were due"),
+        ([*SOUND[:2], *SOUND[:2]], TransientFailure, "has 4 rows where 2 x 2 were due, each product once"),
         ([*SOUND, SOUND[0]], TransientFailure, "has 5 rows where 2 x 2 were due"),
         (changed(1, 3, 7), TransientFailure, "were due"),
         (changed(0, 0, None), ModelError, "holds a null"),
@@ -192,12 +203,12 @@ def test_the_audit_refuses_what_is_wrong(
     staged = str(tmp_path / "staged")
     spark.createDataFrame(rows, SCORED_SCHEMA).write.parquet(staged)
     with pytest.raises(error, match=complaint):
-        audit(spark, staged, 2, ["a", "b"], 5)
+        audit(spark, staged, 2, ids_of(spark, "p", "q"), ["a", "b"], 5)
 
 
 def test_the_audit_counts_what_is_right(spark: SparkSession, tmp_path: Path) -> None:
     """A sound output passes with its number of rows."""
     staged = str(tmp_path / "staged")
     spark.createDataFrame(SOUND, SCORED_SCHEMA).write.parquet(staged)
-    assert audit(spark, staged, 2, ["a", "b"], 5) == 4
+    assert audit(spark, staged, 2, ids_of(spark, "p", "q"), ["a", "b"], 5) == 4
     assert len(pd.read_parquet(staged)) == 4

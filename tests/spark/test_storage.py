@@ -9,7 +9,8 @@ import pytest
 
 from bc4all.job import Job
 from bc4all.layout import Layout
-from bc4all.registry import Registry, tracking_uri
+from bc4all.registry import Registry
+from bc4all.tracking import tracking_uri
 from tests.conftest import DAY, ROOT, make_client, published_rows
 
 # What reaches this machine's files or environment, and the modules that may: never for what lies below DATA_PREFIX.
@@ -36,7 +37,8 @@ LOCAL_FILES = {
     "model_file": "a model's file, downloaded",
     "operations": "the environment, and the state folder",
     "pyfunc": "the artifact that MLflow downloaded",
-    "registry": "a scratch folder, and the SQLite file of a local prefix",
+    "redaction": "the environment",
+    "registry": "a scratch folder",
     "sample_data": "the folder that it is told to fill",
     "schedule": "this machine's time zone",
     "scheduler": "the configuration file, and logs in the state folder",
@@ -44,6 +46,7 @@ LOCAL_FILES = {
     "state": "the state folder",
     "status": "a run's log, in the state folder",
     "submit": "the project's own files",
+    "tracking": "the environment, figures in a scratch folder, the SQLite file of a local prefix",
     "yaml_source": "the configuration file",
 }
 
@@ -92,7 +95,7 @@ def test_both_jobs_run_on_any_storage(
         uri = f"file://{other}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(Layout.at(str(prefix))))
     layout = Layout.at(uri)
-    second = Job(job.spark, layout, Registry(tracking_uri(layout), layout), DAY)
+    second = Job(job.spark, layout, Registry(tracking_uri(layout), layout), DAY, job.locks)
     second.train(client)
     second.predict(client)
     assert_equal(published_rows(prefix, "client_0"), published_rows(other, "client_0"))

@@ -1,0 +1,49 @@
+"""A run's journal: who works in a staging folder, told before anything else is written there.
+
+It is the last thing to go, so a journal whose run is dead names what a killed job left (see `recovery`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from bc4all.errors import ConfigurationError
+from bc4all.layout import Layout, check_client_id, check_date, check_run_id
+
+JOURNAL = "_run.json"
+OUTPUT, QUARANTINE = "products_categories", "quarantine"  # the folders that a run stages
+
+KINDS = {"train": "train", "predict": "prediction"}  # what the data of a job is called, by the job
+
+
+@dataclass(frozen=True)
+class Journal:
+    """One run of one client's job. `locks` names the state folder whose locks tell whether it lives."""
+
+    run_id: str
+    client_id: str
+    job: str
+    day: str
+    locks: str
+
+    def targets(self, layout: Layout) -> Mapping[str, str]:
+        """The partitions that the run may replace, by the name of the folder in which it stages them."""
+        return {
+            QUARANTINE: layout.quarantine(KINDS[self.job], self.client_id, self.day),
+            OUTPUT: layout.published_partition(self.client_id, self.day),
+        }
+
+    def dumps(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def loads(cls, text: str | None) -> "Journal | None":
+        """What `dumps` made; None for anything else, such as what was being written when its run was killed."""
+        try:
+            given = json.loads(text or "")
+            found = cls(**{field.name: str(given[field.name]) for field in fields(cls)})
+            check_run_id(found.run_id), check_client_id(found.client_id), check_date(found.day)
+        except (ValueError, KeyError, TypeError, ConfigurationError):
+            return None
+        return found if found.job in KINDS else None

@@ -1,0 +1,218 @@
+"""MLflow's tracking server: experiments and runs, asked again while it may come back.
+
+Works through MlflowClient with explicit run ids, so that clients trained side by side never share an active run. This
+module and `registry` alone import mlflow.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mlflow
+import requests
+import stamina
+from mlflow import MlflowClient
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+import bc4all
+from bc4all.config import Client
+from bc4all.errors import ConfigurationError, Failure, ModelError, TransientFailure
+from bc4all.layout import Layout, check_client_id
+from bc4all.redaction import redact
+
+log = logging.getLogger(__name__)
+
+TRAINING, PREDICTION = "training", "prediction"
+_EXPERIMENTS = {TRAINING: "ProductCategoriesClassification", PREDICTION: "ProductCategoriesPrediction"}
+
+PATIENCE = 60.0  # seconds for which a server that fails is asked again
+_WAIT = (0.2, 10.0)  # seconds between two questions, at first and at most
+# MLflow would ask again on its own, for minutes, inside each of our questions; and wait two minutes for an answer.
+_MLFLOW_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+
+_Answer = TypeVar("_Answer")
+
+
+def tracking_uri(layout: Layout) -> str:
+    """$MLFLOW_TRACKING_URI, by default a SQLite file under DATA_PREFIX.
+
+    Raises ConfigurationError where neither can be.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    if layout.local_path is None:
+        raise ConfigurationError(
+            f"there is no place for MLflow's SQLite file below {layout.prefix}",
+            remedy="set MLFLOW_TRACKING_URI to a server: bin/submit.sh reads it",
+        )
+    return f"sqlite:///{layout.local_path}/mlflow.db"
+
+
+class Tracking:
+    """The server behind one URI."""
+
+    def __init__(self, uri: str, layout: Layout, patience: float = PATIENCE) -> None:
+        """Connect; the first use of a SQLite file makes its tables, which several threads must not do at once."""
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        for name, value in _MLFLOW_SETTINGS.items():
+            os.environ.setdefault(name, value)  # the one way to tell MLflow's client
+        self._uri, self._layout, self._patience, self._answered = uri, layout, patience, True
+        self._client = self.ask(lambda: MlflowClient(tracking_uri=uri, registry_uri=uri))
+        self.ask(lambda: self._client.search_experiments(max_results=1))
+
+    def ask(self, question: Callable[[], _Answer], missing: str = "") -> _Answer:
+        """The answer; a question that failed for a reason that may pass is put again, until `patience` is over.
+
+        Once that is over, the next questions are put once each, until one is answered: a fleet of a thousand clients
+        does not wait for a dead server a thousand times. Raises ModelError for what is not there, where it is said what
+        would then be `missing`; TransientFailure for what may pass; Failure for what MLflow refuses.
+        """
+        attempts = None if self._answered else 1
+        try:
+            for attempt in stamina.retry_context(
+                on=_may_pass, attempts=attempts, timeout=self._patience, wait_initial=_WAIT[0], wait_max=_WAIT[1]
+            ):
+                with attempt:
+                    answer = question()
+        except (MlflowException, requests.RequestException, SQLAlchemyError, OSError) as error:
+            self._answered = self._answered and not _may_pass(error)
+            raise _failure(error, missing, self._uri) from error
+        self._answered = True
+        return answer
+
+    def start_run(self, client: Client, kind: str, day: str, tags: Mapping[str, str]) -> "Run":
+        """A new run in the client's experiment of this kind."""
+        name = f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"
+        described = {"client_id": client.id, "job": kind, "code_version": bc4all.__version__, "config_sha": client.sha}
+        experiment = self.ask(lambda: self._experiment(name))
+        started = self.ask(
+            lambda: self._client.create_run(experiment, run_name=f"{kind}_{day}", tags={**described, **tags})
+        )
+        return Run(self, self._client, str(started.info.run_id), experiment)
+
+    def close_run(self, run_id: str) -> None:
+        """End a run whose process was killed, if it has not ended and is still known."""
+        try:
+            run = self.ask(lambda: self._client.get_run(run_id), f"there is no run {run_id}")
+        except ModelError:
+            return
+        if run.info.status == "RUNNING":
+            self.ask(lambda: self._client.set_tag(run_id, "error", "its process was killed"))
+            self.ask(lambda: self._client.set_terminated(run_id, "KILLED"))
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found:
+            return str(found.experiment_id)
+        # A server places artifacts itself; beside a plain database MLflow would put them in the current directory.
+        place = f"{self._layout.prefix}/mlartifacts/{name}" if _is_database(self._uri) else None
+        try:
+            return self._client.create_experiment(name, artifact_location=place)
+        except MlflowException:
+            found = self._client.get_experiment_by_name(name)  # another job made it in the meantime
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+
+class Run:
+    """One run of one experiment; the job writes into it while it works."""
+
+    def __init__(self, tracking: Tracking, client: MlflowClient, run_id: str, experiment_id: str) -> None:
+        self._tracking, self._client, self.id, self.experiment_id = tracking, client, run_id, experiment_id
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Let the run end with the block: FINISHED, or FAILED with the reason as a tag where the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            status, reason = "FAILED" if isinstance(error, Exception) else "KILLED", redact(str(error))[:5000]
+            try:
+                self._tracking.ask(lambda: self._client.set_tag(self.id, "error", reason))
+                self._tracking.ask(lambda: self._client.set_terminated(self.id, status))
+            except Failure as failure:  # what ended the run is what matters
+                log.warning("MLflow's run %s stays open: %s", self.id, failure)
+            raise
+        self._tracking.ask(lambda: self._client.set_terminated(self.id, "FINISHED"))
+
+    def log(self, metrics: Mapping[str, float] | None = None, params: Mapping[str, Any] | None = None) -> None:
+        """Record metrics and parameters, in one request."""
+        now = int(time.time() * 1000)
+        values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items()]
+        settings = [Param(key, str(value)) for key, value in (params or {}).items()]
+        self._tracking.ask(lambda: self._client.log_batch(self.id, metrics=values, params=settings))
+
+    def tag(self, tags: Mapping[str, Any]) -> None:
+        """Set tags."""
+        made = [RunTag(key, str(value)) for key, value in tags.items()]
+        self._tracking.ask(lambda: self._client.log_batch(self.id, tags=made))
+
+    def log_files(self, folder: Path) -> None:
+        """Keep every file of a local folder as an artifact."""
+        self._tracking.ask(lambda: self._client.log_artifacts(self.id, str(folder)))
+
+    def log_dataset(self, folder: str, sha256: str, features: Sequence[str], rows: int) -> None:
+        """Record which data went in, by digest."""
+        columns = [{"type": "double", "name": name, "required": False} for name in features]
+        entity = mlflow.entities.Dataset(
+            name="products",
+            digest=sha256[:36],  # MLflow keeps 36 characters
+            source_type="bc4all",
+            source=json.dumps({"uri": folder}),
+            schema=json.dumps({"mlflow_colspec": columns}),
+            profile=json.dumps({"num_rows": rows, "sha256": sha256}),
+        )
+        used = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
+        self._tracking.ask(lambda: self._client.log_inputs(self.id, used))
+
+
+def _is_database(uri: str) -> bool:
+    return uri.partition("://")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
+
+
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+_REFUSED = (*_ABSENT, "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "ENDPOINT_NOT_FOUND")
+_FORBIDDEN = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same question may be answered a little later."""
+    if isinstance(error, MlflowException):
+        passes = error.error_code not in (*_REFUSED, *_FORBIDDEN)
+    else:
+        passes = isinstance(error, requests.RequestException | SQLAlchemyError | OSError)
+    if passes:
+        log.warning("MLflow: %s", _told(error))
+    return passes
+
+
+def _told(error: Exception) -> str:
+    """What happened, on one line: MLflow wraps a refused connection into half a page."""
+    cause = error.__cause__ or error.__context__ or error
+    if isinstance(cause, requests.Timeout):
+        return "it did not answer in time"
+    if isinstance(cause, requests.ConnectionError | requests.exceptions.RetryError):
+        return f"it cannot be reached, or fails ({type(cause).__name__})"
+    return redact(" ".join(str(error).split()))[:300]
+
+
+def _failure(error: Exception, missing: str, uri: str) -> Failure:
+    where, code = redact(uri), getattr(error, "error_code", None)
+    if code in _FORBIDDEN:
+        remedy = "give this job the right MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return Failure(f"MLflow refuses these credentials: {_told(error)}", where, remedy)
+    if missing and code in _ABSENT:
+        return ModelError(missing, where, "train the client first: bin/submit.sh train")
+    if code in _REFUSED:
+        return Failure(f"MLflow refuses this: {_told(error)}", where)
+    return TransientFailure(f"MLflow: {_told(error)}", where, "is the tracking server well?")
