@@ -97,7 +97,7 @@ def upcoming(config: Path, hours: int, client_ids: tuple[str, ...]) -> None:
 
 @main.command()
 @CONFIG_OPTION
-@click.option("--master", help="The Spark master; by default $BC4ALL_MASTER, then local[*].")
+@click.option("--master", help="The Spark master; by default $BC4ALL_MASTER, then local[*,4].")
 @click.argument("spark_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SPARK_OPTIONS]")
 def doctor(config: Path, master: str | None, spark_options: tuple[str, ...]) -> None:
     """Look whether everything is there that the jobs need.

@@ -32,6 +32,7 @@ _SETTINGS = {
     "--files": "spark.files",
     "--py-files": "spark.submit.pyFiles",
 }
+_LOCAL = "local[*,4]"  # 4: a task whose Python worker dies is tried again, as it would be on a cluster
 _SWITCHES = ("--verbose", "-v", "--supervise", "--version", "--help", "-h")  # all other options have a value
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that zip can say: equal code makes an equal bundle
 
@@ -100,8 +101,8 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
 
 
 def master(arguments: JobArguments) -> str:
-    """The master of the options, else $BC4ALL_MASTER, else local[*]."""
-    return _Options(arguments.spark_options).value("--master") or os.environ.get("BC4ALL_MASTER") or "local[*]"
+    """The master of the options, else $BC4ALL_MASTER, else this machine."""
+    return _Options(arguments.spark_options).value("--master") or os.environ.get("BC4ALL_MASTER") or _LOCAL
 
 
 def _driver_environment(arguments: JobArguments) -> dict[str, str]:
@@ -191,6 +192,8 @@ def become_spark_submit(arguments: JobArguments, argv: list[str]) -> int:
     if sys.stdout.isatty():
         os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
     os.environ[LOG_FORM] = _log_form(master(arguments))
+    if master(arguments).startswith("local"):  # nobody else has to reach this driver, or its page
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = importlib.util.find_spec("pyspark")
     if spark and spark.origin:  # Spark's own search for it stumbles over spaces in the project's path

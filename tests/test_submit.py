@@ -59,7 +59,7 @@ def test_wrong_usage_starts_nothing(arguments: list[str], complaint: str) -> Non
 @pytest.mark.parametrize(
     ("options", "environment", "master"),
     [
-        ((), None, "local[*]"),
+        ((), None, "local[*,4]"),
         ((), "spark://env:7077", "spark://env:7077"),
         (("--master", "yarn"), "spark://env:7077", "yarn"),
         (("--master=k8s://x",), None, "k8s://x"),
@@ -68,7 +68,7 @@ def test_wrong_usage_starts_nothing(arguments: list[str], complaint: str) -> Non
 def test_takes_the_master_from_options_then_environment(
     options: tuple[str, ...], environment: str | None, master: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The options after -- win over BC4ALL_MASTER, which wins over local[*]."""
+    """The options after -- win over BC4ALL_MASTER, which wins over local[*,4]."""
     monkeypatch.delenv("BC4ALL_MASTER", raising=False)
     if environment:
         monkeypatch.setenv("BC4ALL_MASTER", environment)
@@ -158,7 +158,7 @@ def test_takes_a_setting_for_a_flag(options: tuple[str, ...]) -> None:
     """spark.master says what --master says; a flag wins over it, and of two flags the last."""
     words = command(*options)
     assert master(JobArguments("train", (), True, "2026-01-31", Path("c"), 4, spark_options=options)) == "yarn"
-    assert words.count("local[*]") == 0
+    assert words.count("local[*,4]") == 0
     assert settings(words)["spark.executorEnv.BC4ALL_LOG"] == "json"
 
 

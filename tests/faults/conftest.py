@@ -1,0 +1,156 @@
+"""What the tests of faults share: a trained and published client, a reader that never stops looking, killed jobs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from bc4all.job import Job
+from bc4all.layout import Layout
+from bc4all.registry import Registry
+from bc4all.state import State
+from bc4all.tracking import tracking_uri
+from tests.conftest import DAY, ROOT, make_client
+
+CONFIG = "defaults: {features: [f0, f1, f2, f3, f4], model_params: {n_estimators: 3, random_state: 1}}\nclients:\n"
+BAD = "no number,1,2,3\nbad,x,1,2,3,4\n"  # two rows of a prediction that go to quarantine
+
+
+def partition(prefix: Path, client_id: str = "client_0", root: str = "products_categories") -> Path:
+    """The folder of a client's partition of DAY."""
+    return prefix / root / f"client_id={client_id}" / f"date={DAY}"
+
+
+def rows_of(folder: Path) -> pd.DataFrame | None:
+    """A partition as any reader reads it; None where there is none, or it went away in the meantime."""
+    try:
+        rows = pd.read_parquet(folder)
+    except FileNotFoundError:
+        return None
+    if "file" in rows:  # of quarantine: where it lies is each prefix's own
+        rows["file"] = rows["file"].str.rpartition("/")[2]
+    return rows.sort_values(list(rows.columns), ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A data prefix with one client that is trained and published; its next products are others, some of them bad."""
+
+    prefix: Path
+    config: Path
+
+    @property
+    def layout(self) -> Layout:
+        """Its layout."""
+        return Layout.at(str(self.prefix))
+
+    def job(self, spark: SparkSession) -> Job:
+        """The jobs on it."""
+        registry = Registry(tracking_uri(self.layout), self.layout)
+        return Job(spark, self.layout, registry, DAY, State.from_environment(self.layout).id)
+
+    def copy(self, to: Path) -> "Published":
+        """Another one, just like it."""
+        shutil.copytree(self.prefix, to)
+        return Published(to, self.config)
+
+
+@pytest.fixture(scope="session")
+def published_once(
+    spark: SparkSession, sample: Path, empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Published:
+    """One that no test may change."""
+    folder = tmp_path_factory.mktemp("published")
+    config = folder / "clients.yaml"
+    config.write_text(CONFIG + "  client_0:\n")
+    made = Published(folder / "data", config)
+    for kind in ("train", "prediction"):
+        shutil.copytree(sample / kind / "client_id=client_0", made.prefix / kind / "client_id=client_0")
+    shutil.copy(empty_mlflow, made.prefix)
+    client, job = make_client("client_0", model_params={"n_estimators": 3, "random_state": 1}), made.job(spark)
+    job.train(client)
+    (source,) = (made.prefix / "prediction" / "client_id=client_0").iterdir()
+    products = pd.read_csv(source, dtype=str)
+    (source.with_name("bad.csv")).write_text(f"{','.join(products.columns)}\nold,x,1,2,3,4\n")
+    job.predict(client)
+    # What is predicted next: other products, other rows refused.
+    source.unlink()
+    products[:900].to_csv(source, index=False)
+    (source.with_name("bad.csv")).write_text(f"{','.join(products.columns)}\n{BAD}")
+    return made
+
+
+@pytest.fixture
+def published(published_once: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
+    """One of the test's own, which DATA_PREFIX names."""
+    mine = published_once.copy(tmp_path / "data")
+    monkeypatch.setenv("DATA_PREFIX", str(mine.prefix))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return mine
+
+
+class Reader:
+    """Reads partitions again and again from a thread of its own, and keeps whatever was another than was allowed."""
+
+    def __init__(self, allowed: dict[Path, list[pd.DataFrame]]) -> None:
+        self._allowed = allowed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self.strange: list[tuple[Path, pd.DataFrame]] = []
+        self.reads = 0
+
+    def __enter__(self) -> "Reader":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while not self._stop.wait(0.005):
+            for folder, wholes in self._allowed.items():
+                rows = rows_of(folder)
+                self.reads += 1
+                if rows is not None and not any(rows.equals(whole) for whole in wholes):
+                    self.strange.append((folder, rows))
+
+
+@pytest.fixture(scope="session")
+def start_victim(spark: SparkSession) -> Callable[..., subprocess.Popen[str]]:
+    """Start tests/faults/victim.py on a prefix, with the tests' Java or (`own_java`) one of its own."""
+    gateway = spark.sparkContext._gateway.gateway_parameters  # type: ignore[union-attr]
+    warm = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
+    options = "--master local[2,4] --conf spark.ui.enabled=false --conf spark.eventLog.enabled=false"
+    own = {"PYSPARK_SUBMIT_ARGS": f"{options} --driver-java-options -XX:TieredStopAtLevel=1 pyspark-shell"}
+
+    def start(on: Published, job: str, at: int = 0, own_java: bool = False) -> subprocess.Popen[str]:
+        told = {"DATA_PREFIX": str(on.prefix), "BC4ALL_CONFIG": str(on.config), "JOB": job, "AT": str(at)}
+        told |= {"STEPS": f"{on.prefix}.steps"}
+        environment = {**os.environ, **told, **(own if own_java else warm)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.victim"],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+@pytest.fixture(autouse=True)
+def _quiet_caches(spark: SparkSession) -> Iterator[None]:
+    """What a killed victim left cached in the tests' Java goes."""
+    yield
+    spark.catalog.clearCache()

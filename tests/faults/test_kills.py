@@ -1,0 +1,177 @@
+"""A job killed at any moment publishes nothing by halves, and the next that starts puts right what it left."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import psutil
+from mlflow import MlflowClient
+from pyspark.sql import SparkSession
+
+from bc4all.recovery import recover
+from bc4all.state import State
+from bc4all.tracking import tracking_uri
+from tests.conftest import DAY, ROOT, make_client
+from tests.faults.conftest import Published, Reader, partition, rows_of
+
+Victim = Callable[..., subprocess.Popen[str]]
+ROOTS = ("products_categories", "quarantine/prediction")
+
+
+def wholes(prefix: Path) -> dict[str, pd.DataFrame]:
+    """What is published of client_0, whole."""
+    found = {root: rows_of(partition(prefix, root=root)) for root in ROOTS}
+    assert all(rows is not None for rows in found.values())
+    return found  # type: ignore[return-value]
+
+
+def put_right(on: Published, spark: SparkSession) -> None:
+    """What the next job does when it starts."""
+    job = on.job(spark)
+    recover(job.files, on.layout, State.from_environment(on.layout), 3600, job.registry.close_run)
+
+
+def run_states(on: Published) -> list[str]:
+    """The states of all of client_0's runs."""
+    client = MlflowClient(tracking_uri(on.layout))
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [run.info.status for run in client.search_runs(experiments)]
+
+
+def steps_of(on: Published) -> list[str]:
+    """The steps that a victim came to."""
+    return Path(f"{on.prefix}.steps").read_text().splitlines()
+
+
+def kill_everywhere(
+    published: Published,
+    start_victim: Victim,
+    job: str,
+    check: Callable[[Published, str, dict[str, pd.DataFrame]], None],
+) -> list[str]:
+    """Run a job to its end, then again and again, each time killed one step later; `check` what each kill left."""
+    whole = published.copy(published.prefix.with_name("whole"))
+    assert start_victim(whole, job).wait() == 0
+    old, new, steps = wholes(published.prefix), wholes(whole.prefix), steps_of(whole)
+
+    def killed(at: int) -> None:
+        on = published.copy(published.prefix.with_name(f"killed at {at}"))
+        with Reader({partition(on.prefix, root=root): [old[root], new[root]] for root in ROOTS}) as reader:
+            printed = start_victim(on, job, at).communicate()[0]
+        assert steps_of(on)[at - 1].partition("/")[0] == steps[at - 1].partition("/")[0], printed
+        assert not reader.strange, (steps[at - 1], reader.strange[0])
+        assert reader.reads > 10
+        check(on, steps[at - 1], new)
+        shutil.rmtree(on.prefix)
+
+    with ThreadPoolExecutor(2) as two:
+        list(two.map(killed, range(1, len(steps) + 1)))
+    return steps
+
+
+def test_a_predict_killed_at_any_step(spark: SparkSession, published: Published, start_victim: Victim) -> None:
+    """After SIGKILL at each step, readers see old or new, whole; the next start leaves one of them and no trace."""
+    old = wholes(published.prefix)
+
+    def check(on: Published, step: str, new: dict[str, pd.DataFrame]) -> None:
+        put_right(on, spark)
+        for root in ROOTS:
+            rows = rows_of(partition(on.prefix, root=root))
+            assert rows is not None, (step, root)
+            assert rows.equals(old[root]) or rows.equals(new[root]), (step, root)
+        assert not list((on.prefix / "_staging").iterdir()), step
+        if not step.startswith("write_text /_staging"):  # until its journal is there, nobody knows of a run
+            assert "RUNNING" not in run_states(on), step
+
+    steps = kill_everywhere(published, start_victim, "predict", check)
+    assert {"phase read", "phase quarantine", "phase score", "phase audit", "mlflow set_terminated"} < set(steps)
+    assert sum(step.startswith("rename") for step in steps) == 4  # both partitions: out of the way, and in
+
+
+def test_a_train_killed_at_any_step(spark: SparkSession, published: Published, start_victim: Victim) -> None:
+    """After SIGKILL at each step, the champion is the old version or the new one, and scores."""
+
+    def check(on: Published, step: str, new: dict[str, pd.DataFrame]) -> None:
+        put_right(on, spark)
+        assert not list((on.prefix / "_staging").iterdir()), step
+        last = step == "mlflow set_terminated" or step.startswith("delete /_staging")
+        registry = on.job(spark).registry
+        champion = registry.find("client_0")
+        registry.load("client_0", champion)
+        assert champion.number == (2 if last else 1), step
+
+    steps = kill_everywhere(published, start_victim, "train", check)
+    assert {"phase fit", "mlflow create_model_version", "mlflow set_registered_model_alias"} < set(steps)
+
+
+def alive(on: Published) -> list[psutil.Process]:
+    """The processes that work on a prefix, Java and Python workers among them."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("DATA_PREFIX") == str(on.prefix) and process.pid != os.getpid():
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], object], victim: subprocess.Popen[str]) -> None:
+    """Wait until something holds, as it will before the victim ends."""
+    while not condition():
+        assert victim.poll() is None, victim.communicate()[0]
+        time.sleep(0.002)
+
+
+def test_the_whole_group_killed_in_mid_score(spark: SparkSession, published: Published, start_victim: Victim) -> None:
+    """With Java and the workers killed while they write, the old partition stays, and no process or file is left."""
+    old = wholes(published.prefix)
+    victim = start_victim(published, "predict", own_java=True)
+    with Reader({partition(published.prefix): [old["products_categories"]]}) as reader:
+        wait_for(lambda: list(published.prefix.glob("_staging/*/products_categories/_temporary/0")), victim)
+        os.killpg(victim.pid, signal.SIGKILL)
+        victim.communicate()
+    psutil.wait_procs(alive(published), timeout=20)
+    assert not alive(published)
+    assert not reader.strange
+    put_right(published, spark)
+    assert not list((published.prefix / "_staging").iterdir())
+    assert "RUNNING" not in run_states(published)
+    published.job(spark).predict(make_client("client_0"))
+    rows = rows_of(partition(published.prefix))
+    assert rows is not None
+    assert len(rows) == 900 * 5
+
+
+def test_python_workers_killed_in_mid_score(published: Published) -> None:
+    """Spark scores again what dead workers had in hand: every product is there, once in each rank."""
+    environment = {**os.environ, "BC4ALL_PYTHON": sys.executable, "BC4ALL_CONFIG": str(published.config)}
+    command = [str(ROOT / "bin" / "submit.sh"), "predict", "--all", "--inference-date", DAY]
+    victim = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
+    )
+    wait_for(lambda: list(published.prefix.glob("_staging/*/products_categories/_temporary/0")), victim)
+    killed = 0
+
+    def shoot() -> int:
+        nonlocal killed
+        for process in alive(published):
+            if "pyspark.daemon" in " ".join(process.cmdline()):
+                process.kill()
+                killed += 1
+        return killed
+
+    wait_for(shoot, victim)
+    printed = victim.communicate()[0]
+    assert victim.returncode == 0, printed
+    rows = rows_of(partition(published.prefix))
+    assert rows is not None
+    assert (rows["product_id"].nunique(), len(rows)) == (900, 900 * 5)
+    assert not rows.duplicated(["product_id", "rank"]).any()
