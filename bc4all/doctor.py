@@ -21,8 +21,8 @@ from rich.markup import escape
 from bc4all.config import Client, load_fleet
 from bc4all.environment import SHIP_IT, Host, faults, java_version, worker_versions
 from bc4all.errors import EXIT_OK, EXIT_TERMINAL, Failure, ModelError
+from bc4all.failures import as_failure
 from bc4all.filesystem import FileSystem
-from bc4all.fleet import as_failure
 from bc4all.layout import Layout
 from bc4all.redaction import redact
 from bc4all.registry import Registry

@@ -20,6 +20,11 @@ from bc4all.errors import DataError, TransientFailure
 _FILE_SYSTEMS = ("file", "hdfs", "webhdfs", "swebhdfs")
 _AZURE = ("abfs", "abfss")  # a file system where the account has a hierarchical namespace, and so access lists
 
+# What zlib, Hadoop's codecs and Parquet say of content that is not theirs, as an IOException like any other.
+_DAMAGED = re.compile(
+    r"(?i)not a gzip file|parquet|^(invalid|incorrect|unknown) (distance|block|code|bit|stored|lit|head)"
+)
+
 _GLOB = re.compile(r"([*?\[\]{}\\])")
 
 
@@ -171,7 +176,6 @@ def _translated(uri: str, broken: str = "is truncated or damaged") -> Iterator[N
         yield
     except Py4JJavaError as error:
         name, text = error.java_exception.getClass().getName(), str(error.java_exception.getMessage())
-        damaged = name.endswith(("EOFException", "ZipException")) or "not a gzip file" in text or "Parquet" in text
-        if damaged:
+        if name.endswith(("EOFException", "ZipException")) or _DAMAGED.search(text):
             raise DataError(f"{uri} {broken}", text[:200], "deliver the file again") from error
         raise TransientFailure(f"{name.rpartition('.')[2]}: {text[:200]}", uri, "check the storage") from error

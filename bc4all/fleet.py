@@ -4,7 +4,6 @@ What happens to a client is passed in as a function; nothing here knows what tra
 """
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,14 +12,14 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from pyspark import inheritable_thread_target
-from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bc4all.config import Client
-from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, ModelError, TransientFailure
+from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT
+from bc4all.failures import as_failure
 from bc4all.logs import log_context
 
 log = logging.getLogger(__name__)
@@ -132,28 +131,6 @@ def _attempt(job: str, client: Client, work: Callable[[Client], Outcome]) -> Out
         outcome = replace(outcome, seconds=time.monotonic() - started)
         outcome_log.log(logging.ERROR if outcome.error else logging.INFO, "%s", _line(job, outcome))
     return outcome
-
-
-def as_failure(error: Exception) -> Failure:
-    """Any exception as one of ours: what is not known to be terminal may pass, and a retry shows."""
-    if isinstance(error, Failure):
-        return error
-    text = " ".join(str(error).split())[:300]
-    raised = _RAISED.findall(str(error)) if isinstance(error, PythonException) else []
-    if raised and raised[-1][0] == "ValueError":  # scikit-learn's own words about the data
-        return ModelError(raised[-1][1], remedy="change the data, or train another `model`")
-    if raised:
-        text = f"a Python worker raised {raised[-1][0]}: {raised[-1][1][:300]}"
-        return TransientFailure(text, remedy="see the log; a retry may help")
-    if isinstance(error, PySparkException) and error.getCondition() in _DAMAGED:
-        return Failure(f"Spark cannot read the data: {text}", remedy="deliver the files again")
-    if isinstance(error, ArithmeticError | LookupError | TypeError | AttributeError):
-        return Failure(f"{type(error).__name__}: {text}", remedy="this is a fault of bc4all: see the log")
-    return TransientFailure(f"{type(error).__name__}: {text}", remedy="see the log; a retry may help")
-
-
-_RAISED = re.compile(r"^([A-Za-z_.]+(?:Error|Exception|Interrupt|Exit)): (.+)$", re.MULTILINE)  # ends a traceback
-_DAMAGED = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")
 
 
 @contextmanager

@@ -4,10 +4,11 @@ csv, csv.gz and parquet, side by side if need be. What a value means is not deci
 """
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType
+from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
 from bc4all.columns import check_columns, data_names, file_kind, header_names
 from bc4all.errors import TransientFailure
@@ -51,8 +52,9 @@ def read_rows(
 ) -> list[DataFrame]:
     """Every row of the files, one DataFrame for each set of columns met: `names`, `_line`, `_file`.
 
-    A quoted CSV value may hold line breaks. So a quote that is never closed swallows what follows, up to the next one:
-    such a record, which does not split into the header's columns, is taken apart again `by_line`.
+    A quoted CSV value may hold line breaks. So a quote that is never closed swallows what follows, up to the next one
+    or the end of the file: `by_line` takes records apart again that do not split into the header's columns, or that
+    hold a line break in one of `names`.
     Raises DataError where a file is of another kind, or a column missing or doubled.
     """
     alike: dict[tuple[str, _Columns], list[str]] = {}
@@ -65,9 +67,9 @@ def read_rows(
     return list(_frames(spark, alike, names, by_line))
 
 
-def is_torn(line: Column) -> Column:
-    """Whether a record that does not split (its text in `line`) may have swallowed others."""
-    return F.coalesce(line.rlike(_BREAK), F.lit(False))
+def has_break(text: Column) -> Column:
+    """Whether a text goes over several lines."""
+    return F.coalesce(text.rlike(_BREAK), F.lit(False))
 
 
 def _frames(
@@ -86,29 +88,38 @@ def _read_csv(
     spark: SparkSession, paths: list[str], header: list[str], names: Sequence[str], by_line: bool
 ) -> DataFrame:
     # Columns go by place, so that Spark's case-blind and dotted names cannot confuse the file's own.
-    places = StructType(
-        [StructField(f"c{i}", StringType()) for i in range(len(header))] + [StructField(LINE, StringType())]
-    )
-    reader = spark.read.schema(places).options(**_CSV, header="true", multiLine="true", maxColumns=len(header) + 100)
-    rows = reader.csv(paths).withColumn(FILE, F.input_file_name())
+    places = _text_columns(len(header))
+    wanted = {name: f"c{header.index(name)}" for name in names}
+    reader = spark.read.options(**_CSV, header="true", multiLine="true", maxColumns=len(header) + 100)
+    # Read as if there were one column of truth values, (nearly) every record is malformed, and comes as text.
+    as_text = StructType([StructField("c0", BooleanType()), StructField(LINE, StringType())])
+    rows = reader.schema(as_text if by_line else places).csv(paths).withColumn(FILE, F.input_file_name())
     if by_line:
-        rows = _taken_apart(rows, places)
+        rows = _taken_apart(rows, places, list(wanted.values()))
     blank = F.coalesce(F.col(LINE).rlike(r"^\s*$"), F.lit(False))
-    wanted = [F.col(f"c{header.index(name)}").alias(name) for name in names]
-    return rows.where(~blank).select(*wanted, LINE, FILE)
+    return rows.where(~blank).select(*[F.col(place).alias(name) for name, place in wanted.items()], LINE, FILE)
 
 
-def _taken_apart(rows: DataFrame, places: StructType) -> DataFrame:
-    """The rows, each torn record replaced by its lines, read one by one."""
-    text = F.col("_text")
-    lines = F.when(is_torn(F.col(LINE)), F.split(LINE, _BREAK)).otherwise(F.array(F.lit(None).cast("string")))
-    each = rows.withColumn("_text", F.explode(lines)).where(text.isNull() | (F.trim(text) != ""))
+def _text_columns(count: int) -> StructType:
+    """c0, c1, … and `_line`, all text."""
+    return StructType([StructField(name, StringType()) for name in (*(f"c{i}" for i in range(count)), LINE)])
+
+
+def _taken_apart(records: DataFrame, places: StructType, on_one_line: Sequence[str]) -> DataFrame:
+    """The rows of records that are text still: of torn ones each line, of the others the record."""
+    text = F.coalesce(F.col(LINE), F.col("c0").cast("string"))
     read = F.from_csv(text, places.toDDL(), _CSV)
-    again = {name: F.when(text.isNull(), F.col(name)).otherwise(read[name]) for name in places.names}
+    broken = [has_break(read[place]) for place in on_one_line]
+    torn = has_break(text) & reduce(Column.__or__, broken, read[LINE].isNotNull())
+    lines = F.when(torn, F.split(text, _BREAK)).otherwise(F.array(text))
+    each = records.select(F.explode(lines).alias("_text"), torn.alias("_torn"), FILE)
     # The end of a record with a line break can look like a record of its own: its quotes tell.
-    odd = F.length(text) % 2 != F.length(F.replace(text, F.lit('"'), F.lit(""))) % 2
-    again[LINE] = F.when(odd, text).otherwise(again[LINE])
-    return each.select(*[column.alias(name) for name, column in again.items()], FILE)
+    quotes = F.length("_text") - F.length(F.replace(F.col("_text"), F.lit('"'), F.lit("")))
+    again = F.from_csv("_text", places.toDDL(), _CSV)
+    values = {name: again[name] for name in places.names}
+    values[LINE] = F.when(F.col("_torn") & (quotes % 2 != 0), F.col("_text")).otherwise(again[LINE])
+    not_empty = each.where(F.trim("_text") != "")
+    return not_empty.select(*[value.alias(name) for name, value in values.items()], FILE)
 
 
 def _csv_columns(files: FileSystem, entry: Entry) -> _Columns:

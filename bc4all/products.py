@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -18,7 +19,7 @@ from pyspark.storagelevel import StorageLevel
 from bc4all.audit import id_sum
 from bc4all.errors import DataError
 from bc4all.filesystem import Entry, FileSystem
-from bc4all.partition import FILE, LINE, check_unchanged, data_files, is_torn, named, read_rows
+from bc4all.partition import FILE, LINE, check_unchanged, data_files, has_break, named, read_rows
 
 PRODUCT, CATEGORY = "product_id", "category_id"
 ROW = "_row"  # a row's place in its partition, file by file and line by line
@@ -87,7 +88,7 @@ def read_prediction(spark: SparkSession, files: FileSystem, folder: str, feature
 def _read(spark: SparkSession, files: FileSystem, folder: str, names: Sequence[str]) -> Products:
     entries = data_files(files, folder)
     checked, counts = _checked(spark, files, folder, entries, names)
-    if _TORN in counts:
+    if _TORN in counts:  # it may have swallowed others
         checked.unpersist()
         checked, counts = _checked(spark, files, folder, entries, names, by_line=True)
     if not counts:
@@ -129,23 +130,14 @@ def _checked(
     counted = checked.groupBy("_reason").agg(F.count("*").alias("rows"), id_sum(PRODUCT).alias("ids"))
     try:
         return checked, {row["_reason"]: (row["rows"], row["ids"]) for row in counted.collect()}
-    except PySparkException as error:
+    except (Py4JError, PySparkException):
         checked.unpersist()
-        check_unchanged(files, folder, entries)
-        raise _unreadable(error, folder) from error
+        check_unchanged(files, folder, entries)  # if they did, that is why
+        raise
 
 
 def _no_rows(folder: str) -> DataError:
     return DataError("there are no rows", folder, "deliver the client's products")
-
-
-def _unreadable(error: PySparkException, folder: str) -> Exception:
-    """What Spark says of a file that is damaged behind its first line or its footer, as a DataError; else `error`."""
-    condition = error.getCondition() or ""
-    if not condition.startswith(("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")):
-        return error
-    path = (error.getMessageParameters() or {}).get("path", folder)
-    return DataError(f"{path} is truncated or damaged", condition, "deliver it again")
 
 
 def _judge(rows: DataFrame, names: Sequence[str], folder: str) -> DataFrame:
@@ -160,8 +152,9 @@ def _judge(rows: DataFrame, names: Sequence[str], folder: str) -> DataFrame:
         values.append(value.alias(name))
         faults.append(fault)
     line = F.col(LINE)
+    torn = reduce(Column.__or__, [has_break(named(name).cast("string")) for name in names], has_break(line))
     fault = (
-        F.when(is_torn(line), F.lit(_TORN))
+        F.when(torn, F.lit(_TORN))
         .when(line.isNotNull(), F.lit("malformed CSV line"))
         .otherwise(F.concat_ws("; ", *faults))
     )

@@ -20,7 +20,7 @@ from bc4all.layout import Layout
 log = logging.getLogger(__name__)
 
 # What the results depend on, whatever a cluster's own defaults are: f0 and F0 are two columns.
-SQL_SETTINGS: dict[str, str | float | bool | int] = {"spark.sql.caseSensitive": "true"}
+SQL_SETTINGS: dict[str, bool | float | int | str | None] = {"spark.sql.caseSensitive": "true"}
 
 # No package, another Python, no Python: how a worker that cannot work puts it.
 _BROKEN_PYTHON = re.compile(r"No module named .*|PYTHON_VERSION_MISMATCH.*|Cannot run program .*")

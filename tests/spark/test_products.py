@@ -42,6 +42,9 @@ BAD_ROWS = {
     "p,a,1e39": "f0 is infinite",
     "p,,1": "no category_id",
     "p,a": "malformed CSV line",
+    "p\x00q,a,1": "product_id holds a control character",
+    '"p\tq",a,1': "product_id holds a control character",
+    "p,\ufffd,1": "category_id is not UTF-8",
     "p,a,1,2,3": "malformed CSV line",
     ",,one": "no product_id; no category_id; f0 is no number",
 }
@@ -60,7 +63,7 @@ def test_refuses_a_bad_row_with_its_reason(deliver: Deliver, read: Callable[...,
         assert refused["line"] == row
     else:
         given = [refused[name] or "" for name in ("product_id", "category_id", "f0")]
-        assert given[0].strip() == row.split(",")[0].strip()
+        assert given[0].strip() == row.split(",")[0].strip().strip('"')
         assert given[2].strip() in (row.split(",")[2], f"{float(row.split(',')[2]):.1f}" if given[2] == "2.0" else "")
     assert (products.rows, products.accepted_rows, products.refusals) == (3, 2, {BAD_ROWS[row]: 1})
 
@@ -89,6 +92,58 @@ def test_matches_columns_by_name_in_each_file(deliver: Deliver, read: Callable[.
         ["2", "b", 2.5],
         ["3", "c", 3.5],
     ]
+
+
+def test_a_quoted_line_break_belongs_to_its_value(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """A title over two lines is one value, commas and doubled quotes in it too, whatever ends the file's lines."""
+    text = 'product_id,title,category_id,f0\n1,"a\nb, ""c""",x,1\n2,plain,y,2\n3,"d\n\n",z,3\n'
+    deliver("train", "x", "unix.csv", text)
+    deliver("train", "x", "dos.csv.gz", text.replace("\n", "\r\n").replace(",x,", ",p,").replace("\n1,", "\n4,"))
+    products = read(features=("f0",))
+    rows = products.accepted.orderBy("product_id").toPandas()
+    assert rows["product_id"].tolist() == ["1", "2", "3", "4"]
+    assert rows["category_id"].tolist() == ["x", "y", "z", "p"]
+    assert products.refusals == {"duplicate product_id": 2}
+
+
+@pytest.mark.parametrize(
+    "stray",
+    ['7,"a,1', '7,a,"1', '7,"a,1,2,3', '"7,a,1', '7,"a\nb,1'],
+)
+def test_a_quote_that_is_never_closed_costs_its_own_line(
+    deliver: Deliver, read: Callable[..., Products], stray: str
+) -> None:
+    """What it would have swallowed is read all the same; the broken line is kept as it was."""
+    sound = [f"{i},k,{i}" for i in range(100, 200)]
+    deliver("train", "x", "a.csv", "\n".join(["product_id,category_id,f0", *sound[:50], stray, *sound[50:], ""]))
+    products = read()
+    assert products.accepted_rows == 100
+    assert products.refusals == {"malformed CSV line": 1 + stray.count("\n")}
+    assert sorted(row["line"] for row in products.refused.collect()) == sorted(stray.split("\n"))
+
+
+NAMES = ["a.b", "a`b", "F0", "f0", "sp ace", 'quo"te', "ümlaut", "`", "a.b.c", "$(x)"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_feature_may_have_any_name(deliver: Deliver, read: Callable[..., Products], kind: str) -> None:
+    """Dots, backticks, quotes, case and spaces in a column's name are a part of it."""
+    frame = pd.DataFrame(
+        {"product_id": ["1"], "category_id": ["k"], **{name: [float(i)] for i, name in enumerate(NAMES)}}
+    )
+    file = deliver("train", "x", f"a.{kind}", frame)
+    if kind == "parquet":
+        frame.to_parquet(file)
+    (row,) = read(features=tuple(NAMES)).accepted.collect()
+    assert [row[name] for name in NAMES] == [float(i) for i in range(len(NAMES))]
+
+
+def test_ten_thousand_columns(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """A very wide file is read like any other."""
+    names, values = (",".join(f"{prefix}{i}" for i in range(10_000)) for prefix in ("f", ""))
+    deliver("train", "x", "a.csv", f"product_id,category_id,{names}\n1,k,{values}\n2,k,{values}\n")
+    products = read(features=("f9999", "f0"))
+    assert [tuple(row)[2:4] for row in products.accepted.collect()] == [(9999.0, 0.0)] * 2
 
 
 def test_every_row_is_in_one_place(deliver: Deliver, read: Callable[..., Products]) -> None:

@@ -1,0 +1,60 @@
+"""Whatever was raised as one of our failures: one line that a person can act on, and whether a retry may help."""
+
+import re
+from urllib.parse import unquote
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PythonException
+
+from bc4all.errors import DataError, Failure, ModelError, TransientFailure
+
+_RAISED = re.compile(r"^([A-Za-z_.]+(?:Error|Exception|Interrupt|Exit)): (.+)$", re.MULTILINE)  # ends a traceback
+_DAMAGED = re.compile(
+    r"\[(?:FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)[.\w]*\].*? file:? (\S+?)\.?(?:\s|$)"
+)  # Spark's words
+_LONGEST = 300  # characters of somebody else's message
+_DEEPEST = 20  # causes of causes
+
+
+def as_failure(error: Exception) -> Failure:
+    """Any exception as one of ours: what is not known to be terminal may pass, and a retry shows."""
+    if isinstance(error, Failure):
+        return error
+    messages = _messages(error)
+    if isinstance(error, PythonException) or any(message.startswith("PythonException") for message in messages):
+        return _of_worker(str(error))
+    text = messages[-1]
+    for message in messages:
+        damaged = _DAMAGED.search(message)
+        if damaged:
+            return DataError(f"{unquote(damaged[1])} is truncated or damaged", text, "deliver it again")
+    if "No space left on device" in text:
+        return TransientFailure("a disk is full", text, "make room, then run it again: nothing was published")
+    if isinstance(error, ArithmeticError | LookupError | TypeError | AttributeError):
+        return Failure(text, remedy="this is a fault of bc4all: see the log")
+    return TransientFailure(text, remedy="see the log; a retry may help")
+
+
+def _of_worker(said: str) -> Failure:
+    """A Python worker's error, from all that Spark says of it: the last line of the traceback is the one to tell."""
+    raised = _RAISED.findall(said)
+    kind, text = raised[-1] if raised else ("an error", _line(said))
+    if kind == "ValueError":  # scikit-learn's own words about the data
+        return ModelError(text, remedy="change the data, or train another `model`")
+    return TransientFailure(f"a Python worker raised {kind}: {text[:_LONGEST]}", remedy="see the log; a retry may help")
+
+
+def _messages(error: Exception) -> list[str]:
+    """What an error says and what lies below it, each on a line with its kind: Java wraps a cause many times."""
+    if not isinstance(error, Py4JJavaError):
+        return [f"{type(error).__name__}: {_line(str(error))}"]
+    found: list[str] = []
+    cause = error.java_exception
+    while cause is not None and len(found) < _DEEPEST:
+        found.append(f"{cause.getClass().getSimpleName()}: {_line(str(cause.getMessage()))}")
+        cause = cause.getCause()
+    return found
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST]
