@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
-from bc4all.columns import check_columns, data_names, file_kind, header_names
+from bc4all.columns import check_columns, data_names, file_kind, header_names, is_data
 from bc4all.errors import TransientFailure
 from bc4all.filesystem import Entry, FileSystem, escape_glob
 
@@ -41,7 +41,7 @@ def data_files(files: FileSystem, folder: str) -> list[Entry]:
 
 def check_unchanged(files: FileSystem, folder: str, before: Sequence[Entry]) -> None:
     """Raise TransientFailure where a partition's files are not those that were listed `before`."""
-    if data_files(files, folder) != list(before):
+    if [entry for entry in files.listing(folder) if is_data(entry.name)] != list(before):
         raise TransientFailure(
             "the partition changed while it was read", folder, "nothing was published; run it again when it is complete"
         )

@@ -1,0 +1,223 @@
+"""Whatever is delivered: one clear line, the right exit code, the other clients go on, what was published stays."""
+
+import gzip
+import io
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from bc4all import job as jobs
+from bc4all.application import _alone
+from bc4all.fleet import Outcome, run_fleet
+from bc4all.job import Job
+from bc4all.state import State
+from tests.conftest import FEATURES, make_client, published_rows
+from tests.faults.conftest import Published, partition, rows_of
+
+Deliver = Callable[..., Path]
+HEADER = "product_id,f0,f1,f2,f3,f4"
+
+
+def csv(*lines: str) -> bytes:
+    """A file of predictions."""
+    return "\n".join([HEADER, *lines, ""]).encode()
+
+
+def parquet(spoil: Callable[[bytes], bytes]) -> bytes:
+    """A parquet file of predictions that has been spoiled."""
+    frame = pd.DataFrame({"product_id": [str(i) for i in range(2000)], **{name: [0.5] * 2000 for name in FEATURES}})
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    return spoil(buffer.getvalue())
+
+
+def gzipped(spoil: Callable[[bytes], bytes]) -> bytes:
+    """A csv.gz of predictions that has been spoiled."""
+    values = np.random.default_rng(1).random((2000, len(FEATURES)))
+    lines = [f"{i},{','.join(map(str, row))}" for i, row in enumerate(values.tolist())]
+    return spoil(gzip.compress(csv(*lines)))
+
+
+# A partition that cannot be used: its file, and what the one line says.
+REFUSED = {
+    "a truncated gzip": ("a.csv.gz", gzipped(lambda data: data[: len(data) // 2]), "a.csv.gz is truncated or damaged"),
+    "a gzip cut in its header": ("a.csv.gz", gzipped(lambda data: data[:8]), "a.csv.gz is truncated or damaged"),
+    "a gzip with flipped bits": (
+        "a.csv.gz",
+        gzipped(lambda data: data[:9000] + bytes(200) + data[9200:]),
+        "a.csv.gz is truncated or damaged",
+    ),
+    "a corrupt parquet footer": (
+        "a.parquet",
+        parquet(lambda data: data[: -8 - int.from_bytes(data[-8:-4], "little")] + bytes(64) + data[-72:]),
+        "a.parquet is not a readable parquet file",
+    ),
+    "a truncated parquet file": (
+        "a.parquet",
+        parquet(lambda data: data[: len(data) // 2]),
+        "a.parquet is not a readable parquet file",
+    ),
+    "a parquet file with a damaged page": (
+        "a.parquet",
+        parquet(lambda data: data[:100] + bytes(3000) + data[3100:]),
+        "a.parquet is truncated or damaged",
+    ),
+    "Latin-1 bytes": ("a.csv", csv("Stühle,1,2,3,4,5").decode().encode("latin-1"), "product_id is not UTF-8"),
+    "NUL bytes": ("a.csv", csv("a\0b,1,2,3,4,5", "\0,1,2,3,4,5"), "product_id holds a control character"),
+    "NUL bytes alone": ("a.csv", bytes(4096), "column product_id, f0, f1, f2, f3, f4 is missing"),
+    "a header alone": ("a.csv", csv(), "there are no rows"),
+    "a file of no bytes": ("a.csv", b"", "there are no rows"),
+    "a column twice": ("a.csv", csv("1,2,3,4,5,6").replace(b"f4", b"f3"), "column f4 is missing"),
+    "a needed column twice": ("a.csv", csv("1,2,3,4,5,6,7").replace(b"f4", b"f4,f0"), "column f0 is there twice"),
+    "a column less than the model has": ("a.csv", b"product_id,f0,f1,f2,f3\n1,2,3,4,5\n", "column f4 is missing"),
+    "a quote that is never closed": ("a.csv", csv('1,"2,3,4,5,6', "7,8,9"), "malformed CSV line"),
+}
+
+
+@pytest.fixture
+def two(published: Published, spark: SparkSession, sample: Path) -> Job:
+    """client_0, trained and published, and client_1, which is well."""
+    for kind in ("train", "prediction"):
+        shutil.copytree(sample / kind / "client_id=client_1", published.prefix / kind / "client_id=client_1")
+    job = published.job(spark)
+    job.train(make_client("client_1"))
+    return job
+
+
+def predict_both(job: Job) -> Outcome:
+    """Predict both; client_1 must go on, and client_0's outcome is returned."""
+    clients = [make_client("client_0"), make_client("client_1")]
+    first, second = run_fleet(job.spark, "predict", clients, job.predict, max_parallel=2)
+    assert second.error is None
+    return first
+
+
+def deliver_alone(published: Published, name: str, content: bytes) -> Path:
+    """Let this be all that client_0 has to predict."""
+    folder = published.prefix / "prediction" / "client_id=client_0"
+    for file in folder.iterdir():
+        file.unlink()
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def test_what_cannot_be_used_is_told_and_harms_nothing(two: Job, published: Published) -> None:
+    """Each kind of bad partition fails its client with exit code 1 and one line; the old publication stays whole."""
+    before = rows_of(partition(published.prefix))
+    for fault, (name, content, complaint) in REFUSED.items():
+        deliver_alone(published, name, content)
+        outcome = predict_both(two)
+        assert outcome.error, fault
+        assert (outcome.exit_code, "\n" in outcome.error) == (1, False), (fault, outcome.error)
+        assert outcome.error.startswith("client_0: predict failed: "), outcome.error
+        assert complaint in outcome.error, (fault, outcome.error)
+        assert rows_of(partition(published.prefix)).equals(before), fault  # type: ignore[union-attr]
+        assert not list((published.prefix / "_staging").iterdir()), fault
+        if fault == "a column less than the model has":
+            assert "on which client_0_model version 1 was trained" in outcome.error
+            assert "deliver it, or train the client again" in outcome.error
+
+
+# What looks odd and is sound: the file, and the products that it holds.
+TAKEN = {
+    "a byte order mark": (b"\xef\xbb\xbf" + csv("1,1,2,3,4,5"), ["1"]),
+    "other delimiters inside quotes": (csv('"a,b;c |",1,2,3,4,5'), ["a,b;c |"]),
+    "ids with spaces, emoji and quotes": (
+        csv('"say ""hi"" 🎁 now",1,2,3,4,5', " lead,1,2,3,4,5", "'=1+1',1,2,3,4,5"),
+        ['say "hi" 🎁 now', " lead", "'=1+1'"],
+    ),
+    "numbers in quotes": (csv('"1","1.5","2","3","4","5"'), ["1"]),
+    "line breaks inside quotes": (
+        b'title,product_id,f0,f1,f2,f3,f4\n"two\nlines",7,1,2,3,4,5\n"x\r\n\r\ny",8,1,2,3,4,5\n',
+        ["7", "8"],
+    ),
+    "a column twice that nobody needs": (b"x,x,product_id,f0,f1,f2,f3,f4\n1,2,3,4,5,6,7,8\n", ["3"]),
+    "lines that end in CR LF": (csv("1,1,2,3,4,5").replace(b"\n", b"\r\n"), ["1"]),
+    "blank lines": (csv("", "1,1,2,3,4,5", "   ", ""), ["1"]),
+}
+
+
+def test_what_only_looks_odd_is_scored(two: Job, published: Published) -> None:
+    """Each sound oddity is published, each product under the id that was delivered."""
+    for oddity, (content, ids) in TAKEN.items():
+        deliver_alone(published, "a.csv", content)
+        outcome = predict_both(two)
+        assert outcome.error is None, (oddity, outcome.error)
+        rows = published_rows(published.prefix, "client_0")
+        assert sorted(set(rows["product_id"])) == sorted(ids), oddity
+        assert len(rows) == 5 * len(ids), oddity
+
+
+def test_a_category_of_ten_thousand_characters(job: Job, prefix: Path, deliver: Deliver) -> None:
+    """A category's name may be long, hold commas, quotes and markup, and comes out as it went in."""
+    names = ["é" * 10_000, '<script>alert("1")</script>, or [red]', "=cmd()"]
+    rows = [(f"p{i}", names[i % 3], float(i % 3), i / 7) for i in range(60)]
+    frame = pd.DataFrame(rows, columns=["product_id", "category_id", "f0", "f1"])
+    deliver("train", "x", "a.csv", frame)
+    deliver("prediction", "x", "a.csv", frame.drop(columns="category_id"))
+    client = make_client("x", features=("f0", "f1"))
+    job.train(client)
+    job.predict(client)
+    best = published_rows(prefix, "x").query("rank == 0").set_index("product_id")["pred_label"]
+    assert best.to_dict() == {product: category for product, category, *_ in rows}
+
+
+@pytest.mark.parametrize("change", ["replaced", "added", "gone", "grown"])
+def test_a_partition_that_changes_while_it_is_read(
+    published: Published, spark: SparkSession, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is published from files of two deliveries: exit code 75, and the old partition stays."""
+    before = rows_of(partition(published.prefix))
+    file = deliver_alone(published, "a.csv", csv(*(f"{i},1,2,3,4,5" for i in range(50))))
+    score = jobs.score_products
+
+    def changing(*arguments: object) -> object:
+        if change == "replaced":
+            new = file.with_name("new")
+            new.write_bytes(csv(*(f"{i},5,4,3,2,1" for i in range(50))))
+            new.replace(file)
+        elif change == "added":
+            file.with_name("b.csv").write_bytes(csv("99,1,2,3,4,5"))
+        elif change == "gone":
+            file.unlink()
+        else:
+            with file.open("ab") as out:
+                out.write(b"98,1,2,3,4,5\n")
+        return score(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jobs, "score_products", changing)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    assert outcome.exit_code == 75
+    assert "the partition changed while it was read" in str(outcome.error)
+    assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
+
+
+def test_two_jobs_for_one_client_at_once(published: Published, spark: SparkSession) -> None:
+    """The second fails with exit code 75 and says which process has the first; the first is not disturbed."""
+    job, state = published.job(spark), State.from_environment(published.layout)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(client: object) -> Outcome:
+        inside.set()
+        go_on.wait(60)
+        return job.predict(client)  # type: ignore[arg-type]
+
+    outcomes: list[Outcome] = []
+    client = make_client("client_0")
+    first = threading.Thread(
+        target=lambda: outcomes.extend(run_fleet(spark, "predict", [client], _alone(state, "predict", slow), 1))
+    )
+    first.start()
+    inside.wait(60)
+    (second,) = run_fleet(spark, "predict", [client], _alone(state, "predict", job.predict), 1)
+    go_on.set()
+    first.join()
+    assert (outcomes[0].error, outcomes[0].exit_code, second.exit_code) == (None, 0, 75)
+    assert f"another predict of this client is running (process {os.getpid()} of this machine" in str(second.error)
