@@ -101,15 +101,13 @@ class Registry(Tracking):
         """The client's champion, or its version `number`. Raises ModelError where there is none."""
         name = model_name(client_id)
         wanted = CHAMPION if number is None else f"version {number}"
-        found, uri = self.ask(lambda: self._found(name, number), f"{name} has no {wanted}")
-        return Version(name, int(found.version), uri, dict(found.tags))
-
-    def _found(self, name: str, number: int | None) -> tuple[ModelVersion, str]:
+        missing = f"{name} has no {wanted}"
         if number is None:
-            found = self._client.get_model_version_by_alias(name, CHAMPION)
+            found = self.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)
         else:
-            found = self._client.get_model_version(name, str(number))
-        return found, self._client.get_model_version_download_uri(name, found.version)
+            found = self.ask(lambda: self._client.get_model_version(name, str(number)), missing)
+        uri = self.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
+        return Version(name, int(found.version), uri, dict(found.tags))
 
     def load(self, client_id: str, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""

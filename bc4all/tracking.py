@@ -7,6 +7,7 @@ module and `registry` alone import mlflow.
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from bc4all.layout import Layout, check_client_id
 from bc4all.redaction import redact
 
 log = logging.getLogger(__name__)
+stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in words that say what failed
 
 TRAINING, PREDICTION = "training", "prediction"
 _EXPERIMENTS = {TRAINING: "ProductCategoriesClassification", PREDICTION: "ProductCategoriesPrediction"}
@@ -93,7 +95,7 @@ class Tracking:
         """A new run in the client's experiment of this kind."""
         name = f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"
         described = {"client_id": client.id, "job": kind, "code_version": bc4all.__version__, "config_sha": client.sha}
-        experiment = self.ask(lambda: self._experiment(name))
+        experiment = self._experiment(name)
         started = self.ask(
             lambda: self._client.create_run(experiment, run_name=f"{kind}_{day}", tags={**described, **tags})
         )
@@ -110,15 +112,16 @@ class Tracking:
             self.ask(lambda: self._client.set_terminated(run_id, "KILLED"))
 
     def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
+        """The id of the experiment of this name, which is made if there is none."""
+        found = self.ask(lambda: self._client.get_experiment_by_name(name))
         if found:
             return str(found.experiment_id)
         # A server places artifacts itself; beside a plain database MLflow would put them in the current directory.
         place = f"{self._layout.prefix}/mlartifacts/{name}" if _is_database(self._uri) else None
         try:
-            return self._client.create_experiment(name, artifact_location=place)
-        except MlflowException:
-            found = self._client.get_experiment_by_name(name)  # another job made it in the meantime
+            return self.ask(lambda: self._client.create_experiment(name, artifact_location=place))
+        except Failure:
+            found = self.ask(lambda: self._client.get_experiment_by_name(name))  # made by another job meanwhile?
             if found is None:
                 raise
             return str(found.experiment_id)
@@ -196,14 +199,19 @@ def _may_pass(error: Exception) -> bool:
     return passes
 
 
+# What requests and urllib3 say, which MLflow wraps into half a page.
+_SHORT = {
+    r"timed out|timeout exception": "it did not answer in time",
+    r"too many (\d+) error responses": "it answers with server errors",
+    r"Max retries exceeded|Connection aborted|Connection refused|RemoteDisconnected": "it cannot be reached",
+}
+
+
 def _told(error: Exception) -> str:
-    """What happened, on one line: MLflow wraps a refused connection into half a page."""
-    cause = error.__cause__ or error.__context__ or error
-    if isinstance(cause, requests.Timeout):
-        return "it did not answer in time"
-    if isinstance(cause, requests.ConnectionError | requests.exceptions.RetryError):
-        return f"it cannot be reached, or fails ({type(cause).__name__})"
-    return redact(" ".join(str(error).split()))[:300]
+    """What happened, on one line."""
+    said = " ".join(str(error).split())
+    short = [meaning for pattern, meaning in _SHORT.items() if re.search(pattern, said)]
+    return short[0] if short else redact(said)[:300]
 
 
 def _failure(error: Exception, missing: str, uri: str) -> Failure:
