@@ -12,6 +12,8 @@ _RAISED = re.compile(r"^([A-Za-z_.]+(?:Error|Exception|Interrupt|Exit)): (.+)$",
 _DAMAGED = re.compile(
     r"\[(?:FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)[.\w]*\].*? file:? (\S+?)\.?(?:\s|$)"
 )  # Spark's words
+_WRITTEN = re.compile(r"while writing rows to (\S+?)\.(?:\s|$)")
+_FULL = "No space left on device"
 _LONGEST = 300  # characters of somebody else's message
 _DEEPEST = 20  # causes of causes
 
@@ -28,8 +30,10 @@ def as_failure(error: Exception) -> Failure:
         damaged = _DAMAGED.search(message)
         if damaged:
             return DataError(f"{unquote(damaged[1])} is truncated or damaged", text, "deliver it again")
-    if "No space left on device" in text:
-        return TransientFailure("a disk is full", text, "make room, then run it again: nothing was published")
+    if _FULL in text:
+        written = next((found[1] for found in map(_WRITTEN.search, messages) if found), "")
+        remedy = "make room, then run it again: nothing was published"
+        return TransientFailure(f"a disk is full: {_FULL}", unquote(written), remedy)
     if isinstance(error, ArithmeticError | LookupError | TypeError | AttributeError):
         return Failure(text, remedy="this is a fault of bc4all: see the log")
     return TransientFailure(text, remedy="see the log; a retry may help")
