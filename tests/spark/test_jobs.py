@@ -274,23 +274,3 @@ def test_mlflows_own_loader_answers_with_the_top_five(job: Job, prefix: Path, sa
     expected = published_rows(prefix, "client_0").drop(columns="model_version")
     answer = answer.sort_values(["product_id", "rank"], ignore_index=True)
     pd.testing.assert_frame_equal(answer, expected, check_dtype=False)
-
-
-@pytest.mark.parametrize("name", ["MLmodel", "data/model/forest.npz"])
-def test_a_swapped_file_is_refused(job: Job, prefix: Path, sample: Path, name: str) -> None:
-    """A version whose files are not those that were registered is refused before anything in them is read."""
-    shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    job.train(make_client("client_0"))
-    (file,) = [path for path in (prefix / "mlartifacts").rglob("*") if str(path).endswith(name)]
-    file.write_bytes(file.read_bytes() + b" ")
-    with pytest.raises(ModelError, match=r"digest|not the one that was registered"):
-        job.predict(make_client("client_0"))
-    assert not (prefix / "products_categories").exists()
-
-
-def test_another_clients_model_is_refused(job: Job, prefix: Path, sample: Path) -> None:
-    """A version that belongs to one client is never applied to another's products."""
-    shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    job.train(make_client("client_0"))
-    with pytest.raises(ModelError, match="was not registered by bc4all for this client"):
-        job.registry.load("client_1", job.registry.find("client_0"))
