@@ -10,7 +10,7 @@ from bc4all.arguments import CONFIG_OPTION
 from bc4all.errors import EXIT_OK
 from bc4all.layout import Layout
 from bc4all.state import State
-from bc4all.submit import ROOT
+from bc4all.submit import ROOT, refuse_password
 
 
 @click.group()
@@ -49,6 +49,8 @@ def print_crontab(config: Path, form: str, image: str) -> None:
 
     settings = {"DATA_PREFIX": Layout.from_environment().prefix}
     settings |= {name: os.environ[name] for name in ("MLFLOW_TRACKING_URI",) if os.environ.get(name)}
+    for name, value in settings.items():
+        refuse_password(name, value, "--format kubernetes")
     click.echo(manifests(fleet, image, settings), nl=False)
 
 

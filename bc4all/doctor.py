@@ -94,7 +94,7 @@ def _finding(subject: str, look: Callable[[], str]) -> Finding:
 
 def _wrong(subject: str, failure: Failure) -> Finding:
     where = f" ({failure.where})" if failure.where else ""
-    return Finding(subject, f"{failure.what}{where}", failure.remedy or "see docs/cluster.md")
+    return Finding(subject, redact(f"{failure.what}{where}"), failure.remedy or "see docs/cluster.md")
 
 
 def _driver() -> str:

@@ -4,6 +4,8 @@ Terminal errors stay until somebody changes the data or the configuration; trans
 cron or a scheduler tries again. Nothing here knows about Spark or MLflow.
 """
 
+from bc4all.redaction import redact
+
 EXIT_OK = 0
 EXIT_TERMINAL = 1
 EXIT_USAGE = 2
@@ -14,7 +16,8 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 class Failure(RuntimeError):
     """Something that bc4all cannot or will not do, told so that a person can act on it.
 
-    `what` happened, `where` (a file, a column, a version) and the `remedy`; its text is `what (where, remedy)`.
+    `what` happened, `where` (a file, a column, a version) and the `remedy`; its text is `what (where, remedy)`, without
+    any secret of the environment that somebody else's message may have brought along.
     """
 
     exit_code = EXIT_TERMINAL
@@ -25,7 +28,7 @@ class Failure(RuntimeError):
 
     def __str__(self) -> str:
         hints = ", ".join(part for part in (self.where, self.remedy) if part)
-        return f"{self.what} ({hints})" if hints else self.what
+        return redact(f"{self.what} ({hints})" if hints else self.what)
 
 
 class DataError(Failure, ValueError):

@@ -18,9 +18,15 @@ def write_evaluation(folder: Path, client_id: str, training: Evaluation, held_ou
     """Write `categories_*.csv`, `confusion_*.png` and `reliability.png` into a local folder."""
     parts = {"training": training} | ({"held_out": held_out} if held_out else {})
     for name, evaluation in parts.items():
-        evaluation.categories.to_csv(folder / f"categories_{name}.csv", index=False, float_format="%.4f")
+        table = evaluation.categories.assign(category=evaluation.categories["category"].map(_inert))
+        table.to_csv(folder / f"categories_{name}.csv", index=False, float_format="%.4f")
         _save(_confusion(evaluation, f"{client_id} · {name.replace('_', ' ')}"), folder / f"confusion_{name}.png")
     _save(_reliability(parts, client_id), folder / "reliability.png")
+
+
+def _inert(name: str) -> str:
+    """A category's name as a cell that no spreadsheet takes for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def _save(figure: Figure, file: Path) -> None:
@@ -38,8 +44,8 @@ def _confusion(evaluation: Evaluation, title: str) -> Figure:
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)  # a $ is a part of a name
+    axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
     axes.set_xlabel("predicted category")
     axes.set_ylabel("true category")
     left_out = len(evaluation.categories) - len(names)

@@ -1,9 +1,13 @@
-"""The scheduler's health over HTTP, on loopback: /health for a supervisor, /metrics in Prometheus' text format.
+"""The scheduler's health over HTTP: /health for a supervisor, /metrics in Prometheus' text format.
+
+It listens on loopback unless told otherwise, and then answers nobody without a token.
 
 The scheduler leaves a snapshot after each step; a request only reads it. Format:
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
+import hmac
+import ipaddress
 import json
 import threading
 import time
@@ -64,15 +68,27 @@ class Snapshot:
 
 
 class HealthServer:
-    """Answers on 127.0.0.1 from a thread of its own, until it is closed."""
+    """Answers from a thread of its own, until it is closed."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, host: str, port: int, token: str = "") -> None:
+        """Listen on an address; with a token, answer only who sends it as `Authorization: Bearer`.
+
+        Raises ConfigurationError for an address that others reach without a token, and for one that cannot be had.
+        """
+        if not token and not _is_loopback(host):
+            remedy = "set BC4ALL_HEALTH_TOKEN to some 32 random letters, or leave `scheduler: {host: …}` out"
+            raise ConfigurationError(f"{host} is not loopback, and there is no token", "scheduler.host", remedy)
         self.snapshot = Snapshot(last_tick=time.time())
-        owner = self
+        owner, expected = self, f"Bearer {token}".encode()
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = 10  # seconds for a request to arrive: nobody holds a thread for longer
+
             def do_GET(self) -> None:
-                if self.path == "/metrics":
+                given = self.headers.get("Authorization", "").encode()
+                if token and not hmac.compare_digest(given, expected):
+                    self._answer(401, "text/plain", "a token is wanted\n")
+                elif self.path == "/metrics":
                     self._answer(200, "text/plain; version=0.0.4; charset=utf-8", owner.snapshot.metrics())
                 elif self.path == "/health":
                     status, body = owner.snapshot.health(time.time())
@@ -83,6 +99,8 @@ class HealthServer:
             def _answer(self, status: int, kind: str, text: str) -> None:
                 body = text.encode()
                 self.send_response(status)
+                if status == 401:
+                    self.send_header("WWW-Authenticate", "Bearer")
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -92,10 +110,10 @@ class HealthServer:
                 """Requests are no events of the scheduler's log."""
 
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+            self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
             remedy = "set `scheduler: {port: …}` in the configuration, 0 for none"
-            raise ConfigurationError(f"port {port} cannot be had: {error}", "scheduler.port", remedy) from error
+            raise ConfigurationError(f"{host}:{port} cannot be had: {error}", "scheduler.port", remedy) from error
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="health")
         self._thread.start()
@@ -104,3 +122,10 @@ class HealthServer:
         """Answer no more."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 
 from bc4all.errors import ConfigurationError
+from bc4all.redaction import has_password, redact
 
 MANIFEST = "_manifest.json"  # in each published partition: what it was made from
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -58,7 +59,13 @@ class Layout:
 
     @classmethod
     def at(cls, prefix: str) -> "Layout":
-        """The layout below `prefix`: a URI with a scheme, or a local path, which may be relative."""
+        """The layout below `prefix`: a URI with a scheme, or a local path, which may be relative.
+
+        Raises ConfigurationError for a URI with a password: paths stand in logs, manifests and Spark's pages.
+        """
+        if has_password(prefix):
+            remedy = "give Hadoop the credentials by its own settings, and leave them out of the URI"
+            raise ConfigurationError("DATA_PREFIX holds a password", redact(prefix), remedy)
         if _SCHEME.match(prefix):
             return cls(prefix.rstrip("/"))
         return cls(f"file://{Path(prefix).expanduser().absolute()}")

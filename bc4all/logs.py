@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
+from typing import TextIO
+
+from bc4all.redaction import redact
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -28,7 +31,7 @@ def log_context(**fields: str) -> Iterator[None]:
 
 def start_log(level: str, structured: bool) -> None:
     """Log to standard error from `level` (one of LEVELS) on; libraries only their warnings, unless at debug."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.addFilter(_add_context)
     if structured:
         from pyspark.logger.logger import JSONFormatter
@@ -45,6 +48,13 @@ def start_log(level: str, structured: bool) -> None:
         logging.getLogger(chatty).setLevel(libraries)
     for noisy in ("py4j", "matplotlib", "numba"):  # thousands of lines a client at debug
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Keeps the environment's secrets out of every event, tracebacks and other people's messages included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def _add_context(record: logging.LogRecord) -> bool:

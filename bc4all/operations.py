@@ -148,8 +148,9 @@ class Operations:
         notifier = Notifier(load().scheduler)
         dispatcher = self.dispatcher(lambda run: run.trigger in SCHEDULED, notifier)
         scheduler = Scheduler(load, self.history, dispatcher)
-        port = scheduler.fleet.scheduler.port
-        health = HealthServer(port) if port else None
+        settings = scheduler.fleet.scheduler
+        token = os.environ.get("BC4ALL_HEALTH_TOKEN", "")
+        health = HealthServer(settings.host, settings.port, token) if settings.port else None
 
         def after_step() -> None:
             notifier.settings = scheduler.fleet.scheduler

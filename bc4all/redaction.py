@@ -4,6 +4,7 @@ What counts as one: the value of a variable whose name says so, and the password
 the standard library alone, so that every message can pass through here.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,8 @@ def _secrets(environment: Mapping[str, str]) -> list[str]:
     found = {value for name, value in environment.items() if _SECRET_NAME.search(name) and not value.startswith("/")}
     for value in environment.values():
         found.update(_password(value))
+    found |= {repr(secret)[1:-1] for secret in found}  # as Python quotes it
+    found |= {json.dumps(secret)[1:-1] for secret in found}  # as a line of the log has it
     return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
 
 

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 from rich.table import Table
+from rich.text import Text
 
 from bc4all.agenda import due_timings
 from bc4all.columns import check_columns, data_names, file_kind, header_names
@@ -157,5 +158,10 @@ def table(published: Published) -> Table:
     for row in published.rows.to_pylist():
         answers.setdefault(row["product_id"], []).append(f"{row['pred_label']}  {row['pred_score']:.2f}")
     for product_id, answer in answers.items():
-        shown.add_row(product_id, *answer)
+        shown.add_row(*map(_plain, (product_id, *answer)))
     return shown
+
+
+def _plain(text: str) -> Text:
+    """Delivered text as it is, but for what a terminal would obey."""
+    return Text("".join(letter if letter.isprintable() else "\ufffd" for letter in text))

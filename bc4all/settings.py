@@ -59,7 +59,8 @@ class SchedulerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     max_parallel: Annotated[int, Field(ge=1, le=64)] = 2  # Spark applications at a time, whoever starts them
-    port: Annotated[int, Field(ge=0, le=65535)] = 9745  # of /health and /metrics on loopback; 0 for none
+    port: Annotated[int, Field(ge=0, le=65535)] = 9745  # of /health and /metrics; 0 for none
+    host: str = "127.0.0.1"  # the address they listen on; any but loopback's wants $BC4ALL_HEALTH_TOKEN
     grace: _Seconds = 600  # how long running jobs are waited for when the scheduler is to stop
     log_megabytes: Annotated[int, Field(ge=1)] = 20  # of one run's log; its older half goes
     keep: _Seconds = 90 * 86400  # how long runs and logs are remembered

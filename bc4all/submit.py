@@ -11,7 +11,6 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -20,6 +19,7 @@ from bc4all.arguments import DATE_OPTION, LOG_FORM, TERMINAL_COLUMNS, JobArgumen
 from bc4all.environment import java_version, refuse_connect
 from bc4all.errors import ConfigurationError
 from bc4all.layout import Layout
+from bc4all.redaction import has_password
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
@@ -112,17 +112,22 @@ def _driver_environment(arguments: JobArguments) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", ""),
     }
     for name, value in told.items():
-        if urlsplit(value).password:
-            raise ConfigurationError(
-                f"{name} holds a password, which process lists and Spark's pages would show",
-                "--deploy-mode cluster",
-                "leave it out of the URI, and give it to the driver's host as docs/cluster.md says",
-            )
+        refuse_password(name, value, "--deploy-mode cluster")
     return {name: value for name, value in told.items() if value} | {
         "BC4ALL_CONFIG": arguments.config.name,
         "BC4ALL_STATE": "_state",  # in the driver's working folder: locks are among the processes of one machine
         LOG_FORM: "json",
     }
+
+
+def refuse_password(name: str, value: str, where: str) -> None:
+    """Raise ConfigurationError where a setting that others will see is a URI with a password."""
+    if has_password(value):
+        raise ConfigurationError(
+            f"{name} holds a password, which process lists, manifests and Spark's pages would show",
+            where,
+            "leave it out of the URI, and give it to the driver's host as docs/cluster.md says",
+        )
 
 
 def _log_form(master: str) -> str:

@@ -85,7 +85,7 @@ class Tracking:
             ):
                 with attempt:
                     answer = question()
-        except (MlflowException, requests.RequestException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, requests.RequestException, SQLAlchemyError, OSError, ImportError) as error:
             self._answered = self._answered and not _may_pass(error)
             raise _failure(error, missing, self._uri) from error
         self._answered = True
@@ -216,6 +216,8 @@ def _told(error: Exception) -> str:
 
 def _failure(error: Exception, missing: str, uri: str) -> Failure:
     where, code = redact(uri), getattr(error, "error_code", None)
+    if isinstance(error, ImportError):  # of a database's driver
+        return ConfigurationError(f"MLflow: {error}", where, "install it, or name another driver in the URI")
     if code in _FORBIDDEN:
         remedy = "give this job the right MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
         return Failure(f"MLflow refuses these credentials: {_told(error)}", where, remedy)

@@ -1,6 +1,7 @@
 """One Spark session and one empty MLflow database for the whole run; each test gets a data prefix of its own."""
 
 import gzip
+import logging
 import os
 import shutil
 import sys
@@ -86,6 +87,18 @@ def job(spark: SparkSession, prefix: Path) -> Iterator[Job]:
     layout = Layout.at(str(prefix))
     yield Job(spark, layout, Registry(tracking_uri(layout), layout), DAY, State.from_environment(layout).id)
     spark.catalog.clearCache()
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Whoever runs an application sets logging up: the tests' own comes back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("bc4all").setLevel(logging.NOTSET)
+    logging.getLogger("bc4all.outcome").disabled = False
 
 
 @pytest.fixture

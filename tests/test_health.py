@@ -15,7 +15,7 @@ from bc4all.health import HealthServer, Snapshot
 @pytest.fixture
 def server() -> Iterator[HealthServer]:
     """A server on a free port."""
-    running = HealthServer(0)
+    running = HealthServer("127.0.0.1", 0)
     yield running
     running.close()
 
@@ -46,5 +46,24 @@ def test_metrics_are_in_prometheus_format(server: HealthServer) -> None:
 
 def test_a_taken_port_is_told(server: HealthServer) -> None:
     """Another scheduler on the same port gets a clear error."""
-    with pytest.raises(ConfigurationError, match=f"port {server.port} cannot be had.*scheduler: {{port"):
-        HealthServer(server.port)
+    with pytest.raises(ConfigurationError, match=f"127.0.0.1:{server.port} cannot be had.*scheduler: {{port"):
+        HealthServer("127.0.0.1", server.port)
+
+
+def test_other_addresses_want_a_token() -> None:
+    """Only loopback is open; elsewhere there is no answer without the token, and no server without one."""
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):  # noqa: S104 - what must be refused
+        with pytest.raises(ConfigurationError, match=r"is not loopback, and there is no token .*BC4ALL_HEALTH_TOKEN"):
+            HealthServer(host, 0)
+    running = HealthServer("0.0.0.0", 0, "a long secret")  # noqa: S104 - closed below
+    try:
+        for path in ("health", "metrics", "else"):
+            address = f"http://127.0.0.1:{running.port}/{path}"
+            for header in ({}, {"Authorization": "Bearer a long secre"}, {"Authorization": "a long secret"}):
+                refused = requests.get(address, headers=header, timeout=5)
+                assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+                assert "a long secret" not in refused.text
+            known = requests.get(address, headers={"Authorization": "Bearer a long secret"}, timeout=5)
+            assert known.status_code == (404 if path == "else" else 200)
+    finally:
+        running.close()

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from contextvars import copy_context
 from threading import Thread
 
@@ -10,16 +9,7 @@ import pytest
 
 from bc4all.logs import log_context, start_log
 
-
-@pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("bc4all").setLevel(logging.NOTSET)
-    logging.getLogger("bc4all.outcome").disabled = False
+pytestmark = pytest.mark.usefixtures("own_log")
 
 
 def test_an_event_of_a_thread_carries_its_client(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,3 +50,22 @@ def test_the_level_is_of_this_project_alone(capsys: pytest.CaptureFixture[str], 
         getattr(logging.getLogger("bc4all.job"), name)("an event")
     logging.getLogger("py4j").debug("noise")
     assert len(capsys.readouterr().err.splitlines()) == seen
+
+
+def test_no_secret_of_the_environment_is_logged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passwords and tokens are blacked out in messages and tracebacks, as text and as JSON."""
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", 'pass"word\\1')
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:pw%401234@host/db")
+    said = ['cannot reach postgresql://me:pw%401234@host/db with pass"word\\1', "or pw@1234"]
+    for structured in (False, True):
+        start_log("info", structured=structured)
+        try:
+            {}[" ".join(said)]
+        except KeyError as error:
+            logging.getLogger("bc4all.job").info("failed: %s of s3://key:secret@bucket", error.args[0], exc_info=True)
+    logged = capsys.readouterr().err
+    for secret in ('pass"word', "word\\\\1", "pw%401234", "pw@1234", "key:secret"):
+        assert secret not in logged, logged
+    assert logged.count("postgresql://me:…@host/db") >= 4

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
 from bc4all import job as jobs
 from bc4all.application import _alone
+from bc4all.cli import main
 from bc4all.fleet import Outcome, run_fleet
 from bc4all.job import Job
 from bc4all.state import State
@@ -155,10 +157,13 @@ def test_what_only_looks_odd_is_scored(two: Job, published: Published) -> None:
         assert len(rows) == 5 * len(ids), oddity
 
 
-def test_a_category_of_ten_thousand_characters(job: Job, prefix: Path, deliver: Deliver) -> None:
-    """A category's name may be long, hold commas, quotes and markup, and comes out as it went in."""
-    names = ["é" * 10_000, '<script>alert("1")</script>, or [red]', "=cmd()"]
-    rows = [(f"p{i}", names[i % 3], float(i % 3), i / 7) for i in range(60)]
+def test_a_category_of_ten_thousand_characters(
+    job: Job, prefix: Path, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name may be long, hold commas, quotes and markup; it comes out as it went in, and runs nowhere."""
+    names = ["é" * 10_000, '<script>alert("1")</script>, or [red]', "=cmd()", "$\\frac{$ \x1b[31m"]
+    names = [name.replace("\x1b", "\u009b") for name in names]  # a terminal's, that is no control character of ASCII
+    rows = [(f"p{i:02}", names[i % 4], float(i % 4), i / 7) for i in range(80)]
     frame = pd.DataFrame(rows, columns=["product_id", "category_id", "f0", "f1"])
     deliver("train", "x", "a.csv", frame)
     deliver("prediction", "x", "a.csv", frame.drop(columns="category_id"))
@@ -167,6 +172,13 @@ def test_a_category_of_ten_thousand_characters(job: Job, prefix: Path, deliver: 
     job.predict(client)
     best = published_rows(prefix, "x").query("rank == 0").set_index("product_id")["pred_label"]
     assert best.to_dict() == {product: category for product, category, *_ in rows}
+    (table,) = (prefix / "mlartifacts").rglob("categories_training.csv")
+    assert sorted(pd.read_csv(table)["category"]) == sorted(["'=cmd()", *(name for name in names if name != "=cmd()")])
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(main, ["show", "--client-id", "x", "--product-id", "p01", "--product-id", "p03"])
+    assert '<script>alert("1")</script>, or [red]' in shown.output
+    assert "\ufffd[31m" in shown.output
+    assert "\u009b" not in shown.output
 
 
 @pytest.mark.parametrize("change", ["replaced", "added", "gone", "grown"])

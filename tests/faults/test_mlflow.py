@@ -3,7 +3,6 @@
 Between the jobs and the server stands a proxy that spoils what it is told to.
 """
 
-import logging
 import os
 import shutil
 import signal
@@ -184,16 +183,6 @@ def versions(server: Server, client_id: str) -> list[int]:
     """The numbers of all versions."""
     found = MlflowClient(server.uri).search_model_versions(f"name = '{client_id}_model'")
     return sorted(int(version.version) for version in found)
-
-
-@pytest.fixture
-def own_log() -> Iterator[None]:
-    """Logging is set up by whoever runs an application; the tests' own comes back."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.mark.usefixtures("own_log")

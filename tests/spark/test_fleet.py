@@ -125,11 +125,14 @@ def test_a_users_commands_work_from_anywhere(submitted: dict[str, str], prefix: 
 
 
 def test_the_notebook_runs_on_published_data(job: Job, prefix: Path, sample: Path) -> None:
-    """notebooks/inspect_predictions.ipynb has no outputs of its own, and runs from top to bottom."""
+    """notebooks/inspect_predictions.ipynb has no outputs of its own, and runs to the end; its page escapes the data."""
     import nbformat
     from nbclient import NotebookClient
+    from nbconvert import HTMLExporter
 
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
+    hostile = prefix / "prediction" / "client_id=client_0" / "hostile.csv"
+    hostile.write_text("product_id,f0,f1,f2,f3,f4\n!<script>alert(1)</script>,1,2,3,4,5\n")
     job.train(make_client("client_0"))
     job.predict(make_client("client_0"))
     notebook = nbformat.read(ROOT / "notebooks" / "inspect_predictions.ipynb", as_version=4)
@@ -137,4 +140,7 @@ def test_the_notebook_runs_on_published_data(job: Job, prefix: Path, sample: Pat
     assert not any(cell.outputs or cell.execution_count for cell in cells)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
     assert "client_0" in str(cells[1].outputs)
-    assert "7500" in str(cells[1].outputs)
+    assert "7505" in str(cells[1].outputs)
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert(1)" not in page

@@ -1,0 +1,132 @@
+"""Secrets of the environment reach no log, no tag, no manifest, no history and no error."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from pyspark.sql import SparkSession
+
+from bc4all import job as jobs
+from bc4all.cli import main
+from bc4all.errors import ConfigurationError, TransientFailure
+from bc4all.fleet import run_fleet
+from bc4all.layout import Layout
+from bc4all.redaction import redact
+from bc4all.registry import Registry
+from bc4all.tracking import tracking_uri
+from tests.conftest import DAY, ROOT, make_client
+from tests.faults.conftest import Published
+
+SECRETS = {
+    "MLFLOW_TRACKING_PASSWORD": "hunter2-of-mlflow",
+    "MLFLOW_TRACKING_TOKEN": "token-0123456789abcdef",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "AZURE_STORAGE_ACCOUNT_KEY": "Zm9vYmFyYmF6cXV4==",
+    "BC4ALL_HEALTH_TOKEN": "health-0123456789",
+    "SOME_WEBHOOK": "https://hooks.example/bot:webhook-password@channel",
+}
+VALUES = [*list(SECRETS.values())[:-1], "webhook-password"]
+
+
+def holding(folder: Path, values: list[str]) -> list[str]:
+    """The files below a folder that hold one of the values."""
+    contents = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert contents
+    return [f"{file}: {value}" for file, content in contents.items() for value in values if value.encode() in content]
+
+
+def test_a_whole_run_keeps_them_to_itself(published: Published, tmp_path: Path) -> None:
+    """A job that is well and one that fails, started as the scheduler starts them: nothing that they write tells."""
+    environment = {
+        **os.environ,
+        **SECRETS,
+        "BC4ALL_CONFIG": str(published.config),
+        "BC4ALL_STATE": str(tmp_path / "state"),
+    }
+    for day in (DAY, "2026-02-01"):
+        if day != DAY:
+            (published.prefix / "mlartifacts").rename(tmp_path / "gone")
+        command = [sys.executable, "-m", "bc4all.cli", "run-now", "predict", "--client-id", "client_0", "--date", day]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == (0 if day == DAY else 1), done.stdout + done.stderr
+        assert not [value for value in VALUES if value in done.stdout + done.stderr]
+    assert not holding(published.prefix, VALUES)
+    assert not holding(tmp_path / "state", VALUES)
+
+
+def test_somebody_elses_message_that_holds_one(
+    published: Published, spark: SparkSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that a storage's client wrote with the key in it is told without: in the outcome and MLflow's tag."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
+    def fails(*arguments: object) -> None:
+        raise ConnectionError(f"signature of {SECRETS['AWS_SECRET_ACCESS_KEY']} refused by s3a://key:pass1234@bucket")
+
+    monkeypatch.setattr(jobs, "score_products", fails)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    assert outcome.error == (
+        "client_0: predict failed: ConnectionError: signature of … refused by s3a://key:…@bucket "
+        "(see the log; a retry may help)"
+    )
+    client = MlflowClient(tracking_uri(published.layout))
+    experiment = client.get_experiment_by_name("ProductCategoriesPrediction_client_0")
+    assert experiment
+    latest = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    assert latest.data.tags["error"] == "signature of … refused by s3a://key:…@bucket"
+
+
+def test_a_tracking_uri_with_a_password(tmp_path: Path) -> None:
+    """The error says which server did not answer, and not how to get in."""
+    uri = "http://bc4all:web-password@127.0.0.1:1/mlflow"
+    with pytest.raises(TransientFailure) as failed:
+        Registry(uri, Layout.at(str(tmp_path)), patience=0.1)
+    assert "http://bc4all:…@127.0.0.1:1/mlflow" in str(failed.value)
+    assert "web-password" not in str(failed.value)
+
+
+def test_a_driver_that_is_not_installed(tmp_path: Path) -> None:
+    """A database that no package here can open is a fault of the configuration, told in a line."""
+    with pytest.raises(ConfigurationError, match=r"MLflow: No module named 'MySQLdb' \(mysql://me:…@h/db, install it"):
+        Registry("mysql://me:my-password@h/db", Layout.at(str(tmp_path)), patience=0.1)
+
+
+def test_a_prefix_with_a_password_is_refused() -> None:
+    """Paths stand everywhere: in logs, manifests and Spark's pages."""
+    with pytest.raises(ConfigurationError, match=r"DATA_PREFIX holds a password \(s3a://key:…@bucket/data") as refused:
+        Layout.at("s3a://key:secret@bucket/data")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_manifest_with_a_password_is_refused(
+    published: Published, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kubernetes' manifests are kept in repositories: a tracking URI with a password is not written into one."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:web-password@mlflow:5000")
+    with pytest.raises(SystemExit) as left:
+        main(["crontab", "print", "--format", "kubernetes", "--config", str(published.config)])
+    said = capsys.readouterr()
+    assert left.value.code == 2
+    assert "MLFLOW_TRACKING_URI holds a password" in said.err
+    assert "web-password" not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("environment", "text", "expected"),
+    [
+        ({"DB_PASSWORD": "abcd1234"}, "x abcd1234 y", "x … y"),
+        ({"PASSWORD": "abc"}, "abc", "abc"),  # too short to be one: it would black out words
+        ({"TOKENIZERS_PARALLELISM": "false"}, "false", "false"),
+        ({"TOKEN_FILE_PATH": "/run/secrets/token"}, "/run/secrets/token", "/run/secrets/token"),
+        ({"A_TOKEN": "abcd", "B_TOKEN": "abcdefgh"}, "abcdefgh", "…"),
+        ({"URL": "ftp://me:p%40ss@h"}, "p@ss and p%40ss", "… and …"),
+        ({}, "http://u:p@h/ http://u@h/ a:b@c", "http://u:…@h/ http://u@h/ a:b@c"),
+    ],
+)
+def test_what_is_blacked_out(environment: dict[str, str], text: str, expected: str) -> None:
+    """Values of variables whose names say so, passwords of URIs, and nothing else."""
+    assert redact(text, environment) == expected
