@@ -6,9 +6,12 @@ taken over by the next one.
 """
 
 import contextlib
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ MARK = "BC4ALL_RUN"  # in the environment of a job and all its descendants
 
 # Reads one line before it becomes the job: if the parent dies before it has written the child down, the job never runs.
 _GATE = 'read -r go && exec "$@" </dev/null'
-_SAME_START = 1.0  # seconds by which two readings of a start time may differ
+_SAME_START = 2.5  # seconds by which two readings of a start time may differ: the kernel tells whole ones
 _KILLS = 50  # rounds in which a descendant may have started another
 
 
@@ -37,8 +40,23 @@ class Order:
     slot: int
 
 
+def scratch(mark: str) -> Path:
+    """The folder of a child's temporary files."""
+    return Path(tempfile.gettempdir()) / f"bc4all-{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
+
+
+def uptime() -> float:
+    """Seconds since this machine was started: a clock that is set, or jumps, does not move them."""
+    return time.time() - psutil.boot_time()
+
+
+def started_at(process: psutil.Process) -> float:
+    """When a process was started, by `uptime`."""
+    return process.create_time() - psutil.boot_time()
+
+
 class Child:
-    """A started job: by `start`, or, from its process id and start time, one that another process had started."""
+    """A started job: by `start`, or, from its process id and start (`uptime`), one that another process had started."""
 
     def __init__(self, mark: str, pid: int, started: float, process: subprocess.Popen[bytes] | None = None) -> None:
         self.mark, self.pid, self.started, self._process = mark, pid, started, process
@@ -46,17 +64,20 @@ class Child:
     @classmethod
     def start(cls, order: Order, environment: Mapping[str, str]) -> "Child":
         """Start the gate; `go` lets the job begin. Raises OSError."""
+        place = scratch(order.mark)
+        place.mkdir(exist_ok=True)
+        temporary = {"TMPDIR": str(place), "SPARK_LOCAL_DIRS": environment.get("SPARK_LOCAL_DIRS", str(place))}
         with order.log.open("ab") as log:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", _GATE, "bc4all", *order.command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**environment, MARK: order.mark, RESULTS: str(order.results)},
+                env={**environment, **temporary, MARK: order.mark, RESULTS: str(order.results)},
                 pass_fds=[order.slot],
                 start_new_session=True,
             )
-        return cls(order.mark, process.pid, psutil.Process(process.pid).create_time(), process)
+        return cls(order.mark, process.pid, started_at(psutil.Process(process.pid)), process)
 
     def go(self) -> None:
         """Open the gate."""
@@ -73,7 +94,7 @@ class Child:
             return self._process.poll() is not None
         try:
             process = psutil.Process(self.pid)
-            other = abs(process.create_time() - self.started) > _SAME_START
+            other = abs(started_at(process) - self.started) > _SAME_START
             return other or process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
@@ -106,6 +127,10 @@ class Child:
             killed += found
             time.sleep(0.02)
         return killed
+
+    def clear(self) -> None:
+        """Remove what it left of temporary files, as one that is killed does: a model's, Spark's blocks."""
+        shutil.rmtree(scratch(self.mark), ignore_errors=True)
 
     def _family(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bc4all.child import Child, Order, cap
+from bc4all.child import Child, Order, cap, uptime
 from bc4all.config import Fleet
-from bc4all.errors import EXIT_OK, EXIT_TRANSIENT
+from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TRANSIENT
 from bc4all.history import FAILED, SCHEDULED, History, Run, iso
 from bc4all.notices import Notice
 from bc4all.state import State
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _TERM_TO_KILL = 15.0  # seconds that a job has to end after TERM
 _ABANDONED = 3600.0  # seconds after which nobody will come for a retry
+_SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
 _JITTER = (0.5, 1.5)  # of a retry's delay, so that clients that failed together do not come back together
 
 
@@ -47,6 +48,8 @@ class Process(Protocol):
 
     def kill(self) -> int: ...
 
+    def clear(self) -> None: ...
+
 
 @dataclass
 class Application:
@@ -56,7 +59,7 @@ class Application:
     child: Process
     log: Path
     results: Path
-    deadline: float  # seconds since 1970
+    deadline: float  # by the dispatcher's timer, as kill_at
     stopping: str = ""  # timeout or stopped, once it was told to end
     kill_at: float = 0.0
 
@@ -78,9 +81,11 @@ class Dispatcher:
         owns: Callable[[Run], bool],
         notify: Callable[[Notice], None],
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = uptime,
     ) -> None:
+        """`clock` tells the time of day, for what is due; `timer` how long something has run."""
         self._state, self._history, self._command, self._spawn = state, history, command, spawn
-        self._owns, self._notify, self._clock = owns, notify, clock
+        self._owns, self._notify, self._clock, self._timer = owns, notify, clock, timer
         self.running: list[Application] = []
 
     def adopt(self, fleet: Fleet) -> None:
@@ -90,7 +95,7 @@ class Dispatcher:
             if self._owns(run):
                 left.setdefault(str(run.application), []).append(run)
         for name, runs in left.items():
-            child = Child(self._mark(name), runs[0].pid or 0, runs[0].pid_started or 0.0)
+            child = Child(_mark(self._state, name), runs[0].pid or 0, runs[0].pid_started or 0.0)
             log.info("%s: %s", name, "ended unseen" if child.ended else "still running: taken over")
             deadline = child.started + _timeout(fleet, runs)
             found = Application(runs, child, Path(str(runs[0].log)), self._state.results(name), deadline)
@@ -129,7 +134,7 @@ class Dispatcher:
         begun = {"state": "running", "application": name, "log": str(output), "started": iso(now)}
         try:
             with self._history.transaction():
-                child = self._spawn(Order(command, self._mark(name), output, results, slot))
+                child = self._spawn(Order(command, _mark(self._state, name), output, results, slot))
                 self._history.update(ids, pid=child.pid, pid_started=child.started, **begun)
         except OSError as error:
             failed = {"state": "failed", "exit_code": EXIT_TRANSIENT, "ended": iso(now), "error": str(error)}
@@ -138,15 +143,15 @@ class Dispatcher:
             return
         child.go()
         log.info("%s: started for %s (process %d)", name, _names(runs), child.pid)
-        self.running.append(Application(runs, child, output, results, now + _timeout(fleet, runs)))
+        self.running.append(Application(runs, child, output, results, child.started + _timeout(fleet, runs)))
 
     def reap(self, fleet: Fleet) -> None:
         """Finish what has ended, and end what has run too long."""
-        now = self._clock()
+        now = self._timer()
         for application in list(self.running):
             if application.child.ended:
                 self.running.remove(application)
-                self._finish(fleet, application, now)
+                self._finish(fleet, application, self._clock())
             elif application.stopping and now >= application.kill_at:
                 log.warning("%s: did not end: killed", _names(application.runs))
                 application.child.kill()
@@ -160,10 +165,11 @@ class Dispatcher:
         """Tell everything that runs to end."""
         for application in self.running:
             if not application.stopping:
-                application.stop("stopped", self._clock())
+                application.stop("stopped", self._timer())
 
     def _finish(self, fleet: Fleet, application: Application, now: float) -> None:
         application.child.kill()  # whatever it left behind
+        application.child.clear()
         told = read_results(application.results)
         code = application.child.exit_code
         with self._history.transaction():
@@ -192,8 +198,9 @@ class Dispatcher:
             elif self._history.failed_before(run):
                 self._notify(Notice.of(run, "recovered"))
 
-    def _mark(self, name: str) -> str:
-        return f"{self._state.folder}:{name}"
+
+def _mark(state: State, name: str) -> str:
+    return f"{state.folder}:{name}"
 
 
 def finish_orphans(state: State, history: History, now: float) -> None:
@@ -203,6 +210,7 @@ def finish_orphans(state: State, history: History, now: float) -> None:
             continue
         if run.state == "running":
             told = read_results(state.results(str(run.application)))
+            Child(_mark(state, str(run.application)), 0, 0.0).clear()
             history.update([run.id], ended=iso(now), **_verdict(told.get(run.client), None, ""))
         elif run.pid or run.not_before < now - _ABANDONED:
             history.update([run.id], state="stopped", error="who started it went away")
@@ -238,6 +246,8 @@ def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) 
         return {"state": stopping, "exit_code": code, "error": f"told to end: {stopping}"}
     if code is None:
         return {"state": "lost", "error": "nobody saw it end"}
+    if code > _SIGNAL and code != EXIT_INTERRUPTED:  # out of memory, a machine that is shut down
+        return {"state": "lost", "exit_code": code, "error": f"its process was ended by signal {code - _SIGNAL}"}
     if code == EXIT_OK:  # a driver on another machine, which cannot write results here
         return {"state": "done", "exit_code": code}
     return {"state": "failed", "exit_code": code, "error": f"ended with exit code {code}: see its log"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bc4all.state import State
 
-# queued: due, not started. missed: due, and never to be started. lost: it ended unseen (a crash, a power cut).
+# queued: due, not started. missed: due, and never to be started. lost: it was killed, or ended unseen (a power cut).
 STATES = ("queued", "running", "done", "failed", "timeout", "stopped", "lost", "missed")
 FAILED = ("failed", "timeout", "stopped", "lost")
 SCHEDULED = ("schedule", "catch-up")  # the triggers that are the scheduler's
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS runs (
     not_before REAL NOT NULL,
     application TEXT,
     pid INTEGER,
-    pid_started REAL,
+    pid_started REAL, -- seconds since the machine was started
     exit_code INTEGER,
     started TEXT,
     ended TEXT,

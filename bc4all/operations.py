@@ -15,7 +15,7 @@ from types import FrameType
 import psutil
 
 from bc4all.arguments import DATE_OPTION, LOG_FORM
-from bc4all.child import Child, cap
+from bc4all.child import Child, cap, started_at
 from bc4all.config import Fleet
 from bc4all.dispatch import Dispatcher, finish_orphans, forget
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
@@ -83,7 +83,7 @@ class Operations:
         with self.history.transaction():
             added = [self.history.add(client_id, job, day, at, trigger) for client_id, day in days.items()]
             mine = [run for run in added if run]
-            self.history.update([run.id for run in mine], pid=me.pid, pid_started=me.create_time())
+            self.history.update([run.id for run in mine], pid=me.pid, pid_started=started_at(me))
         for client_id in days.keys() - {run.client for run in mine}:
             say(f"{client_id}: {job} of {at} is the scheduler's: left to it")
         notifier = Notifier(fleet.scheduler)

@@ -6,6 +6,7 @@ Nothing of Spark is imported here: `--help` and a wrong argument answer without 
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import zipfile
@@ -94,6 +95,9 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
             options.default(f"spark.kubernetes.driverEnv.{name}", value)
     else:
         options.default("spark.pyspark.driver.python", sys.executable)
+        temporary = os.environ.get("TMPDIR", "")
+        if temporary and not re.search(r"\s", temporary):  # Java asks for its own setting
+            options.default("spark.driver.defaultJavaOptions", f"-Djava.io.tmpdir={temporary}")
     program = Path(sys.executable).parent / "spark-submit"
     job = ROOT / "jobs" / f"{arguments.job}.py"
     options.extend("--py-files", str(frozen_bundle()))

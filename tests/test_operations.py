@@ -32,6 +32,7 @@ shift
 clients=
 while [ "$1" = --client-id ]; do clients="$clients $2"; shift 2; done
 for client in $clients; do echo "$job $client $$" >> "$BC4ALL_STATE/begun"; done
+[ -z "$SUICIDAL" ] || [ -e "$BC4ALL_STATE/died" ] || { touch "$TMPDIR/left" "$BC4ALL_STATE/died"; kill -9 $$; }
 [ -z "$STUBBORN" ] || trap '' TERM
 sleep "${SECONDS_EACH:-1}" & wait $!
 [ -z "$STUBBORN" ] || sleep 600
@@ -169,6 +170,19 @@ def test_a_job_over_its_timeout_is_gone(here: Path) -> None:
     scheduler.terminate()
     assert scheduler.wait(timeout=30) == 0
     assert not [p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("STUBBORN")]
+
+
+def test_a_killed_job_is_tried_again(here: Path) -> None:
+    """Out of memory, say: it counts as lost, its temporary files go, and the next attempt does what it did not."""
+    configure(here, "  c0: {predict: {schedule: 0 4 31 1 *, retry_delay: 1s}}\n")
+    queue(here, 1)
+    scheduler = start(here, SUICIDAL="1", TMPDIR=str(here))
+    wait_for(lambda: [run.state for run in runs(here)] == ["lost", "done"], here / "log")
+    scheduler.terminate()
+    assert scheduler.wait(timeout=30) == 0
+    assert [(run.exit_code, run.error) for run in runs(here)] == [(137, "its process was ended by signal 9"), (0, None)]
+    assert not list(here.rglob("left"))
+    assert not list(here.glob("bc4all-*"))
 
 
 def test_there_is_one_scheduler(here: Path) -> None:

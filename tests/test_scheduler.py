@@ -47,6 +47,16 @@ class World:
     ends: list[float] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     most_running: int = 0
+    jumped: float = 0.0  # how far somebody has set the clock
+
+    def timer(self) -> float:
+        """Time that passes, whatever the clock says."""
+        return self.clock.now - self.jumped
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock."""
+        self.clock.now += seconds
+        self.jumped += seconds
 
     def start(self) -> "World":
         """Start the scheduler, or start it again."""
@@ -59,6 +69,7 @@ class World:
             lambda run: run.trigger in SCHEDULED,
             self.notices.append,
             self.clock,
+            self.timer,
         )
         self.scheduler = Scheduler(lambda: load_fleet(self.config), self.history, self.dispatcher, self.clock)
         self.scheduler.step()
@@ -70,7 +81,7 @@ class World:
 
     def spawn(self, order: Order) -> "StandIn":
         """Start a stand-in."""
-        child = StandIn(self, order, list(order.command[1:]), self.clock.now + self.seconds)
+        child = StandIn(self, order, list(order.command[1:]), self.clock.now + self.seconds, started=self.timer())
         self.started.append((child.clients, self.clock.now))
         if self.seconds:
             heapq.heappush(self.ends, child.ends)
@@ -150,6 +161,9 @@ class StandIn:
     def kill(self) -> int:
         os.close(self.slot)
         return 0
+
+    def clear(self) -> None:
+        """It leaves nothing."""
 
 
 @pytest.fixture
@@ -350,6 +364,30 @@ def test_a_run_over_its_timeout_is_told_to_end(world: Callable[..., World]) -> N
     here.scheduler.step()
     assert [run.state for run in here.runs()] == ["timeout"]
     assert [notice.state for notice in here.notices] == ["timeout"]
+
+
+@pytest.mark.parametrize("jump", [5 * 3600, -5 * 3600, 365 * 86400])
+def test_a_clock_that_jumps_ends_nothing_and_doubles_nothing(world: Callable[..., World], jump: float) -> None:
+    """What runs has the time that it was given, by time that passes; each due time is started once."""
+    line = f"x: {{timezone: UTC, {HOURLY.replace('retries', 'timeout: 10m, retries')}}}"
+    here = world(configuration([line]), seconds=1e9).start()
+    here.run_until(hours(1))
+    here.clock.now += 100
+    here.jump(jump)
+    here.scheduler.step()
+    assert [run.state for run in here.runs("scheduled_for < '2026-01-01T01:30'")] == ["running"]
+    assert not here.notices
+    here.clock.now += 499
+    here.scheduler.step()
+    assert [run.state for run in here.runs("started IS NOT NULL")] == ["running"]
+    here.clock.now += 2
+    here.scheduler.step()
+    here.scheduler.step()
+    assert [run.state for run in here.runs("scheduled_for < '2026-01-01T01:30'")] == ["timeout"]
+    here.seconds = 0.0
+    here.run_until(max(hours(3), datetime.fromtimestamp(here.clock.now, UTC)))
+    times = [run.scheduled_for for run in here.runs("attempt = 1")]
+    assert len(times) == len(set(times))
 
 
 def test_a_run_that_ended_unseen_is_tried_again(world: Callable[..., World]) -> None:
