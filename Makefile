@@ -7,7 +7,7 @@ export DATA_PREFIX ?= data
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large lock clean
+.PHONY: help setup demo test lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -27,8 +27,12 @@ demo: setup ## sample data if data/ is empty, train and predict every client, sh
 
 test: lint types pytest ## set up, lint, check types, run every test
 
-lint: setup ## ruff: rules and format
+lint: setup ## ruff: rules and format; bandit: what invites attackers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bc4all jobs bench
+
+audit: setup ## known weaknesses of what the lock file pins; where nobody can be asked, that all of it is pinned by hash
+	@$(BIN)/python bin/audit.py
 
 types: setup ## mypy
 	@$(BIN)/mypy

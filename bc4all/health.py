@@ -70,7 +70,7 @@ class Snapshot:
 class HealthServer:
     """Answers from a thread of its own, until it is closed."""
 
-    def __init__(self, host: str, port: int, token: str = "") -> None:
+    def __init__(self, host: str, port: int, token: str | None = None) -> None:
         """Listen on an address; with a token, answer only who sends it as `Authorization: Bearer`.
 
         Raises ConfigurationError for an address that others reach without a token, and for one that cannot be had.

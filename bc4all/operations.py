@@ -149,7 +149,7 @@ class Operations:
         dispatcher = self.dispatcher(lambda run: run.trigger in SCHEDULED, notifier)
         scheduler = Scheduler(load, self.history, dispatcher)
         settings = scheduler.fleet.scheduler
-        token = os.environ.get("BC4ALL_HEALTH_TOKEN", "")
+        token = os.environ.get("BC4ALL_HEALTH_TOKEN")
         health = HealthServer(settings.host, settings.port, token) if settings.port else None
 
         def after_step() -> None:

@@ -4,7 +4,7 @@ Both score the same batches, in turn, so that what else the machine does meets b
 `make bench-forest`.
 """
 
-import pickle
+import pickle  # nosec B403 # what scikit-learn would write is weighed, and never read
 import tempfile
 import time
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def measure(size: Size, rounds: int) -> list[str]:
     batch = batch[rng.permutation(len(batch))[:BATCH]]
     model = RandomForestClassifier(size.trees, random_state=0, n_jobs=2).fit(X, y).set_params(n_jobs=1)
     forest = CompactForest.from_sklearn(model)
-    assert np.array_equal(forest.top_k(batch, 5)[0], _top_five(model, batch))  # noqa: S101 - else nothing below counts
+    assert np.array_equal(forest.top_k(batch, 5)[0], _top_five(model, batch))  # nosec B101 # noqa: S101 - else nothing below counts
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours = Path(folder, "model.skops"), Path(folder, "forest.npz")
         skops.dump(model, theirs)
