@@ -143,18 +143,18 @@ class History:
         """Write a new run down; None where that attempt is there already."""
         values = (client, job, day, scheduled_for, attempt, trigger, state, not_before)
         names = "client, job, day, scheduled_for, attempt, trigger, state, not_before"
-        done = self._db.execute(f"INSERT OR IGNORE INTO runs ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # nosec B608 # noqa: S608 - constants
+        done = self._db.execute(f"INSERT OR IGNORE INTO runs ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
         return Run(int(done.lastrowid or 0), *values) if done.rowcount else None
 
     def update(self, run_ids: Sequence[int], **values: object) -> None:
         """Change columns of some runs, or of none."""
         names = ", ".join(f"{name} = ?" for name in values)
         marks = ", ".join("?" * len(run_ids))
-        self._db.execute(f"UPDATE runs SET {names} WHERE id IN ({marks})", [*values.values(), *run_ids])  # nosec B608 # noqa: S608 - names are this project's own
+        self._db.execute(f"UPDATE runs SET {names} WHERE id IN ({marks})", [*values.values(), *run_ids])  # noqa: S608 - names are this project's own
 
     def find(self, where: str = "1", values: Sequence[object] = (), limit: int = -1) -> list[Run]:
         """The runs of an SQL condition, the latest last."""
-        query = f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT ?"  # nosec B608 # noqa: S608 - conditions are this project's own
+        query = f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - conditions are this project's own
         return [Run(*row) for row in reversed(self._db.execute(query, [*values, limit]).fetchall())]
 
     def get(self, run_id: int) -> Run:
@@ -190,7 +190,7 @@ class History:
         """Delete runs that ended, or were missed, before a UTC time; return their logs."""
         old = "state NOT IN ('queued', 'running') AND coalesce(ended, scheduled_for) < ?"
         logs = [run.log for run in self.find(old, [before]) if run.log]
-        self._db.execute(f"DELETE FROM runs WHERE {old}", [before])  # nosec B608 # noqa: S608 - a constant
+        self._db.execute(f"DELETE FROM runs WHERE {old}", [before])  # noqa: S608 - a constant
         return logs
 
     @property
