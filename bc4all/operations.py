@@ -137,8 +137,8 @@ class Operations:
         codes = (self.run_now(fleet, "predict", {client_id: day}, "backfill", say) for day in days)
         return next((code for code in codes if code), EXIT_OK)
 
-    def scheduler(self, load: Callable[[], Fleet]) -> int:
-        """Run the scheduler until it is told to stop. Raises ConfigurationError where another one runs."""
+    def scheduler(self, load: Callable[[], Fleet], clock: Callable[[], float] = time.time) -> int:
+        """Run the scheduler, by `clock`, until it is told to stop. Raises ConfigurationError where another one runs."""
         lock = self.state.only_scheduler()
         if lock is None:
             raise ConfigurationError(
@@ -146,8 +146,8 @@ class Operations:
             )
         signals = Signals()
         notifier = Notifier(load().scheduler)
-        dispatcher = self.dispatcher(lambda run: run.trigger in SCHEDULED, notifier)
-        scheduler = Scheduler(load, self.history, dispatcher)
+        dispatcher = self.dispatcher(lambda run: run.trigger in SCHEDULED, notifier, clock)
+        scheduler = Scheduler(load, self.history, dispatcher, clock)
         settings = scheduler.fleet.scheduler
         token = os.environ.get("BC4ALL_HEALTH_TOKEN")
         health = HealthServer(settings.host, settings.port, token) if settings.port else None
