@@ -7,7 +7,7 @@ export DATA_PREFIX ?= data
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large soak lock clean
+.PHONY: help setup demo test lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -71,6 +71,9 @@ bench-forest: setup ## scikit-learn's forest beside the compact one: size, load 
 
 bench-large: setup ## train a client of a million products: wall time and memory beside scikit-learn
 	@$(BIN)/python -m bench.large_client
+
+guards: setup ## take each guard of docs/reliability.md away and see its test fail
+	@$(BIN)/python -m tests.guards
 
 soak: setup ## 50 clients, an hour of fast days, something killed every few seconds; then everything is read
 	@$(BIN)/python -m bench.soak run

@@ -35,8 +35,9 @@ def recover(
     now = files.time(layout.replaced)
     for entry in left:
         _tried(entry, partial(_settle, files, layout, state, entry, now, close_run))
+    at_work = {entry.name for entry in left}  # what these have replaced, they may have to put back
     for entry in replaced:
-        if _age(files, entry, now) > keep_replaced:
+        if entry.name not in at_work and _age(files, entry, now) > keep_replaced:
             _tried(entry, partial(files.delete, entry.uri))
 
 

@@ -34,7 +34,10 @@ _SETTINGS = {
     "--py-files": "spark.submit.pyFiles",
 }
 _LOCAL = "local[*,4]"  # 4: a task whose Python worker dies is tried again, as it would be on a cluster
-_SWITCHES = ("--verbose", "-v", "--supervise", "--version", "--help", "-h")  # all other options have a value
+_SWITCHES = (  # all other options have a value
+    *("--verbose", "-v", "--supervise", "--load-spark-defaults"),
+    *("--version", "--help", "-h"),
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that zip can say: equal code makes an equal bundle
 
 

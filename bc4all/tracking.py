@@ -86,7 +86,7 @@ class Tracking:
                 with attempt:
                     answer = question()
         except (MlflowException, requests.RequestException, SQLAlchemyError, OSError, ImportError) as error:
-            self._answered = self._answered and not _may_pass(error)
+            self._answered = self._answered and not _passes(error)
             raise _failure(error, missing, self._uri) from error
         self._answered = True
         return answer
@@ -189,14 +189,17 @@ _FORBIDDEN = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the same question may be answered a little later."""
-    if isinstance(error, MlflowException):
-        passes = error.error_code not in (*_REFUSED, *_FORBIDDEN)
-    else:
-        passes = isinstance(error, requests.RequestException | SQLAlchemyError | OSError)
-    if passes:
+    """Whether to put the same question again; if so, why is told."""
+    if _passes(error):
         log.warning("MLflow: %s", _told(error))
-    return passes
+        return True
+    return False
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, MlflowException):
+        return error.error_code not in (*_REFUSED, *_FORBIDDEN)
+    return isinstance(error, requests.RequestException | SQLAlchemyError | OSError)
 
 
 # What requests and urllib3 say, which MLflow wraps into half a page.

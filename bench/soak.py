@@ -151,7 +151,8 @@ class Soak:
             time.sleep(self._dice.uniform(0.3, 1.7) * every)
             self._kill_one()
             left = max(0.0, end - time.monotonic())
-            click.echo(f"\r{left:5.0f} s left, {self.kills.total()} kills ", nl=False, err=True)
+            if sys.stderr.isatty():
+                click.echo(f"\r{left:5.0f} s left, {self.kills.total()} kills ", nl=False, err=True)
 
     def settle(self) -> list[str]:
         """Kill nothing any more, and wait until nothing is due; return what is, after a long while."""

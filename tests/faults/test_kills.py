@@ -150,14 +150,28 @@ def test_the_whole_group_killed_in_mid_score(spark: SparkSession, published: Pub
     assert len(rows) == 900 * 5
 
 
+def assert_nobody_else_can_reach(processes: list[psutil.Process]) -> None:
+    """A local driver's page and all its other ports are loopback's."""
+    listening = [
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 2
+    assert all(ip.removeprefix("::ffff:").startswith("127.") or ip == "::1" for ip in listening), listening
+
+
 def test_python_workers_killed_in_mid_score(published: Published) -> None:
     """Spark scores again what dead workers had in hand: every product is there, once in each rank."""
-    environment = {**os.environ, "BC4ALL_PYTHON": sys.executable, "BC4ALL_CONFIG": str(published.config)}
+    inherited = {name: value for name, value in os.environ.items() if name != "SPARK_LOCAL_IP"}
+    environment = {**inherited, "BC4ALL_PYTHON": sys.executable, "BC4ALL_CONFIG": str(published.config)}
     command = [str(ROOT / "bin" / "submit.sh"), "predict", "--all", "--inference-date", DAY]
     victim = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
     )
     wait_for(lambda: list(published.prefix.glob("_staging/*/products_categories/_temporary/0")), victim)
+    assert_nobody_else_can_reach(alive(published))
     killed = 0
 
     def shoot() -> int:

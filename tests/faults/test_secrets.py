@@ -26,9 +26,8 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     "AZURE_STORAGE_ACCOUNT_KEY": "Zm9vYmFyYmF6cXV4==",
     "BC4ALL_HEALTH_TOKEN": "health-0123456789",
-    "SOME_WEBHOOK": "https://hooks.example/bot:webhook-password@channel",
 }
-VALUES = [*list(SECRETS.values())[:-1], "webhook-password"]
+VALUES = [*SECRETS.values(), "db-password"]
 
 
 def holding(folder: Path, values: list[str]) -> list[str]:
@@ -39,19 +38,21 @@ def holding(folder: Path, values: list[str]) -> list[str]:
 
 
 def test_a_whole_run_keeps_them_to_itself(published: Published, tmp_path: Path) -> None:
-    """A job that is well and one that fails, started as the scheduler starts them: nothing that they write tells."""
+    """A job that is well, one that fails, and one that cannot reach MLflow: nothing that they write tells."""
     environment = {
         **os.environ,
         **SECRETS,
         "BC4ALL_CONFIG": str(published.config),
         "BC4ALL_STATE": str(tmp_path / "state"),
     }
-    for day in (DAY, "2026-02-01"):
-        if day != DAY:
+    for day, code in ((DAY, 0), ("2026-02-01", 1), ("2026-02-02", 2)):
+        if code == 1:
             (published.prefix / "mlartifacts").rename(tmp_path / "gone")
+        if code == 2:  # no package here can open such a database: its URI, password and all, is in the error
+            environment["MLFLOW_TRACKING_URI"] = "mysql://me:db-password@host/db"
         command = [sys.executable, "-m", "bc4all.cli", "run-now", "predict", "--client-id", "client_0", "--date", day]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == (0 if day == DAY else 1), done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         assert not [value for value in VALUES if value in done.stdout + done.stderr]
     assert not holding(published.prefix, VALUES)
     assert not holding(tmp_path / "state", VALUES)

@@ -14,7 +14,9 @@ from bc4all.filesystem import FileSystem
 from bc4all.journal import OUTPUT, Journal
 from bc4all.layout import Layout
 from bc4all.publishing import publishing
+from bc4all.recovery import recover
 from bc4all.scoring import SCORED_SCHEMA
+from bc4all.state import State
 from tests.conftest import DAY, published_rows
 
 SOUND = [(product, label, 0.5, rank, 1) for product in ("p", "q") for rank, label in enumerate(("a", "b"))]
@@ -45,21 +47,21 @@ def test_a_failed_publication_leaves_the_old_partition(spark: SparkSession, pref
 
 
 def replace_partition(
-    spark: SparkSession, files: FileSystem, layout: Layout, run_id: str, rows: list[tuple[object, ...]]
+    spark: SparkSession,
+    files: FileSystem,
+    layout: Layout,
+    run_id: str,
+    rows: list[tuple[object, ...]],
+    locks: str = "these tests",
 ) -> None:
     """Stage and publish client x's rows of DAY, as the predict job does."""
-    with publishing(files, layout, journal(run_id)) as publisher:
+    with publishing(files, layout, Journal(run_id, "x", "predict", DAY, locks)) as publisher:
         publisher.stage(spark.createDataFrame(rows, SCORED_SCHEMA), OUTPUT)
         publisher.publish(OUTPUT, {"version": run_id})
 
 
-def journal(run_id: str) -> Journal:
-    """That of a predict of client x."""
-    return Journal(run_id, "x", "predict", DAY, "these tests")
-
-
 class LostStorage(FileSystem):
-    """A stand-in for a storage that is gone in the moment of publishing and does not come back."""
+    """A stand-in for a storage that moves nothing any more from the moment of publishing on."""
 
     lost = False
 
@@ -70,27 +72,26 @@ class LostStorage(FileSystem):
             raise TransientFailure("connection refused", target)
         super().rename(source, target)
 
-    def delete(self, uri: str) -> None:
-        """Fail once the storage is lost."""
-        if self.lost:
-            raise TransientFailure("connection refused", uri)
-        super().delete(uri)
-
 
 @pytest.mark.parametrize("atomic", [True, False])
 def test_what_cannot_be_put_back_is_kept_and_named(
     spark: SparkSession, prefix: Path, atomic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where publishing and putting back both fail, no row is deleted, and the error says where they are."""
-    monkeypatch.setattr(LostStorage, "renames_atomically", atomic)
+    """Where publishing and putting back both fail, the error says where the rows are; the next job puts it right."""
+    monkeypatch.setattr(FileSystem, "renames_atomically", atomic)
     layout = Layout.at(str(prefix))
-    replace_partition(spark, FileSystem(spark, layout.prefix), layout, "first", SOUND)
+    state = State.from_environment(layout)
+    files = FileSystem(spark, layout.prefix)
+    replace_partition(spark, files, layout, "first", SOUND, state.id)
     with pytest.raises(TransientFailure, match="connection refused") as lost:
-        replace_partition(spark, LostStorage(spark, layout.prefix), layout, "second", SOUND[:2])
+        replace_partition(spark, LostStorage(spark, layout.prefix), layout, "second", SOUND[:2], state.id)
     kept = prefix / "_trash" / "second" / "products_categories" / "client_id=x" / f"date={DAY}"
     assert f"is kept in file://{kept}" in str(lost.value)
     assert len(pd.read_parquet(kept)) == 4
     assert (kept / "_SUCCESS").exists()
+    recover(files, layout, state, 3600, lambda run_id: None)
+    assert len(published_rows(prefix, "x")) == 2
+    assert not list((prefix / "_staging").iterdir())
 
 
 def test_a_partition_that_was_not_whole_is_not_made_so(spark: SparkSession, prefix: Path) -> None:
