@@ -16,7 +16,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from bc4all.errors import Failure, TransientFailure
-from bc4all.filesystem import FileSystem
+from bc4all.filesystem import Entry, FileSystem
 from bc4all.journal import JOURNAL, Journal
 from bc4all.layout import MANIFEST, Layout
 
@@ -93,9 +93,8 @@ class Publisher:
             if self._is_live(target):
                 continue
             if self._is_whole(staged, target):
-                for entry in self._files.listing(target):  # what is left of the one before
-                    if not self._is_mine(entry.name, staged, target):
-                        self._files.rename(entry.uri, f"{kept}/{entry.name}")
+                before = [e for e in self._files.listing(target) if not self._is_mine(e.name, staged, target)]
+                self._move_files(before, kept)
                 self._move(staged, target)
                 done.append(f"{target} is published")
             elif self._files.exists(kept):
@@ -120,7 +119,7 @@ class Publisher:
     def _is_mine(self, name: str, staged: str, target: str) -> bool:
         """Whether a file that lies at the target is one that this run has moved there."""
         if name == MANIFEST:
-            return not self._manifest(staged)
+            return self._manifest(target) is not None
         manifest = self._manifest(staged) or self._manifest(target) or {"files": []}
         return name in [part["name"] for part in manifest["files"]]
 
@@ -151,12 +150,24 @@ class Publisher:
         return True
 
     def _move(self, source: str, target: str) -> None:
-        """The folder in one step, or its files: data, then the manifest, then `_SUCCESS`."""
+        """The folder in one step, or its files."""
         if self._files.renames_atomically:
             self._files.rename(source, target)
-            return
-        for entry in sorted(self._files.listing(source), key=lambda entry: _LAST.get(entry.name, 0)):
-            self._files.rename(entry.uri, f"{target}/{entry.name}")
+        else:
+            self._move_files(self._files.listing(source), target)
+
+    def _move_files(self, entries: list[Entry], target: str) -> None:
+        """Data, then the manifest, then `_SUCCESS`.
+
+        An object store copies a file, then deletes it. One that lies in `target` already, in its size, was copied by a
+        move that ended between the two.
+        """
+        there = {entry.name: entry.size for entry in self._files.listing(target)}
+        for entry in sorted(entries, key=lambda entry: _LAST.get(entry.name, 0)):
+            if there.get(entry.name) == entry.size:
+                self._files.delete(entry.uri)
+            else:
+                self._files.rename(entry.uri, f"{target}/{entry.name}")
 
     def _restore(self, target: str, error: BaseException) -> None:
         """Make the partition that was withdrawn live again, in place of what `error` left of its successor."""

@@ -1,6 +1,7 @@
 """What the next job makes of what dead ones left: on an object store, of other machines, half-written, and of trash."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,10 @@ class MortalStore(ObjectStore):
             raise Dead
 
     def rename(self, source: str, target: str) -> None:
-        """Move one file, if alive."""
+        """Copy one file, if alive, and delete it, if alive still."""
+        self._live()
+        if not self.steps_left:
+            shutil.copy(source.removeprefix("file://"), _made(target))
         self._live()
         super().rename(source, target)
 
@@ -52,6 +56,12 @@ class MortalStore(ObjectStore):
         """Write, if alive."""
         self._live()
         super().write_text(uri, text)
+
+
+def _made(uri: str) -> Path:
+    path = Path(uri.removeprefix("file://"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @pytest.fixture
@@ -89,15 +99,16 @@ def test_an_object_stores_publication_killed_anywhere(
     """Killed at any change, and its recovery killed at any change, too: in the end one of both is there, whole."""
     local = partition(prefix, "x")
     ends = set()
-    for first_kill in range(20):
-        for second_kill in range(first_kill % 5, 20, 5):  # each pair would take minutes
+    for first_kill in range(28):
+        for second_kill in range(first_kill % 9, 24, 9):  # each pair would take minutes
+            new = f"new-{first_kill}-{second_kill}"
             files = store(spark, MortalStore, layout, local)
             files.delete(layout.prefix + "/products_categories")
             publish(spark, files, layout, Journal("old", "x", "predict", DAY, state.id), SOUND)
             files.delete(layout.staging("old"))
             files.steps_left = first_kill
             try:
-                publish(spark, files, layout, Journal("new", "x", "predict", DAY, state.id), SOUND[:2])
+                publish(spark, files, layout, Journal(new, "x", "predict", DAY, state.id), SOUND[:2])
             except Dead:
                 ends.add("killed")
             files.steps_left = second_kill
@@ -111,6 +122,8 @@ def test_an_object_stores_publication_killed_anywhere(
             assert not list((prefix / "_staging").iterdir()), (first_kill, second_kill)
             ends.add(str(len(published_rows(prefix, "x"))))
     assert ends == {"killed", "killed again", "2", "4"}
+    put_right(store(spark, ObjectStore, layout, local), layout, state, keep=-1.0)
+    assert not list((prefix / "_trash").iterdir())
 
 
 def store(spark: SparkSession, kind: type[ObjectStore], layout: Layout, watched: Path) -> ObjectStore:
