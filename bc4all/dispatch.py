@@ -265,7 +265,7 @@ def _retry_in(fleet: Fleet, run: Run) -> float | None:
     if not may or run.attempt > timing.retries:
         return None
     delay: float = timing.retry_delay * 2 ** (run.attempt - 1)
-    return delay * random.uniform(*_JITTER)  # nosec B311 # noqa: S311 - not a secret
+    return delay * random.uniform(*_JITTER)  # noqa: S311 # nosec B311 # not a secret
 
 
 def _timeout(fleet: Fleet, runs: Sequence[Run]) -> float:

@@ -108,7 +108,7 @@ def scheduler(prefix: Path) -> None:
 def run(clients: int, minutes: float, day: float, every: float, seed: int, keep: Path | None) -> None:
     """Soak, print what was done and found, and leave with 1 where anything was."""
     folder = keep or Path(tempfile.mkdtemp(prefix="bc4all-soak-"))
-    dice = random.Random(seed)  # noqa: S311 # nosec B311 - not a secret
+    dice = random.Random(seed)  # noqa: S311 # nosec B311 # not a secret
     prefix = folder / "data"
     ids = _prepare(prefix, clients, dice)
     soaking, reader = Soak(prefix, dice), Reader(prefix, dice)
