@@ -46,3 +46,10 @@ def audit(spark: SparkSession, staged: str, products: int, ids: int, classes: Se
         what = f"{total} rows where {products} x {ranks} were due, each product once in each rank"
         raise TransientFailure(f"the output has {what}", staged, "nothing was published; run it again")
     return total
+
+
+def audit_count(spark: SparkSession, staged: str, rows: int) -> None:
+    """Raise TransientFailure where a staged folder has not as many rows."""
+    found = spark.read.parquet(staged).count()
+    if found != rows:
+        raise TransientFailure(f"{found} rows are there where {rows} were due", staged, "run it again")

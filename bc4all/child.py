@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -45,6 +46,15 @@ def scratch(mark: str) -> Path:
     return Path(tempfile.gettempdir()) / f"bc4all-{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
 
 
+def _make_private(folder: Path) -> None:
+    """A folder that nobody else can look into. Raises PermissionError where somebody else has made it before."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not this user's own: remove it")
+
+
 def uptime() -> float:
     """Seconds since this machine was started: a clock that is set, or jumps, does not move them."""
     return time.time() - psutil.boot_time()
@@ -65,7 +75,7 @@ class Child:
     def start(cls, order: Order, environment: Mapping[str, str]) -> "Child":
         """Start the gate; `go` lets the job begin. Raises OSError."""
         place = scratch(order.mark)
-        place.mkdir(exist_ok=True)
+        _make_private(place)
         temporary = {"TMPDIR": str(place), "SPARK_LOCAL_DIRS": environment.get("SPARK_LOCAL_DIRS", str(place))}
         with order.log.open("ab") as log:
             process = subprocess.Popen(
@@ -95,8 +105,10 @@ class Child:
         try:
             process = psutil.Process(self.pid)
             other = abs(started_at(process) - self.started) > _SAME_START
-            return other or process.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+            # After a new start of the machine a stranger can have its number, and be as old.
+            stranger = self.mark and process.environ().get(MARK) != self.mark
+            return other or bool(stranger) or process.status() == psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # AccessDenied: another user's, so not ours
             return True
 
     @property

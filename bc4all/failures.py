@@ -9,9 +9,13 @@ from pyspark.errors import PythonException
 from bc4all.errors import DataError, Failure, ModelError, TransientFailure
 
 _RAISED = re.compile(r"^([A-Za-z_.]+(?:Error|Exception|Interrupt|Exit)): (.+)$", re.MULTILINE)  # ends a traceback
-_DAMAGED = re.compile(
-    r"\[(?:FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)[.\w]*\].*? file:? (\S+?)\.?(?:\s|$)"
-)  # Spark's words
+_READING = re.compile(r"\[FAILED_READ_FILE[.\w]*\].*? file:? (\S+?)\.?(?:\s|$)")  # Spark's words, whatever the cause
+# What zlib, Hadoop's codecs and Parquet say of content that is not theirs, some as an IOException like any other.
+_DAMAGE = re.compile(
+    r"(?:EOF|Zip|TProtocol|ParquetDecoding|ParquetCrypto\w*)Exception: (?!.*(?:local host|Premature EOF))"
+    r"|is not a Parquet file|[nN]ot a gzip file|can not read (?:class|FileMetaData)|FAILED_TO_UNCOMPRESS"
+    r"|: (?:invalid|incorrect|unknown) (?:distance|block|code|bit|stored|lit|head)"
+)
 _WRITTEN = re.compile(r"while writing rows to (\S+?)\.(?:\s|$)")
 _FULL = "No space left on device"
 _LONGEST = 300  # characters of somebody else's message
@@ -22,14 +26,13 @@ def as_failure(error: Exception) -> Failure:
     """Any exception as one of ours: what is not known to be terminal may pass, and a retry shows."""
     if isinstance(error, Failure):
         return error
-    messages = _messages(error)
+    messages = causes(error)
     if isinstance(error, PythonException) or any(message.startswith("PythonException") for message in messages):
         return _of_worker(str(error))
     text = messages[-1]
-    for message in messages:
-        damaged = _DAMAGED.search(message)
-        if damaged:
-            return DataError(f"{unquote(damaged[1])} is truncated or damaged", text, "deliver it again")
+    reading = next((found[1] for found in map(_READING.search, messages) if found), None)
+    if reading and tells_of_damage(messages):
+        return DataError(f"{unquote(reading)} is truncated or damaged", text, "deliver it again")
     if _FULL in text:
         written = next((found[1] for found in map(_WRITTEN.search, messages) if found), "")
         remedy = "make room, then run it again: nothing was published"
@@ -48,7 +51,12 @@ def _of_worker(said: str) -> Failure:
     return TransientFailure(f"a Python worker raised {kind}: {text[:_LONGEST]}", remedy="see the log; a retry may help")
 
 
-def _messages(error: Exception) -> list[str]:
+def tells_of_damage(messages: list[str]) -> bool:
+    """Whether one of an error's `causes` says that a file's content is damaged, rather than that it was not reached."""
+    return any(_DAMAGE.search(message) for message in messages)
+
+
+def causes(error: Exception) -> list[str]:
     """What an error says and what lies below it, each on a line with its kind: Java wraps a cause many times."""
     if not isinstance(error, Py4JJavaError):
         return [f"{type(error).__name__}: {_line(str(error))}"]

@@ -3,6 +3,8 @@
 Every method takes URIs as `layout` builds them. Java's I/O errors come out as TransientFailure.
 """
 
+import errno
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -13,17 +15,13 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from bc4all.errors import DataError, TransientFailure
+from bc4all.errors import DataError, Failure, TransientFailure
+from bc4all.failures import causes, tells_of_damage
 
 # Where a folder is renamed in one step. Elsewhere, as far as anyone knows, file after file is copied and deleted, and
 # a reader can meet the middle of it.
 _FILE_SYSTEMS = ("file", "hdfs", "webhdfs", "swebhdfs")
 _AZURE = ("abfs", "abfss")  # a file system where the account has a hierarchical namespace, and so access lists
-
-# What zlib, Hadoop's codecs and Parquet say of content that is not theirs, as an IOException like any other.
-_DAMAGED = re.compile(
-    r"(?i)not a gzip file|parquet|^(invalid|incorrect|unknown) (distance|block|code|bit|stored|lit|head)"
-)
 
 _GLOB = re.compile(r"([*?\[\]{}\\])")
 
@@ -77,6 +75,10 @@ class FileSystem:
             if scheme in _AZURE:
                 return bool(self._fs.hasPathCapability(path, "fs.capability.paths.acls"))
         return scheme in _FILE_SYSTEMS
+
+    @property
+    def _is_local(self) -> bool:
+        return str(self._fs.getUri().getScheme()) == "file"
 
     def exists(self, uri: str) -> bool:
         """Whether there is a file or folder."""
@@ -156,10 +158,13 @@ class FileSystem:
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or folder to a name that is free, making the folders above it."""
-        target_path = self._path(target)
+        source_path, target_path = self._path(source), self._path(target)
         with _translated(target):
             self._fs.mkdirs(target_path.getParent())
-            moved = not self._fs.exists(target_path) and self._fs.rename(self._path(source), target_path)
+            if self._is_local and self._fs.getFileStatus(source_path).isDirectory():
+                moved = not self._fs.exists(target_path) and _renamed(source_path, target_path)
+            else:
+                moved = not self._fs.exists(target_path) and self._fs.rename(source_path, target_path)
         if not moved:
             raise TransientFailure(f"could not move {source}", f"to {target}", "see whether another job writes there")
 
@@ -169,6 +174,18 @@ class FileSystem:
             self._fs.delete(self._path(uri), True)
 
 
+def _renamed(source: Any, target: Any) -> bool:
+    """Rename a local folder, and nothing else: where that fails, Hadoop would copy it in sight of its readers."""
+    try:
+        os.rename(source.toUri().getPath(), target.toUri().getPath())
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise TransientFailure(f"could not move {source}: {error.strerror}", f"to {target}") from error
+        remedy = "let all folders of DATA_PREFIX lie on one file system"
+        raise Failure(f"could not move {source}: another file system", f"to {target}", remedy) from error
+    return True
+
+
 @contextmanager
 def _translated(uri: str, broken: str = "is truncated or damaged") -> Iterator[None]:
     """Java's I/O errors as failures that name the path: damaged content is terminal, all else may pass."""
@@ -176,6 +193,6 @@ def _translated(uri: str, broken: str = "is truncated or damaged") -> Iterator[N
         yield
     except Py4JJavaError as error:
         name, text = error.java_exception.getClass().getName(), str(error.java_exception.getMessage())
-        if name.endswith(("EOFException", "ZipException")) or _DAMAGED.search(text):
+        if tells_of_damage(causes(error)):
             raise DataError(f"{uri} {broken}", text[:200], "deliver the file again") from error
         raise TransientFailure(f"{name.rpartition('.')[2]}: {text[:200]}", uri, "check the storage") from error

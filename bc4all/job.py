@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pyspark.sql import SparkSession
 
 import bc4all
 from bc4all import figures, training
-from bc4all.audit import audit
+from bc4all.audit import audit, audit_count
 from bc4all.columns import MissingColumn
 from bc4all.config import Client
 from bc4all.errors import DataError
@@ -66,10 +67,11 @@ class Job:
             with phase(self.spark, client.id, "train", "read"):
                 products = read_training(self.spark, self.files, folder, client.features)
             try:
-                self._quarantine(publisher, client, "train", products)
+                self._stage_refused(publisher, client, "train", products)
                 with phase(self.spark, client.id, "train", "collect"):
                     data = training.collect(products.accepted, client.features)
                 products.check_unchanged(self.files)
+                self._publish_refused(publisher, client, products)
             finally:
                 products.release()
             with phase(self.spark, client.id, "train", "fit"):
@@ -90,7 +92,7 @@ class Job:
             with phase(self.spark, client.id, "predict", "read"):
                 products = self._read_for(loaded, client)
             try:
-                self._quarantine(publisher, client, "predict", products)
+                self._stage_refused(publisher, client, "predict", products)
                 rows = self._publish(publisher, client, loaded, products)
             finally:
                 products.release()
@@ -109,23 +111,40 @@ class Job:
                 f"{error.what}, on which {model} was trained", error.where, "deliver it, or train the client again"
             ) from error
 
-    def _quarantine(self, publisher: Publisher, client: Client, job: str, products: Products) -> None:
-        """Keep the refused rows, and raise DataError where they are too many or all."""
+    def _stage_refused(self, publisher: Publisher, client: Client, job: str, products: Products) -> None:
+        """Write the refused rows; publish them, and raise DataError, where they are too many or all."""
         if products.refused_rows:
             with phase(self.spark, client.id, job, "quarantine"):
-                publisher.stage(products.refused.coalesce(1), QUARANTINE)
-                manifest = {"client_id": client.id, "date": self.day, "reasons": dict(products.refusals)}
-                publisher.publish(QUARANTINE, manifest)
-        else:
-            publisher.remove(QUARANTINE)
+                staged = publisher.stage(products.refused.coalesce(1), QUARANTINE)
+                audit_count(self.spark, staged, products.refused_rows)
         share = products.refused_rows / products.rows
         if share > client.max_quarantine or not products.accepted_rows:
+            products.check_unchanged(self.files)
+            self._publish_refused(publisher, client, products)
             worst = max(products.refusals, key=lambda reason: products.refusals[reason])
             raise DataError(
                 f"{products.refused_rows} of {products.rows} rows refused, most for: {worst}",
                 f"see {publisher.target(QUARANTINE)}",
                 f"mend the data or raise max_quarantine above {share:.2f}",
             )
+
+    def _publish_refused(self, publisher: Publisher, client: Client, products: Products) -> None:
+        """Make the refused rows the date's quarantine, or take that of a run before away."""
+        if products.refused_rows:
+            publisher.publish(QUARANTINE, self._manifest(client, products) | {"reasons": dict(products.refusals)})
+        else:
+            publisher.remove(QUARANTINE)
+
+    def _manifest(self, client: Client, products: Products) -> dict[str, Any]:
+        """What both kinds of published partitions tell of where they come from."""
+        return {
+            "client_id": client.id,
+            "date": self.day,
+            "code_version": bc4all.__version__,
+            "config_sha": client.sha,
+            "rows_in": products.rows,
+            "rows_quarantined": products.refused_rows,
+        }
 
     def _publish(self, publisher: Publisher, client: Client, loaded: LoadedModel, products: Products) -> int:
         """Write, check and publish the scored rows; return how many."""
@@ -140,19 +159,13 @@ class Job:
             classes = [str(label) for label in loaded.model.classes_]
             rows = audit(self.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
         products.check_unchanged(self.files)
-        manifest = {
-            "client_id": client.id,
-            "date": self.day,
+        self._publish_refused(publisher, client, products)
+        model = {
             "model": loaded.version.name,
             "model_version": loaded.version.number,
             "model_sha256": loaded.version.tags["sha256"],
-            "code_version": bc4all.__version__,
-            "config_sha": client.sha,
-            "rows_in": products.rows,
-            "rows_out": rows,
-            "rows_quarantined": products.refused_rows,
         }
-        publisher.publish(OUTPUT, manifest)
+        publisher.publish(OUTPUT, self._manifest(client, products) | model | {"rows_out": rows})
         return rows
 
     def _log_training(

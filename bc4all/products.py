@@ -17,7 +17,7 @@ from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
 from pyspark.storagelevel import StorageLevel
 
 from bc4all.audit import id_sum
-from bc4all.errors import DataError
+from bc4all.errors import DataError, Failure
 from bc4all.filesystem import Entry, FileSystem
 from bc4all.partition import FILE, LINE, check_unchanged, data_files, has_break, named, read_rows
 
@@ -115,7 +115,11 @@ def _checked(
     by_line: bool = False,
 ) -> tuple[DataFrame, dict[str | None, tuple[int, int]]]:
     """Every row with `_reason` (null where it is sound), kept; and by reason how many there are, and their `id_sum`."""
-    parts = [_judge(rows, names, folder) for rows in read_rows(spark, files, entries, names, by_line)]
+    try:
+        parts = [_judge(rows, names, folder) for rows in read_rows(spark, files, entries, names, by_line)]
+    except Failure:
+        check_unchanged(files, folder, entries)  # if they did, that is why
+        raise
     if not parts:
         raise _no_rows(folder)
     # A .csv.gz is one task, however large: the shuffle that finds duplicates spreads its rows over the cluster.

@@ -41,7 +41,10 @@ class Publisher:
         self._files.write_text(f"{self._staging}/{JOURNAL}", self._journal.dumps())
 
     def end(self) -> None:
-        """Remove the staging folder, journal and all."""
+        """Remove the staging folder, the journal last: what is left of it by a kill is still known by its run."""
+        for entry in self._files.listing(self._staging):
+            if entry.name != JOURNAL:
+                self._files.delete(entry.uri)
         self._files.delete(self._staging)
 
     def target(self, name: str) -> str:
@@ -73,7 +76,7 @@ class Publisher:
             self._move(staged, target)
         except BaseException as error:
             if replaced:
-                self._restore(target, error)
+                self._put_back(self._kept(target), target, error, clear=True)
             raise
 
     def remove(self, name: str) -> None:
@@ -137,11 +140,8 @@ class Publisher:
         if not self._files.exists(target):
             return False
         self._files.write_text(f"{self._trash}/{JOURNAL}", self._journal.dumps())  # its age is that of the trash
-        if self._files.renames_atomically:
-            self._files.rename(target, kept)
-            return True
         try:
-            if self._files.exists(f"{target}/{_SUCCESS}"):
+            if not self._files.renames_atomically and self._files.exists(f"{target}/{_SUCCESS}"):
                 self._files.rename(f"{target}/{_SUCCESS}", f"{kept}/{_SUCCESS}")
             self._move(target, kept)
         except BaseException as error:
@@ -169,14 +169,11 @@ class Publisher:
             else:
                 self._files.rename(entry.uri, f"{target}/{entry.name}")
 
-    def _restore(self, target: str, error: BaseException) -> None:
-        """Make the partition that was withdrawn live again, in place of what `error` left of its successor."""
-        if self._files.renames_atomically and self._files.exists(target):
-            return  # the successor came through all the same
-        self._put_back(self._kept(target), target, error, clear=True)
-
     def _put_back(self, kept: str, target: str, error: BaseException, clear: bool = False) -> None:
+        """Make the partition that was withdrawn live again; `clear`: in place of what `error` left of its successor."""
         try:
+            if self._files.renames_atomically and self._files.exists(target):
+                return  # nothing was moved, or the successor came through all the same
             if clear:
                 self._files.delete(target)
             self._move(kept, target)

@@ -44,7 +44,7 @@ def recover(
 def _tried(entry: Entry, work: Callable[[], None]) -> None:
     try:
         work()
-    except Failure as failure:
+    except (Failure, OSError) as failure:  # OSError: a lock file of another user, for one
         log.warning("%s is left as it is: %s", entry.uri, failure)
 
 
@@ -57,7 +57,7 @@ def _settle(
         if age > _UNKNOWN:
             files.delete(entry.uri)
         return
-    if journal.locks != state.id and age < _FOREIGN:
+    if not state.speaks_for(journal.locks) and age < _FOREIGN:
         return
     with state.unless_busy(journal.client_id, journal.job) as dead:
         # Once more: its run may have ended between the first look and the lock.

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-import yaml
 from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -21,11 +20,12 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 
 import bc4all
 from bc4all.config import Client
-from bc4all.errors import ModelError
+from bc4all.errors import ConfigurationError, ModelError
 from bc4all.layout import check_client_id
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model, save_model
 from bc4all.scoring import Model
 from bc4all.tracking import Run, Tracking
+from bc4all.yaml_source import read_yaml
 
 CHAMPION = "champion"
 _MLMODEL = "MLmodel"
@@ -119,10 +119,11 @@ class Registry(Tracking):
             description = self._download(version, _MLMODEL, scratch)
             if digest(description) != wanted["mlmodel_sha256"]:
                 raise ModelError(f"its {_MLMODEL} is not the one that was registered", where, _AGAIN)
+            features = _described(description, client_id)
             self._refuse_strangers(version)
             file = self._download(version, f"{_DATA}/{wanted['model_file']}", scratch)
             model = load_model(file, wanted["sha256"])
-            return LoadedModel(version, model, _signature_features(description))
+            return LoadedModel(version, model, features)
 
     def _refuse_strangers(self, version: Version) -> None:
         """Raise ModelError where the artifact holds what was not saved with it, such as a folder `code`."""
@@ -168,6 +169,7 @@ def _write_model(scratch: Path, client: Client, model: Model, example: pd.DataFr
         str(saved),
         loader_module="bc4all.pyfunc",
         data_path=str(source),
+        metadata={"client_id": client.id},
         signature=ModelSignature(Schema(given), Schema([ColSpec(kind, name) for kind, name in kinds])),
         input_example=example,
         pip_requirements=[f"bc4all=={bc4all.__version__}"],
@@ -181,10 +183,16 @@ def _write_model(scratch: Path, client: Client, model: Model, example: pd.DataFr
     }
 
 
-def _signature_features(description: Path) -> tuple[str, ...]:
-    """The feature columns of an MLmodel file's signature."""
+def _described(description: Path, client_id: str) -> tuple[str, ...]:
+    """The feature columns that an MLmodel file tells, once it has told that it is this client's."""
     try:
-        inputs = json.loads(yaml.safe_load(description.read_text())["signature"]["inputs"])
-        return tuple(str(column["name"]) for column in inputs if column["type"] == "double")
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
-        raise ModelError("the version has no readable signature", description.name, "train the client again") from error
+        said = read_yaml(description)
+        said.raise_faults()
+        owner = (said.value.get("metadata") or {}).get("client_id", client_id)  # older versions do not say
+        inputs = json.loads(said.value["signature"]["inputs"])
+        features = tuple(str(column["name"]) for column in inputs if column["type"] == "double")
+    except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError("the version has no readable signature", description.name, _AGAIN) from error
+    if owner != client_id:
+        raise ModelError("the version's files are another client's", description.name, _AGAIN)
+    return features

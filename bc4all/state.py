@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import platform
 import threading
 import time
 import uuid
@@ -21,6 +22,8 @@ from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.layout import Layout, check_client_id
 
 _PATIENCE = 2.0  # seconds for which a lock is waited for
+_REMEDY = "set BC4ALL_STATE to a folder of this machine that can be written"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,36 @@ class State:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            remedy = "set BC4ALL_STATE to a folder of this machine that can be written"
-            raise ConfigurationError(f"no state can be kept: {error}", str(self.folder), remedy) from error
+            raise ConfigurationError(f"no state can be kept: {error}", str(self.folder), _REMEDY) from error
         return path
 
     @property
     def id(self) -> str:
-        """What names this folder, and so its locks, wherever else a path like its own may lead."""
+        """What names this folder's locks: the folder, wherever a path like its own may lead, and who sees them."""
+        return "/".join((self._name(), *_machine()))
+
+    def speaks_for(self, locks: str) -> bool:
+        """Whether the locks that this `id` names can be seen from here: locks need not reach another machine.
+
+        A machine keeps its name when it starts anew, and its containers share how often it has.
+        """
+        name, _, machine = locks.partition("/")
+        return name == self._name() and any(
+            mine == its for mine, its in zip(_machine(), machine.split("/"), strict=False)
+        )
+
+    def _name(self) -> str:
         file = self._file("id")
-        if not file.exists():
-            unfinished = file.with_name(f".id.{os.getpid()}.{threading.get_ident()}")
-            unfinished.write_text(uuid.uuid4().hex)
-            with contextlib.suppress(FileExistsError):  # another process was first: its name counts
-                os.link(unfinished, file)
-            unfinished.unlink()
-        return file.read_text()
+        try:
+            if not file.exists():
+                unfinished = file.with_name(f".id.{os.getpid()}.{threading.get_ident()}")
+                unfinished.write_text(uuid.uuid4().hex)
+                with contextlib.suppress(FileExistsError):  # another process was first: its name counts
+                    os.link(unfinished, file)
+                unfinished.unlink()
+            return file.read_text()
+        except OSError as error:
+            raise ConfigurationError(f"no state can be kept: {error}", str(self.folder), _REMEDY) from error
 
     @contextmanager
     def exclusive(self, client_id: str, job: str, patience: float = _PATIENCE) -> Iterator[None]:
@@ -124,6 +142,12 @@ class State:
     def only_scheduler(self) -> int | None:
         """The scheduler's own lock, held until it is closed; None where another scheduler has it."""
         return try_lock(self._file("locks", "scheduler"))
+
+
+def _machine() -> tuple[str, str]:
+    """What this start of the machine is called, and the machine."""
+    boot = _BOOT.read_text().strip() if _BOOT.exists() else str(uuid.getnode())
+    return boot, platform.node()
 
 
 def try_lock(file: Path) -> int | None:

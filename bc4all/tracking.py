@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import requests
 import stamina
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -93,12 +95,18 @@ class Tracking:
 
     def start_run(self, client: Client, kind: str, day: str, tags: Mapping[str, str]) -> "Run":
         """A new run in the client's experiment of this kind."""
-        name = f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"
         described = {"client_id": client.id, "job": kind, "code_version": bc4all.__version__, "config_sha": client.sha}
-        experiment = self._experiment(name)
-        started = self.ask(
-            lambda: self._client.create_run(experiment, run_name=f"{kind}_{day}", tags={**described, **tags})
-        )
+        experiment, name = self._experiment(f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"), f"{kind}_{day}"
+        described["attempt"] = uuid.uuid4().hex
+
+        def create() -> MlflowRun:
+            """The run: the one that is there where this was asked before and the answer was lost."""
+            made = self._client.search_runs([experiment], f"tags.attempt = '{described['attempt']}'") if asked else []
+            asked.append(True)
+            return made[0] if made else self._client.create_run(experiment, run_name=name, tags={**described, **tags})
+
+        asked: list[bool] = []
+        started = self.ask(create)
         return Run(self, self._client, str(started.info.run_id), experiment)
 
     def close_run(self, run_id: str) -> None:
@@ -188,6 +196,16 @@ _REFUSED = (*_ABSENT, "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "ENDPOINT_NOT_FO
 _FORBIDDEN = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 
 
+# A server's word on an artifact comes inside a text.
+_STATUS = {"401": _FORBIDDEN[1], "403": _FORBIDDEN[0], "404": _ABSENT[0]}
+
+
+def _code(error: Exception) -> str | None:
+    """MLflow's code of what went wrong."""
+    status = re.search(r"\b(40[134]) Client Error", str(error))
+    return _STATUS[status[1]] if status else getattr(error, "error_code", None)
+
+
 def _may_pass(error: Exception) -> bool:
     """Whether to put the same question again; if so, why is told."""
     if _passes(error):
@@ -198,7 +216,7 @@ def _may_pass(error: Exception) -> bool:
 
 def _passes(error: Exception) -> bool:
     if isinstance(error, MlflowException):
-        return error.error_code not in (*_REFUSED, *_FORBIDDEN)
+        return _code(error) not in (*_REFUSED, *_FORBIDDEN)
     return isinstance(error, requests.RequestException | SQLAlchemyError | OSError)
 
 
@@ -218,7 +236,7 @@ def _told(error: Exception) -> str:
 
 
 def _failure(error: Exception, missing: str, uri: str) -> Failure:
-    where, code = redact(uri), getattr(error, "error_code", None)
+    where, code = redact(uri), _code(error)
     if isinstance(error, ImportError):  # of a database's driver
         return ConfigurationError(f"MLflow: {error}", where, "install it, or name another driver in the URI")
     if code in _FORBIDDEN:

@@ -34,6 +34,7 @@ from bench.soak_check import Counts, check_all, processes
 ROOT = Path(__file__).resolve().parent.parent
 _START = 1_767_225_600.0  # 2026-01-01, UTC
 _DAY = 86400.0
+_PRODUCTS = 400  # sound ones of each client
 # How often what is killed, of a hundred: a dead worker costs seconds, a dead job its start.
 _VICTIMS = {"worker": 62, "driver": 7, "java": 7, "job": 10, "scheduler": 14}
 _PATIENCE = 1800.0  # seconds for what is due to be done in the end
@@ -73,7 +74,7 @@ class Reader(threading.Thread):
                 continue
             self.reads += 1
             per_product = rows.groupby("product_id")["rank"].nunique()
-            if rows.duplicated().any() or per_product.nunique() != 1:
+            if rows.duplicated().any() or per_product.nunique() != 1 or len(per_product) != _PRODUCTS:
                 self.faults.append(f"a part of {folder} was to be seen")
 
 
@@ -239,7 +240,7 @@ def _text(process: psutil.Process, variable: str) -> str:
 def _prepare(prefix: Path, clients: int, dice: random.Random) -> list[str]:
     """Data with some bad rows, and the configuration."""
     prefix.mkdir(parents=True)
-    ids = list(write_sample_data(prefix, clients, 400, dice.randrange(1000), categories=12))
+    ids = list(write_sample_data(prefix, clients, _PRODUCTS, dice.randrange(1000), categories=12))
     for client in ids:
         bad = "".join(f"bad {number},x,1,1,1,1\n" for number in range(dice.randrange(5)))
         file = prefix / "prediction" / f"client_id={client}" / "bad.csv"
@@ -255,6 +256,7 @@ def _report(counts: Counts, kills: Counter[str], reader: Reader, faults: list[st
     click.echo(f"{days:.1f} days; {kills.total()} kills: {killed}")
     click.echo(f"{counts.runs} runs were started ({states})")
     click.echo(f"{counts.partitions} partitions of {counts.rows:,} rows, {counts.quarantined:,} rows refused, all read")
+    click.echo(f"{counts.unknown} runs of MLflow were killed before they had a journal, and stay open")
     click.echo(f"{counts.champions} champions loaded; {reader.reads:,} reads of partitions meanwhile")
     click.echo(f"{len(faults)} faults")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+from mlflow import MlflowClient
 
 from bc4all.errors import Failure
 from bc4all.history import FAILED, History
@@ -20,7 +21,7 @@ from bc4all.registry import Registry
 from bc4all.state import State
 from bc4all.tracking import tracking_uri
 
-TOP = 5
+_EXPERIMENTS = 50  # asked about at a time
 
 
 @dataclass
@@ -32,12 +33,14 @@ class Counts:
     quarantined: int = 0
     runs: int = 0
     champions: int = 0
+    unknown: int = 0  # runs that are open in MLflow because they were killed before they did anything
     by_state: dict[str, int] = field(default_factory=dict)
 
 
 def check_all(prefix: Path, state: State, clients: list[str], counts: Counts) -> Iterator[str]:
     """Every fault of a prefix on which nothing runs any more."""
     yield from check_history(state, counts)
+    yield from check_days(prefix, state)
     for client in clients:
         products = pd.concat(
             pd.read_csv(file, dtype=str) for file in (prefix / "prediction" / f"client_id={client}").iterdir()
@@ -78,6 +81,16 @@ def check_partition(folder: Path, refused: Path, products: pd.DataFrame, counts:
         yield "rows of more than one version"
 
 
+def check_days(prefix: Path, state: State) -> Iterator[str]:
+    """What a run said that it had published is there."""
+    history = History(state.history)
+    done = {(run.client, run.day) for run in history.find("job = 'predict' AND state = 'done'")}
+    history.close()
+    for client, day in sorted(done):
+        if not (prefix / "products_categories" / f"client_id={client}" / f"date={day}").is_dir():
+            yield f"{client}: {day} was published, and is not there"
+
+
 def check_history(state: State, counts: Counts) -> Iterator[str]:
     """Every run that was due has ended well in its last attempt; none still waits or runs."""
     history = History(state.history)
@@ -88,7 +101,7 @@ def check_history(state: State, counts: Counts) -> Iterator[str]:
         counts.by_state[run.state] = counts.by_state.get(run.state, 0) + 1
     last = {(run.client, run.job, run.scheduled_for): run for run in runs}
     for (client, job, at), run in last.items():
-        if run.state not in ("done", "missed"):
+        if run.state != "done":
             yield f"{client}: {job} of {at} ended as {run.state} after {run.attempt} attempts: {run.error}"
         if run.state in FAILED and run.exit_code == 1:
             yield f"{client}: {job} of {at} failed for good: {run.error}"
@@ -122,7 +135,7 @@ def processes(state: State) -> list[psutil.Process]:
 
 
 def check_champions(prefix: Path, clients: list[str], counts: Counts) -> Iterator[str]:
-    """Every client has a champion that can be read, and no run of MLflow still goes on."""
+    """Every client has a champion that can be read, and no run of MLflow that began its work still goes on."""
     layout = Layout.at(str(prefix))
     registry = Registry(tracking_uri(layout), layout)
     for client in clients:
@@ -131,3 +144,11 @@ def check_champions(prefix: Path, clients: list[str], counts: Counts) -> Iterato
             counts.champions += 1
         except Failure as failure:
             yield f"{client}: {failure}"
+    mlflow = MlflowClient(tracking_uri(layout))
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    for start in range(0, len(experiments), _EXPERIMENTS):
+        for run in mlflow.search_runs(experiments[start : start + _EXPERIMENTS], "attributes.status = 'RUNNING'"):
+            # Killed before it had a journal, a run is one that nobody knows to close.
+            if run.data.metrics or run.data.params:
+                yield f"still open in MLflow: {run.info.run_id} of {run.data.tags.get('client_id')}"
+            counts.unknown += 1

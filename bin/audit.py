@@ -46,6 +46,8 @@ def main() -> int:
         asked = [package for package in json.loads(done.stdout)["dependencies"] if "skip_reason" not in package]
     except (ValueError, KeyError):
         asked = []
+        if "ConnectionError" not in done.stderr:
+            wrong.append(f"pip-audit failed: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}")
     for package in asked:
         wrong += [f"{package['name']} {package['version']}: {weakness['id']}" for weakness in package["vulns"]]
     where = f"advisories were asked about {len(asked)}" if asked else "advisories cannot be reached from here"

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bc4all.child import MARK, Child, Order, cap
+from bc4all.child import MARK, Child, Order, cap, scratch, started_at
 from bc4all.state import State, try_lock
 
 # Ignores TERM, and leaves a grandchild behind that has a session of its own and ignores it, too.
@@ -162,3 +162,29 @@ def test_a_log_is_cut_to_its_newer_half(tmp_path: Path) -> None:
     assert lines[-2:] == ["line 999", "the last"]
     assert log.stat().st_size < 4_000
     assert all(line.startswith("line ") for line in lines[1:-1])
+
+
+def test_a_stranger_of_the_same_number_and_age_is_not_it() -> None:
+    """After a machine's new start, another process can have the number of one that was written down, and its age."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        age = started_at(psutil.Process(process.pid))
+        assert Child("somebody's:train-1", process.pid, age).ended
+        assert not Child("", process.pid, age).ended
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_its_temporary_files_are_its_own(start: Callable[..., Child], tmp_path: Path) -> None:
+    """Nobody else looks into its folder; where somebody has made it before, the job is not started."""
+    child = start("/bin/sh", "-c", "true")
+    assert scratch(child.mark).stat().st_mode & 0o777 == 0o700
+    planted = scratch(f"{tmp_path}:1")
+    planted.symlink_to(tmp_path)
+    try:
+        with pytest.raises(PermissionError, match="is not this user's own"):
+            start("/bin/sh", "-c", "true")
+    finally:
+        planted.unlink()
+        child.clear()

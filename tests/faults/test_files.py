@@ -17,6 +17,9 @@ from pyspark.sql import SparkSession
 from bc4all import job as jobs
 from bc4all.application import _alone
 from bc4all.cli import main
+from bc4all.errors import TransientFailure
+from bc4all.failures import as_failure
+from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome, run_fleet
 from bc4all.job import Job
 from bc4all.state import State
@@ -209,6 +212,44 @@ def test_a_partition_that_changes_while_it_is_read(
     assert outcome.exit_code == 75
     assert "the partition changed while it was read" in str(outcome.error)
     assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
+
+    refused = rows_of(partition(published.prefix, root="quarantine/prediction"))
+    assert refused is None or "bad" not in set(refused["product_id"])
+
+
+def test_a_file_that_is_still_being_written(
+    published: Published, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parquet file without its end is no damaged one where the end comes while it is looked at: a retry helps."""
+    whole = published.prefix / "whole.parquet"
+    pd.DataFrame({"product_id": ["a"], **{name: [1.0] for name in FEATURES}}).to_parquet(whole)
+    content = whole.read_bytes()
+    file = deliver_alone(published, "a.parquet", content[: len(content) // 2])
+    columns = FileSystem.parquet_columns
+
+    def going_on(self: FileSystem, uri: str) -> object:
+        try:
+            return columns(self, uri)
+        finally:
+            file.write_bytes(content)
+
+    monkeypatch.setattr(FileSystem, "parquet_columns", going_on)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    assert outcome.exit_code == 75
+    assert "the partition changed while it was read" in str(outcome.error)
+
+
+def test_a_file_that_is_not_reached_is_not_called_damaged(spark: SparkSession, tmp_path: Path) -> None:
+    """A parquet file that is gone when Spark, or the job, comes to read it: exit code 75, whatever its name ends in."""
+    file = tmp_path / "a.parquet"
+    pd.DataFrame({"x": range(10)}).to_parquet(file)
+    rows = spark.read.parquet(str(file))
+    file.unlink()
+    with pytest.raises(Exception, match="FILE_NOT_EXIST") as caught:
+        rows.selectExpr("sum(x)").collect()
+    assert as_failure(caught.value).exit_code == 75
+    with pytest.raises(TransientFailure, match=r"FileNotFoundException: .*a\.parquet does not exist"):
+        FileSystem(spark, tmp_path.as_uri()).parquet_columns(file.as_uri())
 
 
 def test_two_jobs_for_one_client_at_once(published: Published, spark: SparkSession) -> None:

@@ -282,6 +282,39 @@ def test_a_lost_answer_registers_nothing_twice(server: Server, remote: Callable[
     assert versions(server, client_id) == [1]
 
 
+def test_a_lost_answer_starts_no_second_run(server: Server, remote: Callable[..., Job], client_id: str) -> None:
+    """A run whose start was not answered is found again: none stays open for ever."""
+    lost = []
+
+    def lose(path: str) -> object:
+        if "runs/create" in path and not lost:
+            lost.append(path)
+            return "lose the answer"
+        return None
+
+    server.spoil = lose
+    assert run(remote(30.0), "train", client_id).version == 1
+    assert lost
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name(f"ProductCategoriesClassification_{client_id}")
+    assert experiment
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"]
+
+
+@pytest.mark.parametrize(("status", "complaint"), [(404, "has no files"), (403, "MLflow refuses these credentials")])
+def test_a_server_that_has_no_files(
+    server: Server, remote: Callable[..., Job], client_id: str, status: int, complaint: str
+) -> None:
+    """What a server says of an artifact is for good, too, at once, though MLflow's client wraps it."""
+    assert run(remote(30.0), "train", client_id).error is None
+    server.spoil = lambda path: status if "artifact" in path else None
+    started = time.monotonic()
+    outcome = run(remote(60.0), "predict", client_id)
+    assert outcome.exit_code == 1, outcome.error
+    assert complaint in str(outcome.error)
+    assert time.monotonic() - started < 30
+
+
 def test_refuses_the_credentials(server: Server, remote: Callable[..., Job], client_id: str) -> None:
     """A retry does not help: the failure is for good, at once, and says what to set."""
     job = remote(60.0)

@@ -113,6 +113,23 @@ def belong_to_another(on: Published, proof: str) -> None:
     forge(on, client_id="client_1")
 
 
+def take_anothers_files(on: Published, proof: str) -> None:
+    """Another client's files under this client's name, digests and all."""
+    file = artifact(on, "MLmodel")
+    described = yaml.safe_load(file.read_text())
+    described["metadata"]["client_id"] = "client_1"
+    file.write_text(yaml.safe_dump(described))
+    forge(on, mlmodel_sha256=digest(file))
+
+
+def blow_up(on: Published, proof: str) -> None:
+    """A description whose aliases, written out, would fill the memory."""
+    file = artifact(on, "MLmodel")
+    levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    file.write_text("\n".join(["a0: &a0 x", *levels]))
+    forge(on, mlmodel_sha256=digest(file))
+
+
 def point_nowhere(on: Published, proof: str) -> None:
     """A champion that is no version."""
     with sqlite3.connect(on.prefix / "mlflow.db") as registry:
@@ -140,6 +157,8 @@ REFUSED: dict[Callable[[Published, str], None], str] = {
     pickle_a_skops_file: "the model file model.skops is refused: ",
     lead_out: "the version was not registered by bc4all for this client",
     belong_to_another: "the version was not registered by bc4all for this client",
+    take_anothers_files: "the version's files are another client's",
+    blow_up: "the version has no readable signature",
     point_nowhere: "client_0_model has no champion",
     lose_the_files: "client_0_model version 1 has no files",
     unregister: "client_0_model has no champion",

@@ -1,6 +1,7 @@
 """What the next job makes of what dead ones left: on an object store, of other machines, half-written, and of trash."""
 
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -172,7 +173,10 @@ def test_a_run_of_another_machine_is_left_alone_for_a_day(
     spark: SparkSession, layout: Layout, state: State, leave: Callable[..., Path]
 ) -> None:
     """No lock of this machine speaks for it: it counts as dead after a day."""
-    folder = leave("foreign", "another state")
+    name, boot, _ = state.id.split("/")
+    assert state.speaks_for(f"{name}/{boot}/a container of this machine")
+    assert state.speaks_for(f"{name}/before the last start/{platform.node()}")
+    folder = leave("foreign", f"{name}/another start/another machine")
     files = FileSystem(spark, layout.prefix)
     assert put_right(files, layout, state) == []
     age(folder, 23 * HOUR)
@@ -261,3 +265,21 @@ def test_what_cannot_be_put_right_is_left_for_the_next(
     assert folder.exists()
     assert put_right(files, layout, state) == ["dead"]
     assert not folder.exists()
+
+
+def test_a_lock_that_is_not_ours_holds_nobody_up(
+    layout: Layout, state: State, leave: Callable[..., Path], spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another user's run left, whose lock cannot be opened, is left as it is; the others are put right."""
+    theirs, ours = leave("theirs", state.id), leave("ours", state.id)
+    unless_busy, opened = State.unless_busy, iter([PermissionError("locks/x.predict")])
+
+    def refused(self: State, client_id: str, job: str) -> object:  # root, as which CI may run, is refused nothing
+        for error in opened:
+            raise error
+        return unless_busy(self, client_id, job)
+
+    monkeypatch.setattr(State, "unless_busy", refused)
+    assert put_right(FileSystem(spark, layout.prefix), layout, state) == ["theirs"]
+    assert ours.exists()
+    assert not theirs.exists()

@@ -123,6 +123,11 @@ def test_a_manifest_with_a_password_is_refused(
         ({"PASSWORD": "abc"}, "abc", "abc"),  # too short to be one: it would black out words
         ({"TOKENIZERS_PARALLELISM": "false"}, "false", "false"),
         ({"TOKEN_FILE_PATH": "/run/secrets/token"}, "/run/secrets/token", "/run/secrets/token"),
+        ({"SECRET_KEY": "/abcdefgh+ijk"}, "/abcdefgh+ijk", "…"),  # one base64 key in 64 begins like a path
+        ({"PGPASSWORD": "abcd1", "MYSQL_PWD": "abcd2", "AZURE_STORAGE_KEY": "abcd3"}, "abcd1 abcd2 abcd3", "… … …"),
+        ({"PWD": "/no/such/folder-of-ours"}, "/no/such/folder-of-ours", "/no/such/folder-of-ours"),
+        ({}, "postgresql://h/db?user=u&password=abcd", "postgresql://h/db?user=u&password=…"),
+        ({}, "http://u:pa/ss@h hdfs://h:8020/a@b", "http://u:…@h hdfs://h:8020/a@b"),
         ({"A_TOKEN": "abcd", "B_TOKEN": "abcdefgh"}, "abcdefgh", "…"),
         ({"URL": "ftp://me:p%40ss@h"}, "p@ss and p%40ss", "… and …"),
         ({}, "http://u:p@h/ http://u@h/ a:b@c", "http://u:…@h/ http://u@h/ a:b@c"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -213,3 +214,39 @@ def test_the_audit_counts_what_is_right(spark: SparkSession, tmp_path: Path) -> 
     spark.createDataFrame(SOUND, SCORED_SCHEMA).write.parquet(staged)
     assert audit(spark, staged, 2, ids_of(spark, "p", "q"), ["a", "b"], 5) == 4
     assert len(pd.read_parquet(staged)) == 4
+
+
+class Flaky(FileSystem):
+    """A file system whose next rename works, and then says that it did not."""
+
+    flaky = True
+
+    def rename(self, source: str, target: str) -> None:
+        """Move, and lose the answer."""
+        super().rename(source, target)
+        if self.flaky:
+            self.flaky = False
+            raise TransientFailure("the answer was lost", target)
+
+
+def test_a_rename_whose_answer_is_lost_loses_nothing(spark: SparkSession, prefix: Path) -> None:
+    """A partition that went out of the way all the same is back before the failure is told."""
+    layout = Layout.at(str(prefix))
+    replace_partition(spark, FileSystem(spark, layout.prefix), layout, "first", SOUND)
+    with pytest.raises(TransientFailure, match="the answer was lost"):
+        replace_partition(spark, Flaky(spark, layout.prefix), layout, "second", SOUND[:2])
+    assert len(published_rows(prefix, "x")) == 4
+
+
+def test_a_folder_is_never_copied_into_place(spark: SparkSession, tmp_path: Path) -> None:
+    """Where a folder cannot be renamed, as to another disk, nothing of it comes to lie at its target."""
+    elsewhere = Path("/dev/shm")  # noqa: S108 - another file system is what is needed
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    (tmp_path / "staged").mkdir()
+    (tmp_path / "staged" / "part").write_text("rows")
+    target = elsewhere / f"bc4all-{tmp_path.name}-{os.getpid()}"
+    with pytest.raises(Failure, match=r"another file system .*on one file system"):
+        FileSystem(spark, tmp_path.as_uri()).rename((tmp_path / "staged").as_uri(), target.as_uri())
+    assert not target.exists()
+    assert (tmp_path / "staged" / "part").exists()
