@@ -47,12 +47,13 @@ def scratch(mark: str) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """A folder that nobody else can look into. Raises PermissionError where somebody else has made it before."""
+    """A folder that nobody else can look into. Raises PermissionError where somebody else could have filled it."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise PermissionError(f"{folder} is not this user's own: remove it")
+    folder.chmod(0o700)
 
 
 def uptime() -> float:
@@ -106,8 +107,9 @@ class Child:
             process = psutil.Process(self.pid)
             other = abs(started_at(process) - self.started) > _SAME_START
             # After a new start of the machine a stranger can have its number, and be as old.
-            stranger = self.mark and process.environ().get(MARK) != self.mark
-            return other or bool(stranger) or process.status() == psutil.STATUS_ZOMBIE
+            environment = process.environ() if self.mark else {}
+            stranger = bool(environment) and environment.get(MARK) != self.mark
+            return other or stranger or process.status() == psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, psutil.AccessDenied):  # AccessDenied: another user's, so not ours
             return True
 
@@ -129,12 +131,13 @@ class Child:
 
     def kill(self) -> int:
         """End everything that it started, at once; return how many processes that were."""
-        killed = 0
+        killed = unseen = 0
         for _ in range(_KILLS):  # again, for what a descendant started between the look and the shot
             found = self.signal(signal.SIGKILL)
             if self._process:
                 self._process.poll()  # so that it is no zombie
-            if not found:
+            unseen = 0 if found else unseen + 1
+            if unseen > 1:
                 break
             killed += found
             time.sleep(0.02)
@@ -147,7 +150,10 @@ class Child:
     def _family(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
             try:
-                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self.mark:
+                environment = process.environ()
+                # While it becomes another program, a process has no environment: the first one is known without.
+                mine = environment.get(MARK) == self.mark or (process.pid == self.pid and not environment)
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
                     yield process
             except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or another user's
                 continue

@@ -13,7 +13,8 @@ _READING = re.compile(r"\[FAILED_READ_FILE[.\w]*\].*? file:? (\S+?)\.?(?:\s|$)")
 # What zlib, Hadoop's codecs and Parquet say of content that is not theirs, some as an IOException like any other.
 _DAMAGE = re.compile(
     r"(?:EOF|Zip|TProtocol|ParquetDecoding|ParquetCrypto\w*)Exception: (?!.*(?:local host|Premature EOF))"
-    r"|is not a Parquet file|[nN]ot a gzip file|can not read (?:class|FileMetaData)|FAILED_TO_UNCOMPRESS"
+    r"|is not a Parquet file|[nN]ot a gzip file|can not read (?:class|FileMetaData)"
+    r"|FAILED_TO_UNCOMPRESS|stream CRC failure"
     r"|: (?:invalid|incorrect|unknown) (?:distance|block|code|bit|stored|lit|head)"
 )
 _WRITTEN = re.compile(r"while writing rows to (\S+?)\.(?:\s|$)")

@@ -215,9 +215,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _passes(error: Exception) -> bool:
-    if isinstance(error, MlflowException):
-        return _code(error) not in (*_REFUSED, *_FORBIDDEN)
-    return isinstance(error, requests.RequestException | SQLAlchemyError | OSError)
+    if _code(error) in (*_REFUSED, *_FORBIDDEN):
+        return False
+    return isinstance(error, MlflowException | requests.RequestException | SQLAlchemyError | OSError)
 
 
 # What requests and urllib3 say, which MLflow wraps into half a page.

@@ -71,7 +71,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/tracking.py", "return _STATUS[status[1]] if status else", "return"),
     ],
     "tests/test_child.py::test_a_stranger_of_the_same_number_and_age_is_not_it": [
-        Guard("bc4all/child.py", "other or bool(stranger) or", "other or"),
+        Guard("bc4all/child.py", "other or stranger or", "other or"),
     ],
     "tests/test_child.py::test_its_temporary_files_are_its_own": [
         Guard("bc4all/child.py", "        _make_private(place)\n", "        place.mkdir(exist_ok=True)\n"),
@@ -149,7 +149,7 @@ GUARDS: dict[str, list[Guard]] = {
         ),
     ],
     "tests/faults/test_mlflow.py::test_eight_trainings_on_a_locked_sqlite_file": [
-        Guard("bc4all/tracking.py", "return _code(error) not in (*_REFUSED, *_FORBIDDEN)", "return False"),
+        Guard("bc4all/tracking.py", "if _code(error) in (*_REFUSED, *_FORBIDDEN):", "if True:"),
     ],
     "tests/faults/test_mlflow.py::test_a_file_that_stays_locked": [
         Guard("bc4all/tracking.py", "return TransientFailure(", "return Failure("),

@@ -89,6 +89,7 @@ def test_never_begins_when_its_parent_dies_before(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
     wait_for(lambda: not family("dies"))
     assert not (tmp_path / "begun").exists()
+    Child("dies", 0, 0.0).clear()
 
 
 def test_a_stubborn_job_and_its_detached_grandchild_are_gone(start: Callable[..., Child], tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_a_stranger_of_the_same_number_and_age_is_not_it() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         age = started_at(psutil.Process(process.pid))
-        assert Child("somebody's:train-1", process.pid, age).ended
+        wait_for(lambda: Child("somebody's:train-1", process.pid, age).ended)
         assert not Child("", process.pid, age).ended
     finally:
         process.kill()
@@ -180,6 +181,7 @@ def test_its_temporary_files_are_its_own(start: Callable[..., Child], tmp_path: 
     """Nobody else looks into its folder; where somebody has made it before, the job is not started."""
     child = start("/bin/sh", "-c", "true")
     assert scratch(child.mark).stat().st_mode & 0o777 == 0o700
+    child.kill()
     planted = scratch(f"{tmp_path}:1")
     planted.symlink_to(tmp_path)
     try:

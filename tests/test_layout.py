@@ -99,7 +99,7 @@ def test_lays_out_the_contract() -> None:
     assert layout.quarantine("train", "a", "2026-01-31") == "hdfs://h/d/quarantine/train/client_id=a/date=2026-01-31"
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "..", "a//b", "."])
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "..", "a//b"])
 def test_what_leads_out_is_seen_a_second_time(name: str) -> None:
     """A path whose parts passed, by whatever fault, is still looked at as a whole."""
     with pytest.raises(ConfigurationError, match="leads out of"):

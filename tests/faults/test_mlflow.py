@@ -301,7 +301,9 @@ def test_a_lost_answer_starts_no_second_run(server: Server, remote: Callable[...
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"]
 
 
-@pytest.mark.parametrize(("status", "complaint"), [(404, "has no files"), (403, "MLflow refuses these credentials")])
+@pytest.mark.parametrize(
+    ("status", "complaint"), [(404, "has no files"), (403, "MLflow refuses these credentials")], ids=["404", "403"]
+)
 def test_a_server_that_has_no_files(
     server: Server, remote: Callable[..., Job], client_id: str, status: int, complaint: str
 ) -> None:

@@ -28,6 +28,7 @@ LOCAL_FILES = {
     "doctor": "the environment",
     "environment": "Java's program, and how much memory is free",
     "figures": "figures in a scratch folder",
+    "filesystem": "renames a folder of a local prefix: Hadoop would copy it where it cannot",
     "forest": "a forest's file, downloaded",
     "forest_file": "a forest's file, downloaded",
     "job": "a scratch folder",
