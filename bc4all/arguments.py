@@ -12,6 +12,7 @@ import click
 from bc4all.errors import ConfigurationError
 from bc4all.layout import check_client_id, check_date
 from bc4all.logs import LEVELS
+from bc4all.settings import feature_kinds
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class JobArguments:
     day: str
     config: Path
     max_parallel: int
-    features: list[str] | None = None
+    features: list[Any] | None = None  # as in the configuration
     model_params: dict[str, Any] | None = None
     model_version: int | None = None
     log_level: str | None = None
@@ -46,10 +47,13 @@ class _Checked(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def _feature_list(text: str) -> list[str]:
-    value = _json(text)
-    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        raise ConfigurationError("this is not a JSON list of column names", remedy="""write '["f0", "f1"]'""")
+def _feature_list(text: str) -> list[Any]:
+    value: list[Any] = _json(text)
+    try:
+        feature_kinds(value)
+    except ValueError as error:
+        remedy = """write '["f0", {"name": "title", "kind": "text"}]'"""
+        raise ConfigurationError(f"this is no JSON list of features: {error}", remedy=remedy) from error
     return value
 
 

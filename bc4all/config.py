@@ -4,9 +4,11 @@
     clients:
       client_0:
       client_1: {max_quarantine: 0.1}
+      client_2: {features: [{name: title, kind: text}, {name: brand, kind: category}, price]}
 
-A client states only what differs. `model_params` are merged key by key over the defaults', unless the client names
-another `model`: then they stand alone; `train` and `predict` (when each job is due) setting by setting.
+A client states only what differs. `model_params` are merged key by key over the defaults', unless the client has
+another `model`: then they stand alone; `train` and `predict` (when each job is due) setting by setting. Where nobody
+names a model, a client without text has a forest and one with text a linear model.
 """
 
 import hashlib
@@ -19,15 +21,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
+from bc4all.features import TEXT, Features
 from bc4all.layout import check_client_id
+from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS
 from bc4all.schedule import JOBS, Timing, is_zone
-from bc4all.settings import JobSettings, PublishingSettings, SchedulerSettings
+from bc4all.settings import FeatureKinds, JobSettings, PublishingSettings, SchedulerSettings, feature_kinds
 from bc4all.yaml_source import YamlSource, read_yaml
 
 DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"
 _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
-_RESERVED = ("product_id", "category_id", "_row", "_line", "_file", "_fault", "_text", "_reason")
-_Column = Annotated[str, Field(min_length=1)]
 
 
 class _Settings(BaseModel):
@@ -35,7 +37,7 @@ class _Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
-    features: Annotated[list[_Column], Field(min_length=1)] | None = None
+    features: FeatureKinds | None = None
     model: str | None = None
     model_params: dict[str, Any] | None = None
     enabled: bool | None = None
@@ -58,7 +60,7 @@ class Client(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     id: str
-    features: tuple[str, ...]
+    features: FeatureKinds
     model: str = DEFAULT_MODEL
     model_params: dict[str, Any] = {}
     enabled: bool = True
@@ -80,10 +82,11 @@ class Client(BaseModel):
     @property
     def sha(self) -> str:
         """A short digest of what decides the results: a job's time is not among it."""
-        canonical = json.dumps(self.model_dump(exclude={"timezone", *JOBS}), sort_keys=True, default=str)
+        decides = self.model_dump(exclude={"timezone", *JOBS}) | {"features": list(self.features.items())}  # in order
+        canonical = json.dumps(decides, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    def overridden(self, features: Sequence[str] | None = None, model_params: dict[str, Any] | None = None) -> "Client":
+    def overridden(self, features: Sequence[Any] | None = None, model_params: dict[str, Any] | None = None) -> "Client":
         """This client with the command line's features, and its parameters over the file's.
 
         Raises ConfigurationError, naming the option, where they would not do in the file.
@@ -91,15 +94,18 @@ class Client(BaseModel):
         changes: dict[str, Any] = {}
         faults: list[str] = []
         if features is not None:
-            # The file's lists are lists; a text, though a sequence too, must stay one to be refused.
-            found = _type_faults(features=list(features) if isinstance(features, tuple) else features)
-            faults += [f"--features: {fault}" for fault in found or _feature_faults(features)]
-            changes["features"] = tuple(features)
+            faults += [f"--features: {fault}" for fault in _type_faults(features=features)]
+            if not faults:  # a name that the file has, alone, keeps its kind
+                changes["features"] = {
+                    name: self.features.get(name, kind) if name in features else kind
+                    for name, kind in feature_kinds(features).items()
+                }
         if model_params is not None:
             found = _type_faults(model_params=model_params)
             if not found:
                 changes["model_params"] = {**self.model_params, **model_params}
-                found = [fault for _, fault in estimator_faults(self.model, changes["model_params"])]
+                text = TEXT in changes.get("features", self.features).values()
+                found = [fault for _, fault in estimator_faults(self.model, changes["model_params"], text)]
             faults += [f"--model-params: {fault}" for fault in found]
         if faults:
             raise ConfigurationError("\n".join(faults))
@@ -147,7 +153,7 @@ def load_fleet(path: Path) -> Fleet:
         missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
         source.add_fault(("clients",), missing)
         source.raise_faults()
-    defaults = _settings(source, ("defaults",), top.get("defaults")) or _Settings()
+    defaults = _block(source, ("defaults",), top.get("defaults"), _Settings) or _Settings()
     judged: dict[str, list[tuple[str | None, str]]] = {}
     clients: dict[str, Client] = {}
     spelled: dict[str, str] = {}
@@ -160,14 +166,15 @@ def load_fleet(path: Path) -> Fleet:
             continue
         if other != client_id:  # some storages and MLflow's databases would take them for one
             source.add_fault(at, f"client ids {other!r} and {client_id!r} differ in case alone")
-        own = _settings(source, at, said)
+        own = _block(source, at, said, _Settings)
         if own is not None:
             client = _merge(source, client_id, defaults, own)
             _check_estimator(source, client, own, judged)
             clients[client_id] = client
-    if (defaults.model or DEFAULT_MODEL) not in {client.model for client in clients.values()}:
+    shared = _default_model(defaults, defaults.features or {})
+    if shared not in {client.model for client in clients.values()}:
         # No client has it, so none was judged by it: it would be found wrong only when one does.
-        for name, message in estimator_faults(defaults.model or DEFAULT_MODEL, defaults.model_params or {}):
+        for name, message in estimator_faults(shared, defaults.model_params or {}):
             source.add_fault(("defaults", "model") if name is None else ("defaults", "model_params", name), message)
     scheduler = _block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
     publishing = _block(source, ("publishing",), top.get("publishing"), PublishingSettings)
@@ -180,15 +187,8 @@ def load_fleet(path: Path) -> Fleet:
     )
 
 
-def _settings(source: YamlSource, at: tuple[str, ...], said: Any) -> _Settings | None:
-    """The sound part of the block at `at`, with its faults noted; None where it is no mapping at all."""
-    settings = _block(source, at, said, _Settings)
-    for message in _feature_faults(settings.features or () if settings else ()):
-        source.add_fault((*at, "features"), message)
-    return settings
-
-
 def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block]) -> _Block | None:
+    """The sound part of the block at `at`, with its faults noted; None where it is no mapping at all."""
     try:
         return kind.model_validate({} if said is None else said)
     except ValidationError as error:
@@ -210,12 +210,6 @@ def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block
         return kind.model_validate({key: value for key, value in said.items() if key not in faulty})
 
 
-def _feature_faults(features: Sequence[str]) -> list[str]:
-    doubled = sorted({name for name in features if list(features).count(name) > 1})
-    reserved = [name for name in _RESERVED if name in features]
-    return [f"feature {name!r} is there twice" for name in doubled] + [f"{name!r} is no feature" for name in reserved]
-
-
 def _type_faults(**said: Any) -> list[str]:
     try:
         _Settings.model_validate(said)
@@ -230,25 +224,39 @@ def _lower_first(message: str) -> str:
 
 
 def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settings) -> Client:
-    other_model = own.model is not None and own.model != (defaults.model or DEFAULT_MODEL)
-    params = {**({} if other_model else defaults.model_params or {}), **(own.model_params or {})}
+    features = own.features or defaults.features or {}
+    model, params = _chosen_model(defaults, own, features)
     shared, mine = defaults.model_dump(exclude_none=True), own.model_dump(exclude_none=True)
-    said = {**shared, **mine, "model_params": params, **{job: shared.get(job, {}) | mine.get(job, {}) for job in JOBS}}
+    jobs = {job: shared.get(job, {}) | mine.get(job, {}) for job in JOBS}
+    said = {**shared, **mine, "model": model, "model_params": params, **jobs}
     if "features" not in said:
-        said["features"] = ()
         places = (("clients", client_id, "features"), ("defaults", "features"))
         if not any(place in source.places for place in places):
             source.add_fault(("clients", client_id), "`features:` is missing, here and in `defaults:`")
-    return Client(id=client_id, **{**said, "features": tuple(said["features"])})
+    return Client(id=client_id, **{**said, "features": features})
+
+
+def _chosen_model(defaults: _Settings, own: _Settings, features: Features) -> tuple[str, dict[str, Any]]:
+    """A client's classifier and its parameters, from what is said, and what is so where nothing is."""
+    shared = _default_model(defaults, defaults.features or {})
+    model = own.model or _default_model(defaults, features)
+    params = {**(defaults.model_params or {} if model == shared else {}), **(own.model_params or {})}
+    unsaid = own.model is None and defaults.model is None
+    return model, {**TEXT_PARAMS, **params} if unsaid and model == TEXT_MODEL else params
+
+
+def _default_model(defaults: _Settings, features: Features) -> str:
+    return defaults.model or (TEXT_MODEL if TEXT in features.values() else DEFAULT_MODEL)
 
 
 def _check_estimator(
     source: YamlSource, client: Client, own: _Settings, judged: dict[str, list[tuple[str | None, str]]]
 ) -> None:
     """Note what scikit-learn would refuse, where it was said: equal choices are judged once."""
-    choice = json.dumps([client.model, client.model_params], sort_keys=True, default=str)
+    text = TEXT in client.features.values()
+    choice = json.dumps([client.model, client.model_params, text], sort_keys=True, default=str)
     if choice not in judged:
-        judged[choice] = estimator_faults(client.model, client.model_params)
+        judged[choice] = estimator_faults(client.model, client.model_params, text)
     mine, shared = ("clients", client.id), ("defaults",)
     for name, message in judged[choice]:
         if name is None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bc4all.errors import ConfigurationError
+from bc4all.preprocessing import TEXT_MODEL, takes_sparse
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -60,8 +61,11 @@ def build_estimator(path: str, params: Mapping[str, Any]) -> Any:
     return estimator_class(path)(**params)
 
 
-def estimator_faults(path: str, params: Mapping[str, Any]) -> list[tuple[str | None, str]]:
-    """What is wrong with a classifier's path and parameters: (the parameter or None for the path, message)."""
+def estimator_faults(path: str, params: Mapping[str, Any], text: bool = False) -> list[tuple[str | None, str]]:
+    """What is wrong with a classifier's path and parameters: (the parameter or None for the path, message).
+
+    `text`: whether it is to learn from text.
+    """
     listed = classifiers()
     if path not in listed:
         return [(None, _not_listed(path, listed))]
@@ -81,6 +85,8 @@ def estimator_faults(path: str, params: Mapping[str, Any]) -> list[tuple[str | N
     estimator: Any = kind(**params)
     if not hasattr(estimator, "predict_proba"):
         return [(None, f"{kind.__name__} gives no probabilities (predict_proba) with these parameters")]
+    if text and not takes_sparse(estimator):
+        return [(None, f"{kind.__name__} cannot learn from text: it takes no sparse matrix; {TEXT_MODEL} does")]
     return []
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bc4all.features import Matrix
 from bc4all.scoring import Model, rank
 
 _BATCH = 10_000  # rows scored at a time: a dense matrix of probabilities for all of them need not fit
@@ -27,7 +28,7 @@ class Evaluation:
     reliability: pd.DataFrame
 
 
-def evaluate(model: Model, X: np.ndarray, labels: np.ndarray) -> Evaluation:
+def evaluate(model: Model, X: Matrix, labels: np.ndarray) -> Evaluation:
     """Compare the model's answers for X (rows, features) with the true labels (rows,).
 
     A category that the model has never seen counts as missed. top_5_accuracy counts the ranks that would be published,
@@ -73,7 +74,7 @@ def evaluate(model: Model, X: np.ndarray, labels: np.ndarray) -> Evaluation:
     )
 
 
-def _answers(model: Model, X: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _answers(model: Model, X: Matrix, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each row's best categories, its best score, and the probability of its true category."""
     best, scores, of_truth = [], [], []
     for start in range(0, len(X), _BATCH):

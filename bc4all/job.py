@@ -16,6 +16,7 @@ from bc4all.audit import audit, audit_count
 from bc4all.columns import MissingColumn
 from bc4all.config import Client
 from bc4all.errors import DataError
+from bc4all.features import NUMERIC
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome
 from bc4all.journal import OUTPUT, QUARANTINE, Journal
@@ -182,7 +183,9 @@ class Job:
         if fitted.held_out:
             metrics |= fitted.held_out.metrics
         rows = {"rows_in": products.rows, "rows_quarantined": products.refused_rows, "categories": len(data.names)}
-        params = {"features": ", ".join(client.features), "model": client.model, **client.model_params}
+        kinds = client.features.items()
+        features = ", ".join(name if kind == NUMERIC else f"{name} ({kind})" for name, kind in kinds)
+        params = {"features": features, "model": client.model, **client.model_params}
         params |= {"test_size": training.TEST_SIZE, "split_random_state": training.SPLIT_SEED}
         run.log({**metrics, **rows}, params)
         run.log_dataset(folder, data.sha256, client.features, products.accepted_rows)

@@ -31,7 +31,7 @@ WALKING = 2048  # rows that go down a tree together: with what is known of them 
 _ADDING = 64  # rows whose leaf values are added together: their sums fit the L1 cache
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
+def compile_cached(function: Callable[..., Any]) -> Any:
     """Compile on first use, and keep the machine code where numba finds a folder for it, be it beside a zip."""
     if _has_cache(function):
         return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
@@ -51,7 +51,7 @@ def _has_cache(function: Callable[..., Any]) -> bool:
 # Indices are unsigned throughout: numba would otherwise look whether each counts from the end.
 
 
-@_compiled
+@compile_cached
 def find_leaves(nodes, roots, X, missing, leaves, places, walking):
     """Write what the leaf that each row reaches in each tree holds (`child` of NODE).
 
@@ -79,7 +79,7 @@ def find_leaves(nodes, roots, X, missing, leaves, places, walking):
                 n = still
 
 
-@_compiled
+@compile_cached
 def add_leaf_values(leaves, first, mixed_starts, mixed_categories, mixed_weights, sums):
     """Add the leaf values of the rows from `first` on to `sums`, tree by tree, as scikit-learn does.
 
@@ -100,7 +100,7 @@ def add_leaf_values(leaves, first, mixed_starts, mixed_categories, mixed_weights
                         sums[row, mixed_categories[at]] += mixed_weights[at]
 
 
-@_compiled
+@compile_cached
 def best_k(sums, n_trees, indices, scores):
     """Write each row's largest probabilities, largest first and equal ones by their place, as a stable sort would.
 

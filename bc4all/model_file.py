@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
+from bc4all.linear_text import compiled
 from bc4all.scoring import Model
 
 FOREST_FILE = "forest.npz"
@@ -19,6 +20,8 @@ SKOPS_FILE = "model.skops"
 # What scikit-learn's classifiers are made of beyond what skops trusts by itself. A Tree's node indices are not checked
 # by scikit-learn, which is why the digest must match first.
 TRUSTED_TYPES = (
+    "bc4all.text.TextVectorizer",
+    "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -78,9 +81,9 @@ def read_model(file: Path) -> Model:
         raise ModelError(f"the model file {file.name} is refused: {error}", remedy="train the client again") from error
     if not hasattr(model, "predict_proba"):
         raise ModelError(f"the model file {file.name} holds no classifier", remedy="train the client again")
-    if hasattr(model, "n_jobs"):
+    if getattr(model, "n_jobs", None) not in (None, 1):
         model.set_params(n_jobs=1)  # Spark's tasks share the cores already
-    return cast(Model, model)
+    return cast(Model, compiled(model))
 
 
 def digest(file: Path) -> str:

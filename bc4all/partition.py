@@ -48,13 +48,19 @@ def check_unchanged(files: FileSystem, folder: str, before: Sequence[Entry]) -> 
 
 
 def read_rows(
-    spark: SparkSession, files: FileSystem, entries: Sequence[Entry], names: Sequence[str], by_line: bool = False
+    spark: SparkSession,
+    files: FileSystem,
+    entries: Sequence[Entry],
+    names: Sequence[str],
+    texts: Sequence[str] = (),
+    by_line: bool = False,
 ) -> list[DataFrame]:
     """Every row of the files, one DataFrame for each set of columns met: `names`, `_line`, `_file`.
 
     A quoted CSV value may hold line breaks. So a quote that is never closed swallows what follows, up to the next one
     or the end of the file: `by_line` takes records apart again that do not split into the header's columns, or that
-    hold a line break in one of `names`.
+    hold a line break in one of `names`; in those of `texts` among them, a break is sound unless what follows it looks
+    like a record.
     Raises DataError where a file is of another kind, or a column missing or doubled.
     """
     alike: dict[tuple[str, _Columns], list[str]] = {}
@@ -64,7 +70,7 @@ def read_rows(
         if columns:
             check_columns(entry.uri, [name for name, _ in columns], names)
             alike.setdefault((kind, columns), []).append(escape_glob(entry.uri))
-    return list(_frames(spark, alike, names, by_line))
+    return list(_frames(spark, alike, names, texts, by_line))
 
 
 def has_break(text: Column) -> Column:
@@ -73,11 +79,15 @@ def has_break(text: Column) -> Column:
 
 
 def _frames(
-    spark: SparkSession, alike: dict[tuple[str, _Columns], list[str]], names: Sequence[str], by_line: bool
+    spark: SparkSession,
+    alike: dict[tuple[str, _Columns], list[str]],
+    names: Sequence[str],
+    texts: Sequence[str],
+    by_line: bool,
 ) -> Iterator[DataFrame]:
     for (kind, columns), paths in alike.items():
         if kind == "csv":
-            yield _read_csv(spark, paths, [name for name, _ in columns], names, by_line)
+            yield _read_csv(spark, paths, [name for name, _ in columns], names, texts, by_line)
         else:
             rows = spark.read.parquet(*paths)
             line = F.lit(None).cast("string").alias(LINE)
@@ -85,7 +95,7 @@ def _frames(
 
 
 def _read_csv(
-    spark: SparkSession, paths: list[str], header: list[str], names: Sequence[str], by_line: bool
+    spark: SparkSession, paths: list[str], header: list[str], names: Sequence[str], texts: Sequence[str], by_line: bool
 ) -> DataFrame:
     # Columns go by place, so that Spark's case-blind and dotted names cannot confuse the file's own.
     places = _text_columns(len(header))
@@ -94,8 +104,14 @@ def _read_csv(
     # Read as if there were one column of truth values, (nearly) every record is malformed, and comes as text.
     as_text = StructType([StructField("c0", BooleanType()), StructField(LINE, StringType())])
     rows = reader.schema(as_text if by_line else places).csv(paths).withColumn(FILE, F.input_file_name())
+    on_one_line = [place for name, place in wanted.items() if name not in texts]
+    over_several = [wanted[name] for name in texts]
     if by_line:
-        rows = _taken_apart(rows, places, list(wanted.values()))
+        rows = _taken_apart(rows, places, on_one_line, over_several)
+    else:
+        for place in over_several:
+            value = F.col(place)
+            rows = rows.withColumn(LINE, F.when(_holds_record(value, len(header)), value).otherwise(F.col(LINE)))
     blank = F.coalesce(F.col(LINE).rlike(r"^\s*$"), F.lit(False))
     return rows.where(~blank).select(*[F.col(place).alias(name) for name, place in wanted.items()], LINE, FILE)
 
@@ -105,11 +121,19 @@ def _text_columns(count: int) -> StructType:
     return StructType([StructField(name, StringType()) for name in (*(f"c{i}" for i in range(count)), LINE)])
 
 
-def _taken_apart(records: DataFrame, places: StructType, on_one_line: Sequence[str]) -> DataFrame:
+def _holds_record(text: Column, columns: int) -> Column:
+    """Whether a line of a text but the first has the commas of a record: a stray quote has swallowed one, then."""
+    return F.coalesce(text.rlike(rf"[\r\n](?:[^\r\n]*,){{{columns - 1}}}"), F.lit(False)) & has_break(text)
+
+
+def _taken_apart(
+    records: DataFrame, places: StructType, on_one_line: Sequence[str], over_several: Sequence[str]
+) -> DataFrame:
     """The rows of records that are text still: of torn ones each line, of the others the record."""
     text = F.coalesce(F.col(LINE), F.col("c0").cast("string"))
     read = F.from_csv(text, places.toDDL(), _CSV)
     broken = [has_break(read[place]) for place in on_one_line]
+    broken += [_holds_record(read[place], len(places) - 1) for place in over_several]
     torn = has_break(text) & reduce(Column.__or__, broken, read[LINE].isNotNull())
     lines = F.when(torn, F.split(text, _BREAK)).otherwise(F.array(text))
     each = records.select(F.explode(lines).alias("_text"), torn.alias("_torn"), FILE)

@@ -13,15 +13,17 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
+from pyspark.sql.types import BooleanType, DataType, IntegralType, NumericType, StringType
 from pyspark.storagelevel import StorageLevel
 
 from bc4all.audit import id_sum
 from bc4all.errors import DataError, Failure
+from bc4all.features import NUMERIC, TEXT, Features
 from bc4all.filesystem import Entry, FileSystem
 from bc4all.partition import FILE, LINE, check_unchanged, data_files, has_break, named, read_rows
 
 PRODUCT, CATEGORY = "product_id", "category_id"
+_ID = "id"  # what a product's id and its category are, beside features of their kinds
 ROW = "_row"  # a row's place in its partition, file by file and line by line
 
 # What float("…") takes, without Java's suffixes ("1.0d") and hexadecimal forms. "NaN" is a missing value.
@@ -40,8 +42,9 @@ _BYTES_A_TASK = 1 << 20
 class Products:
     """One client's partition, read once and kept until `release`.
 
-    `accepted` has product_id string, category_id string (training only), the features as double (null or NaN where
-    missing) and `_row`; `refused` the same columns as text, the raw line if it would not split, the file, the reason.
+    `accepted` has product_id string, category_id string (training only), the features (numeric ones as double, null or
+    NaN where missing, others as string, null where missing) and `_row`; `refused` the same columns as text, the raw
+    line if it would not split, the file, the reason.
     """
 
     accepted: DataFrame
@@ -72,25 +75,25 @@ class Products:
         self.checked.unpersist()
 
 
-def read_training(spark: SparkSession, files: FileSystem, folder: str, features: Sequence[str]) -> Products:
+def read_training(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
     """The products in `folder` with their categories. Raises DataError as `read_prediction` does."""
-    return _read(spark, files, folder, [PRODUCT, CATEGORY, *features])
+    return _read(spark, files, folder, {PRODUCT: _ID, CATEGORY: _ID, **features})
 
 
-def read_prediction(spark: SparkSession, files: FileSystem, folder: str, features: Sequence[str]) -> Products:
+def read_prediction(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
     """The products in `folder`.
 
     Raises DataError where there is no partition, no row, a missing or doubled column, or a file of another kind.
     """
-    return _read(spark, files, folder, [PRODUCT, *features])
+    return _read(spark, files, folder, {PRODUCT: _ID, **features})
 
 
-def _read(spark: SparkSession, files: FileSystem, folder: str, names: Sequence[str]) -> Products:
-    entries = data_files(files, folder)
-    checked, counts = _checked(spark, files, folder, entries, names)
+def _read(spark: SparkSession, files: FileSystem, folder: str, kinds: Mapping[str, str]) -> Products:
+    names, entries = list(kinds), data_files(files, folder)
+    checked, counts = _checked(spark, files, folder, entries, kinds)
     if _TORN in counts:  # it may have swallowed others
         checked.unpersist()
-        checked, counts = _checked(spark, files, folder, entries, names, by_line=True)
+        checked, counts = _checked(spark, files, folder, entries, kinds, by_line=True)
     if not counts:
         checked.unpersist()
         raise _no_rows(folder)
@@ -111,12 +114,13 @@ def _checked(
     files: FileSystem,
     folder: str,
     entries: Sequence[Entry],
-    names: Sequence[str],
+    kinds: Mapping[str, str],
     by_line: bool = False,
 ) -> tuple[DataFrame, dict[str | None, tuple[int, int]]]:
     """Every row with `_reason` (null where it is sound), kept; and by reason how many there are, and their `id_sum`."""
+    texts = [name for name, kind in kinds.items() if kind == TEXT]
     try:
-        parts = [_judge(rows, names, folder) for rows in read_rows(spark, files, entries, names, by_line)]
+        parts = [_judge(rows, kinds, folder) for rows in read_rows(spark, files, entries, list(kinds), texts, by_line)]
     except Failure:
         check_unchanged(files, folder, entries)  # if they did, that is why
         raise
@@ -144,19 +148,16 @@ def _no_rows(folder: str) -> DataError:
     return DataError("there are no rows", folder, "deliver the client's products")
 
 
-def _judge(rows: DataFrame, names: Sequence[str], folder: str) -> DataFrame:
+def _judge(rows: DataFrame, kinds: Mapping[str, str], folder: str) -> DataFrame:
     """The rows with typed values, `_fault` (null where sound) and, for the others, their values as text."""
     values, faults = [], []
-    for name in names:
-        kind = rows.schema[name].dataType
-        if name in (PRODUCT, CATEGORY):
-            value, fault = _identifier(name, kind, folder)
-        else:
-            value, fault = _number(name, kind, folder)
+    for name, kind in kinds.items():
+        value, fault = _JUDGES.get(kind, _words)(name, rows.schema[name].dataType, folder)
         values.append(value.alias(name))
         faults.append(fault)
-    line = F.col(LINE)
-    torn = reduce(Column.__or__, [has_break(named(name).cast("string")) for name in names], has_break(line))
+    line, names = F.col(LINE), list(kinds)
+    on_one_line = [name for name, kind in kinds.items() if kind != TEXT]
+    torn = reduce(Column.__or__, [has_break(named(name).cast("string")) for name in on_one_line], has_break(line))
     fault = (
         F.when(torn, F.lit(_TORN))
         .when(line.isNotNull(), F.lit("malformed CSV line"))
@@ -199,3 +200,13 @@ def _number(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
     out_of_range = ~F.isnan(value) & (F.abs(value) > _LARGEST_FLOAT32)
     fault = F.when(no_number, F.lit(f"{name} is no number")).when(infinite | out_of_range, F.lit(f"{name} is infinite"))
     return value, fault
+
+
+def _words(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
+    """A text or category feature: whatever it says is taken; nothing is wrong with a text that is missing or odd."""
+    if not isinstance(kind, StringType | NumericType | BooleanType):
+        raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as text")
+    return named(name).cast("string"), F.lit(None).cast("string")
+
+
+_JUDGES = {_ID: _identifier, NUMERIC: _number}

@@ -3,18 +3,22 @@
 For people and tools that load `models:/client_0_model@champion` by MLflow. The jobs never come this way.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
+from bc4all.features import Features
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, read_model
 from bc4all.scoring import Model, score_frame
+
+FEATURES_FILE = "features.json"  # name -> kind, beside the model
 
 
 class TopCategories:
     """A model behind MLflow's `predict(DataFrame) -> DataFrame`."""
 
-    def __init__(self, model: Model, features: list[str]) -> None:
+    def __init__(self, model: Model, features: Features) -> None:
         self._model, self._features = model, features
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -27,4 +31,4 @@ def _load_pyfunc(path: str) -> TopCategories:
     """MLflow's entry point; `path` is the folder of `save_model`, with the features' names beside it."""
     folder = Path(path)
     file = next(folder / name for name in (FOREST_FILE, SKOPS_FILE) if (folder / name).exists())
-    return TopCategories(read_model(file), (folder / "features.txt").read_text().splitlines())
+    return TopCategories(read_model(file), json.loads((folder / FEATURES_FILE).read_text()))

@@ -21,10 +21,13 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 import bc4all
 from bc4all.config import Client
 from bc4all.errors import ConfigurationError, ModelError
+from bc4all.features import NUMERIC, Features
 from bc4all.layout import check_client_id
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model, save_model
+from bc4all.pyfunc import FEATURES_FILE
 from bc4all.scoring import Model
-from bc4all.tracking import Run, Tracking
+from bc4all.settings import feature_kinds
+from bc4all.tracking import Run, Tracking, column_types
 from bc4all.yaml_source import read_yaml
 
 CHAMPION = "champion"
@@ -50,11 +53,11 @@ class Version:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that was checked and read, with the feature columns of its signature."""
+    """A model that was checked and read, with the features that it was trained on."""
 
     version: Version
     model: Model
-    features: tuple[str, ...]
+    features: Features
 
 
 class Registry(Tracking):
@@ -160,16 +163,16 @@ def _write_model(scratch: Path, client: Client, model: Model, example: pd.DataFr
     source = scratch / "model"
     source.mkdir()
     file = save_model(model, source)
-    (source / "features.txt").write_text("\n".join(client.features) + "\n")
+    (source / FEATURES_FILE).write_text(json.dumps(client.features))
     given: list[ColSpec | TensorSpec] = [ColSpec("string", "product_id", required=False)]
-    given += [ColSpec("double", name, required=False) for name in client.features]
+    given += [ColSpec(kind, name, required=False) for name, kind in column_types(client.features)]
     kinds = (("string", "product_id"), ("string", "pred_label"), ("float", "pred_score"), ("integer", "rank"))
     saved = scratch / "saved"
     mlflow.pyfunc.save_model(
         str(saved),
         loader_module="bc4all.pyfunc",
         data_path=str(source),
-        metadata={"client_id": client.id},
+        metadata={"client_id": client.id, "features": json.dumps(client.features)},
         signature=ModelSignature(Schema(given), Schema([ColSpec(kind, name) for kind, name in kinds])),
         input_example=example,
         pip_requirements=[f"bc4all=={bc4all.__version__}"],
@@ -183,14 +186,19 @@ def _write_model(scratch: Path, client: Client, model: Model, example: pd.DataFr
     }
 
 
-def _described(description: Path, client_id: str) -> tuple[str, ...]:
-    """The feature columns that an MLmodel file tells, once it has told that it is this client's."""
+def _described(description: Path, client_id: str) -> Features:
+    """The features that an MLmodel file tells, once it has told that it is this client's."""
     try:
         said = read_yaml(description)
         said.raise_faults()
-        owner = (said.value.get("metadata") or {}).get("client_id", client_id)  # older versions do not say
-        inputs = json.loads(said.value["signature"]["inputs"])
-        features = tuple(str(column["name"]) for column in inputs if column["type"] == "double")
+        told = said.value.get("metadata") or {}
+        owner = told.get("client_id", client_id)
+        if "features" in told:
+            kinds = json.loads(told["features"]).items()
+            features: Features = feature_kinds([{"name": name, "kind": kind} for name, kind in kinds])
+        else:  # of before features had kinds
+            inputs = json.loads(said.value["signature"]["inputs"])
+            features = {str(column["name"]): NUMERIC for column in inputs if column["type"] == "double"}
     except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError("the version has no readable signature", description.name, _AGAIN) from error
     if owner != client_id:

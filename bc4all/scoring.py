@@ -3,7 +3,7 @@
 The order is the same everywhere: by falling probability, equal ones by the category's place in `classes_`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
-from bc4all.features import feature_matrix
+from bc4all.features import Features, Matrix, model_input
 from bc4all.partition import named
 
 TOP = 5  # categories of a product; fewer where the client has fewer
@@ -24,10 +24,10 @@ class Model(Protocol):
     @property
     def classes_(self) -> np.ndarray: ...
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray: ...
+    def predict_proba(self, X: Matrix) -> np.ndarray: ...
 
 
-def top_k(model: Model, X: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
+def top_k(model: Model, X: Matrix, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
     """The places in `classes_` of each row's k best categories and their probabilities.
 
     Both of shape (rows, min(k, classes)), best first; the probabilities as float32.
@@ -44,9 +44,9 @@ def rank(probabilities: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarra
     return best, np.take_along_axis(probabilities, best, axis=1).astype(np.float32)
 
 
-def score_frame(model: Model, frame: pd.DataFrame, features: Sequence[str], version: int) -> pd.DataFrame:
+def score_frame(model: Model, frame: pd.DataFrame, features: Features, version: int) -> pd.DataFrame:
     """The best categories of each product of `frame` (product_id and features), a row a product and rank."""
-    best, scores = top_k(model, feature_matrix(frame, features))
+    best, scores = top_k(model, model_input(frame, features))
     rows, ranks = best.shape
     labels = np.asarray(model.classes_, dtype=object)
     return pd.DataFrame(
@@ -60,7 +60,7 @@ def score_frame(model: Model, frame: pd.DataFrame, features: Sequence[str], vers
     )
 
 
-def score_products(products: DataFrame, model: Broadcast[Any], features: Sequence[str], version: int) -> DataFrame:
+def score_products(products: DataFrame, model: Broadcast[Any], features: Features, version: int) -> DataFrame:
     """The best categories of every row of `products`, by SCORED_SCHEMA."""
 
     def score_batches(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

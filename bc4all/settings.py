@@ -1,10 +1,11 @@
-"""What the configuration may say about time: of a client's job, of the scheduler, of what was replaced."""
+"""What the configuration may say beside the model: of features, the jobs' times, the scheduler, what was replaced."""
 
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from bc4all.features import KINDS, NUMERIC
 from bc4all.schedule import DEFAULT_SCHEDULES, Timing, local_zone, parse_duration, schedule_fault, spread
 
 _DEFAULTS = {
@@ -22,6 +23,41 @@ def _seconds(text: Any) -> Any:
 
 
 _Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
+
+
+_RESERVED = ("product_id", "category_id", "_row", "_line", "_file", "_fault", "_text", "_reason")
+
+
+def feature_kinds(said: Any) -> Any:
+    """Name -> kind of `features:`, a list of names and of {name: …, kind: …}. Raises ValueError with every fault."""
+    if isinstance(said, dict):  # read before
+        return said
+    if not isinstance(said, list | tuple) or not said:
+        raise ValueError("this must be a list with at least one column's name")
+    kinds: dict[str, str] = {}
+    faults = []
+    for item in said:
+        feature = {"name": item} if isinstance(item, str) else item
+        if not isinstance(feature, dict) or not {"name"} <= set(feature) <= {"name", "kind"}:
+            faults.append(f"{item!r} is neither a column's name nor {{name: …, kind: {'|'.join(KINDS)}}}")
+            continue
+        name, kind = feature["name"], feature.get("kind", NUMERIC)
+        if not isinstance(name, str) or not name:
+            faults.append(f"{name!r} is no column's name")
+        elif name in _RESERVED:
+            faults.append(f"{name!r} is no feature")
+        elif name in kinds:
+            faults.append(f"feature {name!r} is there twice")
+        elif kind not in KINDS:
+            faults.append(f"feature {name!r} is {kind!r}, which is none of {', '.join(KINDS)}")
+        else:
+            kinds[name] = kind
+    if faults:
+        raise ValueError("; ".join(dict.fromkeys(faults)))
+    return kinds
+
+
+FeatureKinds = Annotated[dict[str, str], BeforeValidator(feature_kinds)]
 
 
 class JobSettings(BaseModel):

@@ -10,7 +10,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import bc4all
 from bc4all.config import Client
 from bc4all.errors import ConfigurationError, Failure, ModelError, TransientFailure
+from bc4all.features import NUMERIC, Features
 from bc4all.layout import Layout, check_client_id
 from bc4all.redaction import redact
 
@@ -172,9 +173,9 @@ class Run:
         """Keep every file of a local folder as an artifact."""
         self._tracking.ask(lambda: self._client.log_artifacts(self.id, str(folder)))
 
-    def log_dataset(self, folder: str, sha256: str, features: Sequence[str], rows: int) -> None:
+    def log_dataset(self, folder: str, sha256: str, features: Features, rows: int) -> None:
         """Record which data went in, by digest."""
-        columns = [{"type": "double", "name": name, "required": False} for name in features]
+        columns = [{"type": kind, "name": name, "required": False} for name, kind in column_types(features)]
         entity = mlflow.entities.Dataset(
             name="products",
             digest=sha256[:36],  # MLflow keeps 36 characters
@@ -185,6 +186,11 @@ class Run:
         )
         used = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         self._tracking.ask(lambda: self._client.log_inputs(self.id, used))
+
+
+def column_types(features: Features) -> Iterator[tuple[str, str]]:
+    """The name and MLflow's type of each feature's column."""
+    return ((name, "double" if kind == NUMERIC else "string") for name, kind in features.items())
 
 
 def _is_database(uri: str) -> bool:

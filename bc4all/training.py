@@ -19,9 +19,10 @@ from pyspark.sql import DataFrame, SparkSession
 from bc4all.errors import DataError, ModelError
 from bc4all.estimators import build_estimator
 from bc4all.evaluation import Evaluation, evaluate
-from bc4all.features import feature_matrix
+from bc4all.features import Features, Matrix, all_numeric, model_input, rows_at
 from bc4all.forest import CompactForest
 from bc4all.partition import named
+from bc4all.preprocessing import with_preprocessing
 from bc4all.products import CATEGORY, ROW
 from bc4all.scoring import Model
 
@@ -41,10 +42,10 @@ _NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every 
 class TrainingSet:
     """Labelled rows in file order.
 
-    X float64 (rows, features); codes int32 (rows,): each row's place in `names`, the sorted categories.
+    X (rows, features) of `model_input`; codes int32 (rows,): each row's place in `names`, the sorted categories.
     """
 
-    X: np.ndarray
+    X: Matrix
     codes: np.ndarray
     names: np.ndarray
 
@@ -55,7 +56,9 @@ class TrainingSet:
     @property
     def sha256(self) -> str:
         """The digest of values and labels, in order: equal data has an equal digest, whatever the file format."""
-        content = hashlib.sha256(self.X.tobytes())
+        content = hashlib.sha256()
+        for part in [self.X[name] for name in self.X] if isinstance(self.X, pd.DataFrame) else [self.X]:
+            content.update("\0".join(part).encode() if part.dtype == object else np.asarray(part).tobytes())
         content.update(self.codes.tobytes())
         content.update("\0".join(self.names).encode())
         return content.hexdigest()
@@ -70,7 +73,7 @@ class Fitted:
     held_out: Evaluation | None
 
 
-def collect(accepted: DataFrame, features: tuple[str, ...]) -> TrainingSet:
+def collect(accepted: DataFrame, features: Features) -> TrainingSet:
     """Bring the accepted rows to the driver, in the order of their files.
 
     Raises DataError where they hold fewer than two categories.
@@ -80,7 +83,7 @@ def collect(accepted: DataFrame, features: tuple[str, ...]) -> TrainingSet:
     if len(names) < 2:
         found = f"{len(names)} category" if len(names) else "no category"
         raise DataError(f"there is {found} where a classifier needs two", CATEGORY, "deliver more products")
-    X = feature_matrix(table.select(list(features)).to_pandas(), features)
+    X = model_input(table.select(list(features)).to_pandas(), features)
     return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object))
 
 
@@ -138,6 +141,7 @@ def _fit(spark: SparkSession, client: "Client", data: Broadcast[TrainingSet], pa
     estimator = build_estimator(client.model, client.model_params)
     if "n_jobs" in estimator.get_params():
         estimator.set_params(n_jobs=1)  # a task has one core
+    estimator = with_preprocessing(estimator, client.features)
     if not is_chunked(client):
         whole = _run(spark, client, [None], lambda _: _fit_whole(estimator, data.value, parts.value["training"]))
         model: Model = whole[0]
@@ -155,7 +159,8 @@ def _fit(spark: SparkSession, client: "Client", data: Broadcast[TrainingSet], pa
 def is_chunked(client: "Client") -> bool:
     """Whether the classifier is a forest whose trees can be fitted apart and kept as compact arrays."""
     params: Mapping[str, Any] = client.model_params
-    return client.model in _FORESTS and not params.get("oob_score") and not params.get("warm_start")
+    plain = client.model in _FORESTS and all_numeric(client.features)
+    return plain and not params.get("oob_score") and not params.get("warm_start")
 
 
 def _chunks(trees: int, rows: int, categories: int, cores: int) -> list[tuple[int, int]]:
@@ -166,7 +171,7 @@ def _chunks(trees: int, rows: int, categories: int, cores: int) -> list[tuple[in
 
 
 def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
-    fitted: Model = estimator.fit(data.X[places], data.labels(places))
+    fitted: Model = estimator.fit(rows_at(data.X, places), data.labels(places))
     return fitted
 
 
@@ -191,4 +196,4 @@ def _fit_chunk(forest: Any, data: TrainingSet, places: np.ndarray, start: int, s
 
 def _evaluate(data: Broadcast[TrainingSet], parts: Broadcast[Any], model: Broadcast[Model], part: str) -> Evaluation:
     places = parts.value[part]
-    return evaluate(model.value, data.value.X[places], data.value.labels(places))
+    return evaluate(model.value, rows_at(data.value.X, places), data.value.labels(places))

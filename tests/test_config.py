@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError
+from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS
 from bc4all.yaml_source import read_yaml
 from tests.conftest import ROOT
 
@@ -36,7 +37,7 @@ more: 1
 
 TOLD = [
     "2:3: unknown key 'feature', did you mean 'features'?",
-    "3:3: feature 'f0' is there twice",
+    "3:3: features: feature 'f0' is there twice",
     "4:3: max_quarantine: input should be a valid number",
     "6:14: enabled: input should be a valid boolean",
     "7:3: 'client_0' is there twice, first at 6:3",
@@ -44,9 +45,9 @@ TOLD = [
     "9:23: scikit-learn lists no classifier 'sklearn.ensemble.RandomForest', did you mean",
     "10:38: RandomForestClassifier takes no parameter 'n_estimator', did you mean 'n_estimators'?",
     "11:38: The 'n_estimators' parameter of RandomForestClassifier must be an int",
-    "12:8: features: list should have at least 1 item",
+    "12:8: features: this must be a list with at least one column's name",
     "12:22: scikit-learn lists no classifier 'os.system'",
-    "13:8: 'category_id' is no feature",
+    "13:8: features: 'category_id' is no feature",
     "14:23: LinearSVC gives no probabilities",
     "15:1: unknown key 'more'",
 ]
@@ -83,11 +84,66 @@ clients:
         )
     )
     x, y, z = fleet.clients.values()
-    assert (x.features, x.model_params, x.max_quarantine) == (("a", "b"), {"n_estimators": 50, "max_depth": 3}, 0.1)
-    assert (y.features, y.model_params) == (("c",), {"n_estimators": 50, "max_depth": 4})
+    assert (list(x.features), x.model_params, x.max_quarantine) == (
+        ["a", "b"],
+        {"n_estimators": 50, "max_depth": 3},
+        0.1,
+    )
+    assert (list(y.features), y.model_params) == (["c"], {"n_estimators": 50, "max_depth": 4})
     assert (z.model, z.model_params) == ("sklearn.naive_bayes.GaussianNB", {})
     assert [client.id for client in fleet.enabled] == ["x", "z"]
     assert [client.id for client in fleet.select(["y", "x", "y"])] == ["y", "x"]
+
+
+TITLES = """
+defaults: {model_params: {n_estimators: 50}, features: [price]}
+clients:
+  numbers:
+  titles: {features: [{name: title, kind: text}, {name: brand, kind: category}, price]}
+  changed: {features: [{name: title, kind: text}], model_params: {C: 1.0}}
+  bayes: {features: [{name: title, kind: text}], model: sklearn.naive_bayes.ComplementNB}
+"""
+
+
+def test_features_have_a_kind(tmp_path: Path) -> None:
+    """A bare name is numeric; where nobody names a model, text gets a linear one and numbers a forest."""
+    fleet = load_fleet(write(tmp_path, TITLES))
+    numbers, titles, changed, bayes = fleet.clients.values()
+    assert (numbers.features, numbers.model_params) == ({"price": "numeric"}, {"n_estimators": 50})
+    assert list(titles.features.items()) == [("title", "text"), ("brand", "category"), ("price", "numeric")]
+    assert (titles.model, titles.model_params) == (TEXT_MODEL, TEXT_PARAMS)
+    assert (changed.model, changed.model_params) == (TEXT_MODEL, {**TEXT_PARAMS, "C": 1.0})
+    assert (bayes.model, bayes.model_params) == ("sklearn.naive_bayes.ComplementNB", {})
+    reordered = titles.overridden(["price", "title", "brand"])
+    assert list(reordered.features.items()) == [("price", "numeric"), ("title", "text"), ("brand", "category")]
+    assert reordered.sha != titles.sha
+    assert titles.overridden([{"name": "title", "kind": "category"}]).features == {"title": "category"}
+
+
+@pytest.mark.parametrize(
+    ("features", "complaint"),
+    [
+        ("[{name: t, kind: texts}]", "feature 't' is 'texts', which is none of numeric, category, text"),
+        ("[{nam: t}]", "{'nam': 't'} is neither a column's name nor {name: …, kind: numeric|category|text}"),
+        ("[{name: t, kind: text}, t]", "feature 't' is there twice"),
+        ("[[t]]", "['t'] is neither a column's name nor"),
+        ("[{name: 3}]", "3 is no column's name"),
+        ("t", "this must be a list with at least one column's name"),
+    ],
+)
+def test_says_what_is_wrong_with_features(tmp_path: Path, features: str, complaint: str) -> None:
+    """Each fault of a feature is told where `features` stands."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_fleet(write(tmp_path, f"clients:\n  a: {{features: {features}}}\n"))
+    assert f"2:7: features: {complaint}" in str(caught.value)
+
+
+def test_a_model_that_takes_no_text_is_refused(tmp_path: Path) -> None:
+    """Text becomes a sparse matrix, which not every classifier takes: said before anything is trained."""
+    model = "sklearn.naive_bayes.GaussianNB"
+    text = f"clients:\n  a: {{features: [{{name: t, kind: text}}], model: {model}}}\n"
+    with pytest.raises(ConfigurationError, match="2:42: GaussianNB cannot learn from text: it takes no sparse matrix"):
+        load_fleet(write(tmp_path, text))
 
 
 def test_names_the_client_that_was_meant(tmp_path: Path) -> None:
@@ -107,7 +163,7 @@ def test_overrides_are_checked_alike() -> None:
     """The command line's features and parameters meet the same checks, and faults name the option."""
     client = Client(id="a", features=("f0",), model_params={"n_estimators": 5})
     changed = client.overridden(["f1"], {"max_depth": 2})
-    assert (changed.features, changed.model_params) == (("f1",), {"n_estimators": 5, "max_depth": 2})
+    assert (changed.features, changed.model_params) == ({"f1": "numeric"}, {"n_estimators": 5, "max_depth": 2})
     assert client.overridden() == client
     with pytest.raises(ConfigurationError, match=r"--model-params: .* takes no parameter 'depth'") as caught:
         client.overridden(["f1", "f1"], {"depth": 2})
@@ -180,7 +236,7 @@ def test_whatever_is_said_is_what_holds(defaults: dict[str, Any], said: dict[str
     assert set(clients) == set(said)
     for client_id, own in said.items():
         client, effective = clients[client_id], {"enabled": True, "max_quarantine": 0.05, **defaults, **own}
-        assert client.features == tuple(effective["features"])
+        assert list(client.features) == effective["features"]
         assert client.model_params == {**defaults.get("model_params", {}), **own.get("model_params", {})}
         assert (client.enabled, client.max_quarantine) == (effective["enabled"], effective["max_quarantine"])
 

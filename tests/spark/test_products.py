@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from bc4all.errors import DataError
+from bc4all.features import Features
 from bc4all.filesystem import FileSystem
 from bc4all.layout import Layout
 from bc4all.products import Products, read_prediction, read_training
@@ -21,7 +22,8 @@ def read(spark: SparkSession, prefix: Path) -> Callable[..., Products]:
     layout = Layout.at(str(prefix))
     files = FileSystem(spark, layout.prefix)
 
-    def read(kind: str = "train", features: tuple[str, ...] = ("f0",)) -> Products:
+    def read(kind: str = "train", features: tuple[str, ...] | Features = ("f0",)) -> Products:
+        features = features if isinstance(features, dict) else dict.fromkeys(features, "numeric")
         if kind == "train":
             return read_training(spark, files, layout.training("x"), features)
         return read_prediction(spark, files, layout.prediction("x"), features)
@@ -120,6 +122,43 @@ def test_a_quote_that_is_never_closed_costs_its_own_line(
     assert products.accepted_rows == 100
     assert products.refusals == {"malformed CSV line": 1 + stray.count("\n")}
     assert sorted(row["line"] for row in products.refused.collect()) == sorted(stray.split("\n"))
+
+
+TITLES = {"title": "text", "brand": "category", "f0": "numeric"}
+
+
+def test_text_is_taken_as_it_is(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """A title may be missing, go over lines, hold quotes, commas, formulas, or what is not UTF-8; so may a brand."""
+    titles = [None, "two\nlines", 'a "quoted", one', "=1+1", "\ufffd", " ", "x" * 10_000, "three\r\nlines, and, commas"]
+    frame = pd.DataFrame({"product_id": [f"{i}" for i in range(8)], "category_id": "k", "title": titles, "f0": 1.0})
+    deliver("train", "x", "a.csv", frame.assign(brand=[None, *titles[2:5], "", "b", "c", "d"], more="m", and_more=1))
+    products = read(features=TITLES)
+    assert products.refusals == {}
+    rows = products.accepted.orderBy("product_id").collect()
+    assert [row["title"] for row in rows] == titles
+    assert [row["brand"] for row in rows] == [None, *titles[2:5], None, "b", "c", "d"]
+
+
+def test_numbers_can_be_text(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """A brand that is a number in a parquet file, or a truth value, is its text."""
+    frame = pd.DataFrame({"product_id": ["1"], "category_id": ["k"], "title": [7], "brand": [True], "f0": [1]})
+    frame.to_parquet(deliver("train", "x", "a.parquet", ""))
+    (row,) = read(features=TITLES).accepted.collect()
+    assert (row["title"], row["brand"], row["f0"]) == ("7", "true", 1.0)
+    frame.assign(title=[[1, 2]]).to_parquet(deliver("train", "x", "a.parquet", ""))
+    with pytest.raises(DataError, match="column title is array<bigint>"):
+        read(features=TITLES)
+
+
+@pytest.mark.parametrize("stray", ['7,k,"best,b,1', '7,k,"two\nlines,b,1'])
+def test_a_quote_in_a_title_swallows_no_product(deliver: Deliver, read: Callable[..., Products], stray: str) -> None:
+    """A title that begins with a stray quote, and another one later: no row between them becomes part of a title."""
+    sound = [f"{i},k,title {i},b,{i}" for i in range(100, 200)]
+    rows = [*sound[:50], stray, *sound[50:70], '8,k,"other,b,2', *sound[70:]]
+    deliver("train", "x", "a.csv", "\n".join(["product_id,category_id,title,brand,f0", *rows, ""]))
+    products = read(features=TITLES)
+    assert products.accepted_rows == 100
+    assert products.refusals == {"malformed CSV line": 2 + stray.count("\n")}
 
 
 NAMES = ["a.b", "a`b", "F0", "f0", "sp ace", 'quo"te', "ümlaut", "`", "a.b.c", "$(x)"]

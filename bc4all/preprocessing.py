@@ -1,0 +1,61 @@
+"""What stands before a classifier where features are not numbers alone: scikit-learn's own parts, kept with the model.
+
+The whole, a Pipeline, is what is fitted, registered and asked, so that training and scoring cannot differ. Words and
+values that training has not seen are taken for what they are: nothing known.
+"""
+
+from typing import Any
+
+from bc4all.features import CATEGORY, NUMERIC, TEXT, Features, all_numeric
+
+# What a client with text has by default, measured in docs/quality.md over 39 shops' titles.
+TEXT_MODEL = "sklearn.linear_model.LogisticRegression"
+TEXT_PARAMS = {"C": 100.0, "class_weight": "balanced", "max_iter": 1000}
+
+
+def with_preprocessing(classifier: Any, features: Features) -> Any:
+    """The unfitted classifier behind what turns each kind of column into numbers; itself where all are numbers."""
+    if all_numeric(features):
+        return classifier
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+
+    sparse = takes_sparse(classifier)
+    parts: list[tuple[str, Any, Any]] = [
+        (f"text {name}", _text(), name) for name, kind in features.items() if kind == TEXT
+    ]
+    for label, kind, part in (("categories", CATEGORY, _categories(sparse)), ("numbers", NUMERIC, _numbers())):
+        columns = [name for name in features if features[name] == kind]
+        if columns:
+            parts.append((label, part, columns))
+    columns = ColumnTransformer(parts, sparse_threshold=1.0 if sparse else 0.0)
+    return Pipeline([("columns", columns), ("classifier", classifier)])
+
+
+def takes_sparse(classifier: Any) -> bool:
+    """Whether the classifier takes what text becomes: very many columns, nearly all of them zero in a row."""
+    return bool(classifier.__sklearn_tags__().input_tags.sparse)
+
+
+def _text() -> Any:
+    from bc4all.text import TextVectorizer
+
+    # Characters within words: brands, models and sizes are spelled in many ways, and misspelled.
+    return TextVectorizer(analyzer="char_wb", ngram_range=(1, 5), sublinear_tf=True)
+
+
+def _categories(sparse: bool) -> Any:
+    from sklearn.preprocessing import OneHotEncoder
+
+    return OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
+
+
+def _numbers() -> Any:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # That a number is missing can tell something, too.
+    return make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
+    )

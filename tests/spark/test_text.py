@@ -1,0 +1,120 @@
+"""A client with titles: both jobs held against plain scikit-learn, on a real shop and on made-up products."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import train_test_split
+
+from bc4all.config import Client
+from bc4all.errors import DataError
+from bc4all.estimators import build_estimator
+from bc4all.job import Job
+from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS, with_preprocessing
+from bc4all.tracking import tracking_uri
+from tests.conftest import make_client, published_rows
+
+Deliver = Callable[..., Path]
+TITLE = {"product_title": "text"}
+
+
+@pytest.fixture(scope="session")
+def merchants(seed: Path) -> Path:
+    """The 39 real shops, beside the ten clients."""
+    return seed.parent / "merchants"
+
+
+def shop(client_id: str, features: dict[str, str] = TITLE) -> Client:
+    """A client with the model that a client with text has by default."""
+    return make_client(client_id, features=features, model=TEXT_MODEL, model_params=TEXT_PARAMS)
+
+
+def test_a_real_shop_equals_plain_scikit_learn(job: Job, prefix: Path, merchants: Path) -> None:
+    """Trained and scored by Spark, a shop's categories are those of the same Pipeline fitted by hand."""
+    for kind in ("train", "prediction"):
+        shutil.copytree(merchants / kind / "client_id=merchant_14", prefix / kind / "client_id=merchant_14")
+    client = shop("merchant_14")
+    trained = job.train(client)
+    job.predict(client)
+    data, products = (
+        pd.read_csv(next((prefix / kind / "client_id=merchant_14").glob("*.gz")), dtype=str, keep_default_na=False)
+        for kind in ("train", "prediction")
+    )
+    X_train, X_test, y_train, y_test = train_test_split(
+        data[["product_title"]], data["category_id"].to_numpy(object), test_size=0.1, random_state=1234
+    )
+    model = with_preprocessing(build_estimator(TEXT_MODEL, TEXT_PARAMS), TITLE).fit(X_train, y_train)
+    probabilities = model.predict_proba(products[["product_title"]])
+    rows = published_rows(prefix, "merchant_14")
+    best = rows[rows["rank"] == 0].set_index("product_id").loc[products["product_id"]]
+    assert best["pred_label"].tolist() == model.classes_[probabilities.argmax(axis=1)].tolist()
+    np.testing.assert_allclose(best["pred_score"], probabilities.max(axis=1), rtol=1e-6)
+    top_five = model.classes_[np.argsort(-model.predict_proba(X_test), axis=1)[:, :5]]
+    assert trained.top_5 == pytest.approx((top_five == y_test[:, None]).any(axis=1).mean())
+    assert len(rows) == len(products) * min(5, len(model.classes_))
+
+
+def made_up(rows: int) -> pd.DataFrame:
+    """Products whose title, brand and price each tell something of their category."""
+    rng = np.random.default_rng(rows)
+    kinds = rng.integers(0, 3, rows)
+    return pd.DataFrame(
+        {
+            "product_id": [f"p{i:04}" for i in range(rows)],
+            "category_id": np.array(["phones", "fridges", "cameras"])[kinds],
+            "title": [f"{['mobile', 'cool box', 'lens'][kind]} {rng.integers(1000)}" for kind in kinds],
+            "brand": [["acme", "frost", "iris"][kind] if rng.random() < 0.8 else "" for kind in kinds],
+            "price": np.where(rng.random(rows) < 0.1, np.nan, 100 * kinds + rng.normal(0, 10, rows)),
+        }
+    )
+
+
+KINDS = {"title": "text", "brand": "category", "price": "numeric"}
+
+
+def test_every_kind_goes_through_both_jobs(job: Job, prefix: Path, deliver: Deliver) -> None:
+    """Titles, brands and prices together; what is missing, empty or unseen is scored, and nothing is refused."""
+    data = made_up(300)
+    deliver("train", "x", "a.csv.gz", data)
+    odd = pd.DataFrame(
+        {
+            "product_id": ["a", "b", "c", "d", "e"],
+            "title": ["", "two\nlines", 'a "quoted" mobile', "\U0001f600 lens", "zzz"],
+            "brand": ["", "unseen", "acme", "", "iris"],
+            "price": ["", "1", "", "1e30", "200"],
+        }
+    )
+    deliver("prediction", "x", "a.csv", odd)
+    client = shop("x", KINDS)
+    assert job.train(client).top_5 == 1.0
+    assert job.predict(client).quarantined == 0
+    rows = published_rows(prefix, "x")
+    assert rows["product_id"].unique().tolist() == ["a", "b", "c", "d", "e"]
+    best = rows[rows["rank"] == 0].set_index("product_id")["pred_label"]
+    assert (best["c"], best["e"]) == ("phones", "cameras")
+
+
+def test_a_column_that_is_gone_is_named(job: Job, deliver: Deliver) -> None:
+    """Products without the brand that the model has learned from fail, and say so."""
+    data = made_up(60)
+    deliver("train", "x", "a.csv", data)
+    deliver("prediction", "x", "a.csv", data.drop(columns=["category_id", "brand"]))
+    job.train(shop("x", KINDS))
+    with pytest.raises(DataError, match="column brand is missing, on which x_model version 1 was trained"):
+        job.predict(shop("x", KINDS))
+
+
+def test_mlflows_own_loader_takes_titles(job: Job, prefix: Path, deliver: Deliver) -> None:
+    """Whoever loads the version by MLflow asks it with the same columns, by name."""
+    deliver("train", "x", "a.csv", made_up(60))
+    job.train(shop("x", KINDS))
+    mlflow.set_tracking_uri(tracking_uri(job.layout))
+    model = mlflow.pyfunc.load_model("models:/x_model@champion")
+    asked = pd.DataFrame({"product_id": ["1"], "title": ["mobile 7"], "brand": ["acme"], "price": [3.0]})
+    answers = model.predict(asked)
+    assert answers["pred_label"].tolist()[0] == "phones"
+    assert answers["rank"].tolist() == [0, 1, 2]

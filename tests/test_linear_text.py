@@ -1,0 +1,86 @@
+"""The compiled linear model over text, held against the scikit-learn Pipeline that it is made from."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import ComplementNB
+
+from bc4all.linear_text import LinearText, compiled
+from bc4all.preprocessing import with_preprocessing
+
+TITLES = [
+    *("apple iphone x 64gb", "Apple iPhone XS 256 GB", "samsung galaxy s9 blue", "sony xperia z5 compact"),
+    *("bosch fridge kgn 36", "beko fridge freezer white", "smeg FAB28 retro fridge", "fridge fridge fridge"),
+    *("canon eos 80d body", "nikon d3500 + 18-55 mm", "ÄÖÜ straße  İstanbul", "sony alpha 6000 \t black"),
+]
+FRAME = pd.DataFrame(
+    {
+        "title": TITLES,
+        "brand": [title.split()[0].lower() for title in TITLES],
+        "price": [100.0, np.nan, *np.linspace(3, 9, 10)],
+        "color": ["", "red", "blue", *["white"] * 9],
+    }
+)
+LABELS = np.array(["phone", "fridge", "camera"], dtype=object)[np.arange(12) // 4]
+KINDS = {"title": "text", "brand": "category", "price": "numeric", "color": "text"}
+
+
+def fitted(features: dict[str, str], rows: int = 12, classifier: Any = None) -> Any:
+    """The Pipeline of some features, fitted on the first rows."""
+    pipeline = with_preprocessing(classifier or LogisticRegression(C=100.0, max_iter=1000), features)
+    return pipeline.fit(FRAME[list(features)][:rows], LABELS[:rows])
+
+
+TITLE = fitted({"title": "text"})
+FAST = compiled(TITLE)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.text() | st.text("ab e\t\n\u3000\x1c\x85 é😀", max_size=40), min_size=1, max_size=5))
+def test_whatever_the_text_the_answer_is_scikit_learns(texts: list[str]) -> None:
+    """Any characters, spaces of any kind, any length: the same probabilities, to the last digits."""
+    frame = pd.DataFrame({"title": texts})
+    np.testing.assert_allclose(FAST.predict_proba(frame), TITLE.predict_proba(frame), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [8, 12])
+@pytest.mark.parametrize("names", [["title"], ["title", "color"], ["price", "title"], list(KINDS)])
+def test_every_kind_of_column_counts(names: list[str], rows: int) -> None:
+    """Several texts, categories and numbers, with two categories or more: as scikit-learn has it."""
+    features = {name: KINDS[name] for name in names}
+    pipeline = fitted(features, rows)
+    fast = compiled(pipeline)
+    assert isinstance(fast, LinearText)
+    unseen = pd.DataFrame({"title": ["", "zzz"], "brand": ["nobody's", ""], "price": [np.nan, 1e9], "color": ["", "x"]})
+    X = pd.concat([FRAME, unseen], ignore_index=True)[names]
+    np.testing.assert_allclose(fast.predict_proba(X), pipeline.predict_proba(X), rtol=1e-9, atol=1e-12)
+    assert np.isfinite(fast.predict_proba(X)).all()
+    assert list(fast.classes_) == list(pipeline.classes_)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression().fit([[0.0], [1.0]], [0, 1]),
+        fitted({"price": "numeric", "brand": "category"}),
+        fitted({"title": "text"}, classifier=ComplementNB()),
+    ],
+    ids=["numbers", "no text", "another classifier"],
+)
+def test_other_models_stay_as_they_are(model: Any) -> None:
+    """What it was not made for is left to scikit-learn."""
+    assert compiled(model) is model
+
+
+@pytest.mark.parametrize("setting", [{"analyzer": "char"}, {"ngram_range": (4, 5)}, {"norm": "l1"}, {"binary": True}])
+def test_other_vectorizers_are_left_alone(setting: dict[str, Any]) -> None:
+    """A vectorizer with other settings than the kernel knows is scikit-learn's to apply."""
+    pipeline = with_preprocessing(LogisticRegression(), {"title": "text"})
+    pipeline.set_params(**{f"columns__text title__{name}": value for name, value in setting.items()})
+    pipeline.fit(FRAME[["title"]], LABELS)
+    assert compiled(pipeline) is pipeline

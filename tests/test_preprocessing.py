@@ -1,0 +1,69 @@
+"""What stands before a classifier: what training has not seen is scored, and what is stored comes back."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeClassifier
+
+from bc4all.features import model_input
+from bc4all.linear_text import LinearText
+from bc4all.model_file import digest, load_model, save_model
+from bc4all.preprocessing import takes_sparse, with_preprocessing
+from bc4all.text import TextVectorizer
+from tests.test_linear_text import FRAME, KINDS, LABELS
+
+
+def test_numbers_alone_need_nothing() -> None:
+    """A classifier of numeric features stays itself, and sees a plain matrix with NaN where a value is missing."""
+    model = LogisticRegression()
+    assert with_preprocessing(model, {"price": "numeric"}) is model
+    X = model_input(FRAME, {"price": "numeric"})
+    assert (X.shape, X.dtype, np.isnan(X).sum()) == ((12, 1), np.float64, 1)
+
+
+@pytest.mark.parametrize("classifier", [LogisticRegression(), DecisionTreeClassifier(random_state=0)])
+def test_what_is_missing_or_unseen_is_scored(classifier: object) -> None:
+    """No title, no brand, no price, or ones that training has not seen: an answer, with probabilities."""
+    pipeline = with_preprocessing(classifier, KINDS).fit(model_input(FRAME, KINDS), LABELS)
+    missing = pd.DataFrame({name: [None, np.nan] for name in KINDS}).assign(price=[np.nan, 5.0])
+    unseen = pd.DataFrame({"title": ["\u4e2d\u6587"], "brand": ["x"], "price": [-1e30], "color": ["\U0001f600"]})
+    for frame in (missing, unseen):
+        probabilities = pipeline.predict_proba(model_input(frame, KINDS))
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_the_order_of_features_is_theirs() -> None:
+    """Columns go to the model as the configuration lists them, wherever they lie in the data."""
+    shuffled = FRAME[["color", "price", "title", "brand"]]
+    pd.testing.assert_frame_equal(model_input(shuffled, KINDS), model_input(FRAME, KINDS))
+    assert list(model_input(FRAME, KINDS)) == list(KINDS)
+
+
+def test_a_stored_model_answers_as_before(tmp_path: Path) -> None:
+    """A Pipeline with text comes back from its file, compiled, with the same probabilities."""
+    X = model_input(FRAME, KINDS)
+    pipeline = with_preprocessing(LogisticRegression(C=100.0, max_iter=1000), KINDS).fit(X, LABELS)
+    file = save_model(pipeline, tmp_path)
+    loaded = load_model(file, digest(file))
+    assert isinstance(loaded, LinearText)
+    np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), rtol=1e-9)
+
+
+def test_a_vocabulary_is_stored_as_one_text() -> None:
+    """Terms of any character come back at their places."""
+    vectorizer = TextVectorizer(analyzer="char_wb", ngram_range=(1, 5)).fit([*FRAME["title"], "\0 \x85 \u2028 a\\n'\""])
+    stored = vectorizer.__getstate__()
+    assert isinstance(stored["vocabulary_"], str)
+    again = TextVectorizer()
+    again.__setstate__(stored)
+    assert again.vocabulary_ == vectorizer.vocabulary_
+
+
+def test_says_which_classifiers_take_text() -> None:
+    """scikit-learn's own tag tells."""
+    assert takes_sparse(LogisticRegression())
+    assert not takes_sparse(GaussianNB())
