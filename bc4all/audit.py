@@ -48,6 +48,11 @@ def audit(spark: SparkSession, staged: str, products: int, ids: int, classes: Se
     return total
 
 
+def count_answered(spark: SparkSession, staged: str) -> int:
+    """The products of a staged output whose column `answered` is true."""
+    return spark.read.parquet(staged).where("rank = 0 AND answered").count()
+
+
 def audit_count(spark: SparkSession, staged: str, rows: int) -> None:
     """Raise TransientFailure where a staged folder has not as many rows."""
     found = spark.read.parquet(staged).count()

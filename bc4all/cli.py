@@ -10,7 +10,8 @@ import click
 import bc4all
 from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE, JobArguments
 from bc4all.cli_crontab import crontab
-from bc4all.cli_runs import COMMANDS
+from bc4all.cli_models import COMMANDS as MODEL_COMMANDS
+from bc4all.cli_runs import COMMANDS as RUN_COMMANDS
 from bc4all.errors import Failure
 from bc4all.layout import Layout
 
@@ -134,7 +135,7 @@ def sample_data(clients: int, rows: int, categories: int | None, seed: int, out:
         click.echo(f"{client_id}: {rows} products to train on, {rows} to predict", err=True)
 
 
-for _command in (crontab, *COMMANDS):
+for _command in (crontab, *MODEL_COMMANDS, *RUN_COMMANDS):
     main.add_command(_command)
 
 if __name__ == "__main__":

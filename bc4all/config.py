@@ -7,8 +7,8 @@
       client_2: {features: [{name: title, kind: text}, {name: brand, kind: category}, price]}
 
 A client states only what differs. `model_params` are merged key by key over the defaults', unless the client has
-another `model`: then they stand alone; `train` and `predict` (when each job is due) setting by setting. Where nobody
-names a model, a client without text has a forest and one with text a linear model.
+another `model`: then they stand alone; `train`, `predict` (when each job is due) and `promotion` setting by setting.
+Where nobody names a model, a client without text has a forest and one with text a linear model.
 """
 
 import hashlib
@@ -25,11 +25,26 @@ from bc4all.features import TEXT, Features
 from bc4all.layout import check_client_id
 from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS
 from bc4all.schedule import JOBS, Timing, is_zone
-from bc4all.settings import FeatureKinds, JobSettings, PublishingSettings, SchedulerSettings, feature_kinds
+from bc4all.settings import (
+    AbstainSettings,
+    FeatureKinds,
+    JobSettings,
+    PromotionSettings,
+    PublishingSettings,
+    SchedulerSettings,
+    feature_kinds,
+)
 from bc4all.yaml_source import YamlSource, read_yaml
 
 DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"
 _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
+
+
+_INNER: dict[str, type[BaseModel]] = {
+    **dict.fromkeys(JOBS, JobSettings),
+    "promotion": PromotionSettings,
+    "abstain": AbstainSettings,
+}
 
 
 class _Settings(BaseModel):
@@ -42,6 +57,9 @@ class _Settings(BaseModel):
     model_params: dict[str, Any] | None = None
     enabled: bool | None = None
     max_quarantine: Annotated[float, Field(ge=0, le=1)] | None = None
+    promotion: PromotionSettings | None = None
+    abstain: AbstainSettings | None = None
+    keep_versions: Annotated[int, Field(ge=2)] | None = None
     timezone: str | None = None
     train: JobSettings | None = None
     predict: JobSettings | None = None
@@ -65,6 +83,9 @@ class Client(BaseModel):
     model_params: dict[str, Any] = {}
     enabled: bool = True
     max_quarantine: float = 0.05  # share of rows that may be refused
+    promotion: PromotionSettings = PromotionSettings()
+    abstain: AbstainSettings | None = None  # None: every product counts as answered
+    keep_versions: int = 10  # the newest, beside the champion, the one before it and the challenger
     timezone: str | None = None  # None: the zone of the machine that starts the jobs
     train: JobSettings = JobSettings()
     predict: JobSettings = JobSettings()
@@ -197,7 +218,7 @@ def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block
             place = (*at, *fault["loc"])
             if fault["type"] == "extra_forbidden":
                 key = str(fault["loc"][-1])
-                known = JobSettings if len(fault["loc"]) > 1 else kind
+                known = _INNER.get(str(fault["loc"][0]), kind) if len(fault["loc"]) > 1 else kind
                 message = f"unknown key {key!r}{did_you_mean(key, list(known.model_fields))}"
             elif not fault["loc"]:
                 message = "this must be a mapping"
@@ -226,9 +247,11 @@ def _lower_first(message: str) -> str:
 def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settings) -> Client:
     features = own.features or defaults.features or {}
     model, params = _chosen_model(defaults, own, features)
-    shared, mine = defaults.model_dump(exclude_none=True), own.model_dump(exclude_none=True)
-    jobs = {job: shared.get(job, {}) | mine.get(job, {}) for job in JOBS}
-    said = {**shared, **mine, "model": model, "model_params": params, **jobs}
+    shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
+    if "abstain" in own.model_fields_set:  # whose null takes the defaults' back
+        mine["abstain"] = own.abstain
+    merged = {block: shared.get(block, {}) | mine.get(block, {}) for block in (*JOBS, "promotion")}
+    said = {**shared, **mine, "model": model, "model_params": params, **merged}
     if "features" not in said:
         places = (("clients", client_id, "features"), ("defaults", "features"))
         if not any(place in source.places for place in places):

@@ -16,13 +16,16 @@ _BINS = 10
 class Evaluation:
     """What was measured on one part of the data.
 
-    `metrics`: accuracy, top_5_accuracy, f1_macro, f1_weighted, log_loss (natural). `categories`: a row a category with
+    `metrics`: accuracy, top_5_accuracy, f1_macro, f1_weighted, log_loss (natural), expected_calibration_error (over ten
+    equal bins of the best score). `answers`: a row a row with predicted (the best category), its score, correct, hit
+    (whether the truth is among the best five), loss. `categories`: a row a category with
     rows, precision, recall, f1, top_5. `confusion`: counts, truth by prediction, in the order of `categories`.
     `reliability`: a row a bin of the best score with rows, mean score, accuracy.
     """
 
     rows: int
     metrics: dict[str, float]
+    answers: pd.DataFrame
     categories: pd.DataFrame
     confusion: np.ndarray
     reliability: pd.DataFrame
@@ -42,7 +45,7 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray) -> Evaluation:
     of_known = np.searchsorted(names, known)
     place_in_model = np.full(len(names), -1)
     place_in_model[of_known] = np.arange(len(known))
-    best, top_score, true_probability = _answers(model, X, place_in_model[truth])
+    best, top_score, true_probability = _best(model, X, place_in_model[truth])
     predicted = of_known[best[:, 0]]
     hit = (of_known[best] == truth[:, None]).any(axis=1)
     seen = np.union1d(truth, predicted)
@@ -50,6 +53,9 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray) -> Evaluation:
         truth, predicted, labels=seen, zero_division=0.0
     )
     tiny = np.finfo(np.float64).eps  # scikit-learn's log_loss clips there, too
+    loss = -np.log(np.clip(true_probability, tiny, 1 - tiny))
+    reliability = _reliability(top_score, truth == predicted)
+    gap = (reliability["mean_score"] - reliability["accuracy"]).abs()
     return Evaluation(
         rows=len(labels),
         metrics={
@@ -57,8 +63,18 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray) -> Evaluation:
             "top_5_accuracy": float(hit.mean()),
             "f1_macro": float(f1.mean()),
             "f1_weighted": float(np.average(f1, weights=rows)),
-            "log_loss": float(-np.log(np.clip(true_probability, tiny, 1 - tiny)).mean()),
+            "log_loss": float(loss.mean()),
+            "expected_calibration_error": float(np.average(gap, weights=reliability["rows"])),
         },
+        answers=pd.DataFrame(
+            {
+                "predicted": pd.Categorical.from_codes(predicted, pd.Index(names)),
+                "score": top_score.astype(np.float64),
+                "correct": truth == predicted,
+                "hit": hit,
+                "loss": loss,
+            }
+        ),
         categories=pd.DataFrame(
             {
                 "category": names[seen],
@@ -70,11 +86,11 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray) -> Evaluation:
             }
         ),
         confusion=metrics.confusion_matrix(truth, predicted, labels=seen),
-        reliability=_reliability(top_score, truth == predicted),
+        reliability=reliability,
     )
 
 
-def _answers(model: Model, X: Matrix, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _best(model: Model, X: Matrix, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each row's best categories, its best score, and the probability of its true category."""
     best, scores, of_truth = [], [], []
     for start in range(0, len(X), _BATCH):

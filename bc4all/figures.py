@@ -9,19 +9,23 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bc4all.abstention import curve
 from bc4all.evaluation import Evaluation
 
 _SHOWN = 60  # categories of a confusion matrix; more cannot be read
 
 
 def write_evaluation(folder: Path, client_id: str, training: Evaluation, held_out: Evaluation | None) -> None:
-    """Write `categories_*.csv`, `confusion_*.png` and `reliability.png` into a local folder."""
+    """Write `categories_*.csv`, `confusion_*.png`, `reliability.png` and `coverage.csv` into a local folder."""
     parts = {"training": training} | ({"held_out": held_out} if held_out else {})
     for name, evaluation in parts.items():
         table = evaluation.categories.assign(category=evaluation.categories["category"].map(_inert))
         table.to_csv(folder / f"categories_{name}.csv", index=False, float_format="%.4f")
         _save(_confusion(evaluation, f"{client_id} · {name.replace('_', ' ')}"), folder / f"confusion_{name}.png")
     _save(_reliability(parts, client_id), folder / "reliability.png")
+    answers = (held_out or training).answers
+    table = curve(answers["score"].to_numpy(), answers["correct"].to_numpy())
+    table.to_csv(folder / "coverage.csv", index=False, float_format="%.6g")
 
 
 def _inert(name: str) -> str:

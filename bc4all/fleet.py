@@ -39,6 +39,7 @@ class Outcome:
     error: str | None = None
     exit_code: int = EXIT_OK
     run_id: str | None = None  # MLflow's
+    note: str = ""  # what whoever reads the log should know of one that is done
 
 
 def run_fleet(
@@ -113,7 +114,7 @@ def _shown(value: float | None, form: str) -> str:
 
 def _state(outcome: Outcome) -> str:
     if outcome.error is None:
-        return "done"
+        return "done, see log" if outcome.note else "done"
     return "failed, retry" if outcome.exit_code == EXIT_TRANSIENT else "failed"
 
 
@@ -147,8 +148,10 @@ def _progress(console: Console, job: str, total: int) -> Iterator[Callable[[Outc
         def advance(outcome: Outcome) -> None:
             progress.advance(bar)
             progress.update(bar, description=f"{job} · {outcome.client_id} {_state(outcome)}")
-            if outcome.error:
-                progress.console.print(outcome.error, style="red", highlight=False, soft_wrap=True, markup=False)
+            if outcome.error or outcome.note:
+                style = "red" if outcome.error else "yellow"
+                told = outcome.error or f"{outcome.client_id}: {outcome.note}"
+                progress.console.print(told, style=style, highlight=False, soft_wrap=True, markup=False)
 
         yield advance
 
@@ -157,4 +160,5 @@ def _line(job: str, outcome: Outcome) -> str:
     if outcome.error:
         return outcome.error
     rows, refused = outcome.rows or 0, outcome.quarantined or 0
-    return f"{outcome.client_id}: {job} done, {rows} rows, {refused} quarantined, {outcome.seconds:.1f} s"
+    note = f"; {outcome.note}" if outcome.note else ""
+    return f"{outcome.client_id}: {job} done, {rows} rows, {refused} quarantined, {outcome.seconds:.1f} s{note}"

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
 
 import bc4all
-from bc4all import figures, training
-from bc4all.audit import audit, audit_count
+from bc4all import figures, promotion, training
+from bc4all.abstention import Thresholds, curves, thresholds
+from bc4all.audit import audit, audit_count, count_answered
 from bc4all.columns import MissingColumn
 from bc4all.config import Client
-from bc4all.errors import DataError
+from bc4all.errors import DataError, ModelError
 from bc4all.features import NUMERIC
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome
@@ -24,7 +26,7 @@ from bc4all.layout import Layout
 from bc4all.logs import log_context
 from bc4all.products import Products, read_prediction, read_training
 from bc4all.publishing import Publisher, publishing
-from bc4all.registry import CHAMPION, LoadedModel, Registry
+from bc4all.registry import TRAINING_IDS, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
 from bc4all.tracking import PREDICTION, TRAINING, Run
@@ -79,12 +81,17 @@ class Job:
                 fitted = training.train(self.spark, client, data)
             self._log_training(run, client, folder, products, data, fitted)
             example = pd.DataFrame(data.X[:_EXAMPLE_ROWS], columns=list(client.features))
-            version = self.registry.register(client, run, fitted.model, example)
-            self.registry.set_alias(version, CHAMPION)
-            run.tag({"model_version": version.number})
-        judged = fitted.held_out or fitted.training
+            judged = fitted.held_out or fitted.training
+            facts = {"day": self.day, **{name: f"{value:.4f}" for name, value in judged.metrics.items()}}
+            stored = {"curves": curves(fitted.held_out.answers)} if fitted.held_out else {}
+            version = self.registry.register(client, run, fitted.model, example, facts, stored)
+            with phase(self.spark, client.id, "train", "gate"):
+                verdict = promotion.decide(self.spark, self.registry, client, version, data, fitted)
+            run.log(verdict.metrics)
+            run.tag({"model_version": version.number, "promoted": verdict.promoted, "gate": verdict.reason})
         rows, top_5 = (products.accepted_rows, products.refused_rows), judged.metrics["top_5_accuracy"]
-        return Outcome(client.id, *rows, top_5, version.number, run_id=run.id)
+        note = "" if verdict.promoted else f"version {version.number} was not promoted: {verdict.reason}"
+        return Outcome(client.id, *rows, top_5, version.number, run_id=run.id, note=note)
 
     def predict(self, client: Client, number: int | None = None) -> Outcome:
         """Score with the champion (or version `number`), stage, audit, publish. Nothing is published by a failure."""
@@ -149,16 +156,19 @@ class Job:
 
     def _publish(self, publisher: Publisher, client: Client, loaded: LoadedModel, products: Products) -> int:
         """Write, check and publish the scored rows; return how many."""
+        limits = _thresholds(client, loaded)
         broadcast = self.spark.sparkContext.broadcast(loaded.model)
         try:
             with phase(self.spark, client.id, "predict", "score"):
-                scored = score_products(products.accepted, broadcast, loaded.features, loaded.version.number)
+                version = loaded.version.number
+                scored = score_products(products.accepted, broadcast, loaded.features, version, limits)
                 staged = publisher.stage(scored, OUTPUT)
         finally:
             broadcast.destroy()
         with phase(self.spark, client.id, "predict", "audit"):
             classes = [str(label) for label in loaded.model.classes_]
             rows = audit(self.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
+            answered = count_answered(self.spark, staged) if limits else products.accepted_rows
         products.check_unchanged(self.files)
         self._publish_refused(publisher, client, products)
         model = {
@@ -166,7 +176,8 @@ class Job:
             "model_version": loaded.version.number,
             "model_sha256": loaded.version.tags["sha256"],
         }
-        publisher.publish(OUTPUT, self._manifest(client, products) | model | {"rows_out": rows})
+        coverage = {"answered": answered, "coverage": answered / products.accepted_rows} if limits else {}
+        publisher.publish(OUTPUT, self._manifest(client, products) | model | {"rows_out": rows} | coverage)
         return rows
 
     def _log_training(
@@ -191,4 +202,15 @@ class Job:
         run.log_dataset(folder, data.sha256, client.features, products.accepted_rows)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
             figures.write_evaluation(Path(scratch), client.id, fitted.training, fitted.held_out)
+            np.save(Path(scratch) / TRAINING_IDS, data.ids[fitted.training_places])
             run.log_files(Path(scratch))
+
+
+def _thresholds(client: Client, loaded: LoadedModel) -> Thresholds | None:
+    """Which products count as answered, if the client wants to know. Raises ModelError where its model cannot tell."""
+    if client.abstain is None:
+        return None
+    if loaded.curves is None:
+        where = f"{loaded.version.name} version {loaded.version.number}"
+        raise ModelError("it is not known how often it is right from which score on", where, "train the client again")
+    return thresholds(loaded.curves, client.abstain.precision, client.abstain.per_category)

@@ -9,13 +9,16 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.entities import LoggedModelOutput
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 import bc4all
@@ -30,7 +33,8 @@ from bc4all.settings import feature_kinds
 from bc4all.tracking import Run, Tracking, column_types
 from bc4all.yaml_source import read_yaml
 
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"
+TRAINING_IDS = "training_ids.npy"  # what a version's run keeps: int64 hashes of the products it was fitted on
 _MLMODEL = "MLmodel"
 _DATA = "data/model"  # where mlflow.pyfunc.save_model copies the folder `model` to
 # What it writes beside that folder; the artifact store's listing may show nothing else.
@@ -49,25 +53,38 @@ class Version:
     number: int
     uri: str
     tags: Mapping[str, str]
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that was checked and read, with the features that it was trained on."""
+    """A model that was checked and read, with the features that it was trained on, and `abstention.curves`, if any."""
 
     version: Version
     model: Model
     features: Features
+    curves: Mapping[str, Any] | None = None
 
 
 class Registry(Tracking):
     """The model registry behind the tracking server's URI."""
 
-    def register(self, client: Client, run: Run, model: Model, example: pd.DataFrame) -> Version:
-        """Save `model` with its signature and an example, and register it as the client's next version."""
+    def register(
+        self,
+        client: Client,
+        run: Run,
+        model: Model,
+        example: pd.DataFrame,
+        facts: Mapping[str, str],
+        stored: Mapping[str, Any],
+    ) -> Version:
+        """Save `model` with its signature and an example, and register it as the client's next version.
+
+        `facts` become tags of the version, beside those that identify it; `stored` comes back with the model.
+        """
         name = model_name(client.id)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            tags = _write_model(Path(scratch), client, model, example)
+            tags = {**facts, "model": client.model, **_write_model(Path(scratch), client, model, example, stored)}
             logged = self.ask(
                 lambda: self._client.create_logged_model(
                     run.experiment_id, name="model", source_run_id=run.id, model_type=client.model, tags=tags
@@ -78,7 +95,7 @@ class Registry(Tracking):
         self.ask(lambda: self._client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, 0)]))
         self.ask(lambda: self._make_registered_model(name, client))
         made = self.ask(lambda: self._make_version(name, logged.artifact_location, run.id, logged.model_id, tags))
-        return Version(name, int(made.version), str(logged.artifact_location), tags)
+        return Version(name, int(made.version), str(logged.artifact_location), tags, run.id)
 
     def _make_registered_model(self, name: str, client: Client) -> None:
         try:
@@ -110,7 +127,50 @@ class Registry(Tracking):
         else:
             found = self.ask(lambda: self._client.get_model_version(name, str(number)), missing)
         uri = self.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
-        return Version(name, int(found.version), uri, dict(found.tags))
+        return Version(name, int(found.version), uri, dict(found.tags), str(found.run_id or ""))
+
+    def versions(self, client_id: str) -> list[Version]:
+        """All versions of a client's model, in no order; none where it has none."""
+        name = model_name(client_id)
+        found = self.ask(lambda: self._client.search_model_versions(f"name = '{name}'"))
+        return [Version(name, int(v.version), str(v.source), dict(v.tags), str(v.run_id or "")) for v in found]
+
+    def aliases(self, client_id: str) -> dict[str, int]:
+        """Alias -> version of a client's model."""
+        return {alias: int(number) for alias, number in (self._model(client_id).aliases or {}).items()}
+
+    def model_tags(self, client_id: str) -> dict[str, str]:
+        """The tags of a client's registered model."""
+        return dict(self._model(client_id).tags or {})
+
+    def _model(self, client_id: str) -> RegisteredModel:
+        name = model_name(client_id)
+        return self.ask(lambda: self._client.get_registered_model(name), f"{name} has no version")
+
+    def tag_model(self, client_id: str, key: str, value: str) -> None:
+        """Set a tag of a client's registered model."""
+        self.ask(lambda: self._client.set_registered_model_tag(model_name(client_id), key, value))
+
+    def remove_alias(self, client_id: str, alias: str) -> None:
+        """Let an alias point to nothing."""
+        self.ask(lambda: self._client.delete_registered_model_alias(model_name(client_id), alias))
+
+    def training_ids(self, version: Version) -> np.ndarray | None:
+        """The hashes of the products that a version was fitted on, int64; None where they were not kept."""
+        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+            try:
+                file = self.ask(
+                    lambda: self._client.download_artifacts(version.run_id, TRAINING_IDS, scratch), _no_files(version)
+                )
+                ids: np.ndarray = np.load(file)
+            except (ModelError, ValueError, EOFError):  # of before they were kept, or spoilt
+                return None
+        return ids if ids.dtype == np.int64 and ids.ndim == 1 else None
+
+    def delete(self, version: Version) -> None:
+        """Delete a version and its files."""
+        self.ask(lambda: self._client.delete_model_version(version.name, str(version.number)))
+        self.ask(lambda: get_artifact_repository(version.uri, tracking_uri=self._uri).delete_artifacts())
 
     def load(self, client_id: str, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""
@@ -122,11 +182,11 @@ class Registry(Tracking):
             description = self._download(version, _MLMODEL, scratch)
             if digest(description) != wanted["mlmodel_sha256"]:
                 raise ModelError(f"its {_MLMODEL} is not the one that was registered", where, _AGAIN)
-            features = _described(description, client_id)
+            features, curves = _described(description, client_id)
             self._refuse_strangers(version)
             file = self._download(version, f"{_DATA}/{wanted['model_file']}", scratch)
             model = load_model(file, wanted["sha256"])
-            return LoadedModel(version, model, features)
+            return LoadedModel(version, model, features, curves)
 
     def _refuse_strangers(self, version: Version) -> None:
         """Raise ModelError where the artifact holds what was not saved with it, such as a folder `code`."""
@@ -158,7 +218,9 @@ def model_name(client_id: str) -> str:
     return f"{check_client_id(client_id)}_model"
 
 
-def _write_model(scratch: Path, client: Client, model: Model, example: pd.DataFrame) -> dict[str, str]:
+def _write_model(
+    scratch: Path, client: Client, model: Model, example: pd.DataFrame, stored: Mapping[str, Any]
+) -> dict[str, str]:
     """Write MLflow's model folder to `scratch/saved` and return the tags that identify it."""
     source = scratch / "model"
     source.mkdir()
@@ -172,7 +234,11 @@ def _write_model(scratch: Path, client: Client, model: Model, example: pd.DataFr
         str(saved),
         loader_module="bc4all.pyfunc",
         data_path=str(source),
-        metadata={"client_id": client.id, "features": json.dumps(client.features)},
+        metadata={
+            "client_id": client.id,
+            "features": json.dumps(client.features),
+            **{name: json.dumps(value) for name, value in stored.items()},
+        },
         signature=ModelSignature(Schema(given), Schema([ColSpec(kind, name) for kind, name in kinds])),
         input_example=example,
         pip_requirements=[f"bc4all=={bc4all.__version__}"],
@@ -186,8 +252,8 @@ def _write_model(scratch: Path, client: Client, model: Model, example: pd.DataFr
     }
 
 
-def _described(description: Path, client_id: str) -> Features:
-    """The features that an MLmodel file tells, once it has told that it is this client's."""
+def _described(description: Path, client_id: str) -> tuple[Features, Mapping[str, Any] | None]:
+    """The features and curves that an MLmodel file tells, once it has told that it is this client's."""
     try:
         said = read_yaml(description)
         said.raise_faults()
@@ -199,8 +265,9 @@ def _described(description: Path, client_id: str) -> Features:
         else:  # of before features had kinds
             inputs = json.loads(said.value["signature"]["inputs"])
             features = {str(column["name"]): NUMERIC for column in inputs if column["type"] == "double"}
+        curves = json.loads(told["curves"]) if "curves" in told else None
     except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError("the version has no readable signature", description.name, _AGAIN) from error
     if owner != client_id:
         raise ModelError("the version's files are another client's", description.name, _AGAIN)
-    return features
+    return features, curves

@@ -1,10 +1,10 @@
 """What people look at: published categories, read by Arrow without Spark, and the jobs that are due."""
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,11 @@ from bc4all.errors import DataError, Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout
 from bc4all.schedule import firings
 
+if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs none
+    from bc4all.registry import Version
+
 _HEADER_BYTES = 1 << 20
+_SHOWN_METRICS = {"accuracy": "accuracy", "top_5_accuracy": "top-5", "log_loss": "loss"}  # tags of a version
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,24 @@ def table(published: Published) -> Table:
         answers.setdefault(row["product_id"], []).append(f"{row['pred_label']}  {row['pred_score']:.2f}")
     for product_id, answer in answers.items():
         shown.add_row(*map(_plain, (product_id, *answer)))
+    return shown
+
+
+def versions_table(client_id: str, versions: "Sequence[Version]", aliases: Mapping[str, int]) -> Table:
+    """A row a version: what it is called, and how it did on its held-out rows."""
+    shown = Table(title=f"{client_id}: {len(versions)} versions", title_justify="left")
+    for name in ("version", "trained"):
+        shown.add_column(name, no_wrap=True)
+    shown.add_column("model", overflow="fold")
+    for name in _SHOWN_METRICS.values():
+        shown.add_column(name, justify="right", no_wrap=True)
+    for version in versions:
+        tags = version.tags
+        called = [str(version.number), *(alias for alias, number in aliases.items() if number == version.number)]
+        model = tags.get("model", "–").rpartition(".")[2].removesuffix("Classifier")
+        shown.add_row(
+            " ".join(called), tags.get("day", "–"), model, *(tags.get(name, "–")[:6] for name in _SHOWN_METRICS)
+        )
     return shown
 
 

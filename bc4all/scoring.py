@@ -11,10 +11,12 @@ import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
+from bc4all.abstention import Thresholds
 from bc4all.features import Features, Matrix, model_input
 from bc4all.partition import named
 
 TOP = 5  # categories of a product; fewer where the client has fewer
+ANSWERED = "answered"
 SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
 
 
@@ -44,12 +46,17 @@ def rank(probabilities: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarra
     return best, np.take_along_axis(probabilities, best, axis=1).astype(np.float32)
 
 
-def score_frame(model: Model, frame: pd.DataFrame, features: Features, version: int) -> pd.DataFrame:
-    """The best categories of each product of `frame` (product_id and features), a row a product and rank."""
+def score_frame(
+    model: Model, frame: pd.DataFrame, features: Features, version: int, limits: Thresholds | None = None
+) -> pd.DataFrame:
+    """The best categories of each product of `frame` (product_id and features), a row a product and rank.
+
+    With `limits`, a column `answered` says whether the product's best score reaches them.
+    """
     best, scores = top_k(model, model_input(frame, features))
     rows, ranks = best.shape
     labels = np.asarray(model.classes_, dtype=object)
-    return pd.DataFrame(
+    scored = pd.DataFrame(
         {
             "product_id": np.repeat(frame["product_id"].to_numpy(), ranks),
             "pred_label": labels[best.ravel()],
@@ -58,13 +65,19 @@ def score_frame(model: Model, frame: pd.DataFrame, features: Features, version: 
             "model_version": np.full(rows * ranks, version, dtype=np.int32),
         }
     )
+    if limits is not None:
+        scored[ANSWERED] = np.repeat(limits.answered(labels[best[:, 0]], scores[:, 0]), ranks)
+    return scored
 
 
-def score_products(products: DataFrame, model: Broadcast[Any], features: Features, version: int) -> DataFrame:
-    """The best categories of every row of `products`, by SCORED_SCHEMA."""
+def score_products(
+    products: DataFrame, model: Broadcast[Any], features: Features, version: int, limits: Thresholds | None = None
+) -> DataFrame:
+    """The best categories of every row of `products`, by SCORED_SCHEMA, with `limits` and `answered boolean`."""
+    schema = SCORED_SCHEMA if limits is None else f"{SCORED_SCHEMA}, {ANSWERED} boolean"
 
     def score_batches(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for frame in frames:
-            yield score_frame(model.value, frame, features, version)
+            yield score_frame(model.value, frame, features, version, limits)
 
-    return products.select("product_id", *[named(name) for name in features]).mapInPandas(score_batches, SCORED_SCHEMA)
+    return products.select("product_id", *[named(name) for name in features]).mapInPandas(score_batches, schema)

@@ -89,6 +89,26 @@ class JobSettings(BaseModel):
         return Timing(expression, ZoneInfo(zone or local_zone()), **{**_DEFAULTS, **said})
 
 
+class PromotionSettings(BaseModel):
+    """What `promotion:` says: when a new version takes the champion's place."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    metric: Literal["accuracy", "top_5_accuracy", "log_loss"] = "accuracy"
+    min_value: float | None = None  # the worst that it may be: of log_loss the largest value
+    max_regression: Annotated[float, Field(ge=0)] = 0.01  # by which it may be worse than the champion's
+    mode: Literal["enabled", "dry_run", "disabled"] = "enabled"  # dry_run: says what it would do, and promotes nothing
+
+
+class AbstainSettings(BaseModel):
+    """What `abstain:` says: which products count as answered."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    precision: Annotated[float, Field(gt=0, le=1)]  # the share of answered held-out products that must be right
+    per_category: bool = False  # with a threshold of each best category's own, where it has products enough
+
+
 class SchedulerSettings(BaseModel):
     """What `scheduler:` says: of the scheduler, and of all runs, whoever starts them."""
 

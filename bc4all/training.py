@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from bc4all.errors import DataError, ModelError
 from bc4all.estimators import build_estimator
@@ -23,7 +24,7 @@ from bc4all.features import Features, Matrix, all_numeric, model_input, rows_at
 from bc4all.forest import CompactForest
 from bc4all.partition import named
 from bc4all.preprocessing import with_preprocessing
-from bc4all.products import CATEGORY, ROW
+from bc4all.products import CATEGORY, PRODUCT, ROW
 from bc4all.scoring import Model
 
 if TYPE_CHECKING:  # fits run in Python workers, which need neither YAML nor pydantic
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # fits run in Python workers, which need neither YAML nor pyd
 TEST_SIZE = 0.1
 SPLIT_SEED = 1234
 
+_ID = "_id"
 _FORESTS = ("sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier")
 _CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
 _NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every category
@@ -42,12 +44,14 @@ _NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every 
 class TrainingSet:
     """Labelled rows in file order.
 
-    X (rows, features) of `model_input`; codes int32 (rows,): each row's place in `names`, the sorted categories.
+    X (rows, features) of `model_input`; codes int32 (rows,): each row's place in `names`, the sorted categories; ids
+    int64 (rows,): hashes of the products' ids.
     """
 
     X: Matrix
     codes: np.ndarray
     names: np.ndarray
+    ids: np.ndarray
 
     def labels(self, places: np.ndarray) -> np.ndarray:
         """The category names of some rows."""
@@ -71,6 +75,8 @@ class Fitted:
     model: Model
     training: Evaluation
     held_out: Evaluation | None
+    training_places: np.ndarray
+    held_out_places: np.ndarray
 
 
 def collect(accepted: DataFrame, features: Features) -> TrainingSet:
@@ -78,13 +84,14 @@ def collect(accepted: DataFrame, features: Features) -> TrainingSet:
 
     Raises DataError where they hold fewer than two categories.
     """
-    table: pa.Table = accepted.select(ROW, CATEGORY, *[named(name) for name in features]).toArrow().sort_by(ROW)
+    hashed = F.xxhash64(PRODUCT).alias(_ID)
+    table: pa.Table = accepted.select(ROW, CATEGORY, hashed, *map(named, features)).toArrow().sort_by(ROW)
     codes, names = pd.factorize(table[CATEGORY].to_numpy(zero_copy_only=False), sort=True)
     if len(names) < 2:
         found = f"{len(names)} category" if len(names) else "no category"
         raise DataError(f"there is {found} where a classifier needs two", CATEGORY, "deliver more products")
     X = model_input(table.select(list(features)).to_pandas(), features)
-    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object))
+    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), table[_ID].to_numpy())
 
 
 def split(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +124,20 @@ def train(spark: SparkSession, client: "Client", data: TrainingSet) -> Fitted:
     finally:
         shared.destroy()
         parts.destroy()
-    return Fitted(model, evaluated[0], evaluated[1] if len(evaluated) > 1 else None)
+    return Fitted(model, evaluated[0], evaluated[1] if len(evaluated) > 1 else None, training, held_out)
+
+
+def evaluate_other(
+    spark: SparkSession, client: "Client", data: TrainingSet, places: np.ndarray, model: Model, features: Features
+) -> Evaluation:
+    """How another of the client's models, of features that are among its present ones, does on some rows."""
+    frame = pd.DataFrame(rows_at(data.X, places), columns=list(client.features))
+    shared = spark.sparkContext.broadcast((model, model_input(frame, features), data.labels(places)))
+    try:
+        evaluated: list[Evaluation] = _run(spark, client, [None], lambda _: evaluate(*shared.value))
+    finally:
+        shared.destroy()
+    return evaluated[0]
 
 
 def _run(spark: SparkSession, client: "Client", items: list[Any], work: Any) -> list[Any]:
@@ -139,7 +159,7 @@ def _run(spark: SparkSession, client: "Client", items: list[Any], work: Any) -> 
 def _fit(spark: SparkSession, client: "Client", data: Broadcast[TrainingSet], parts: Broadcast[Any]) -> Model:
     # Made here, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
     estimator = build_estimator(client.model, client.model_params)
-    if "n_jobs" in estimator.get_params():
+    if estimator.get_params().get("n_jobs") not in (None, 1):
         estimator.set_params(n_jobs=1)  # a task has one core
     estimator = with_preprocessing(estimator, client.features)
     if not is_chunked(client):

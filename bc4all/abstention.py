@@ -1,0 +1,89 @@
+"""Knowing when not to answer: from which score on the best category is right often enough.
+
+Training writes, with every version, how many of its held-out products would be answered from each score on, and how
+many of those rightly. Prediction picks the threshold for the precision that the configuration asks for. NumPy and
+pandas alone: thresholds are applied inside Python workers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+FEWEST = 30  # held-out products that must be answered for their precision to be believed
+NEVER = 1.1  # a threshold above every probability
+_POINTS, _CATEGORY_POINTS = 100, 20  # of a curve, at most
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The score from which a product counts as answered: of its best category, else overall (or NEVER)."""
+
+    overall: float
+    categories: Mapping[str, float] = field(default_factory=dict)
+
+    def answered(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Whether products with these best categories and scores (both (products,)) are answered; bool (products,)."""
+        wanted = np.full(len(scores), self.overall)
+        if self.categories:
+            own = pd.Series(labels).map(self.categories).to_numpy(dtype=np.float64)
+            wanted = np.where(np.isnan(own), wanted, own)
+        answered: np.ndarray = scores >= wanted.astype(np.float32)
+        return answered
+
+
+def curve(score: np.ndarray, correct: np.ndarray, points: int = _POINTS) -> pd.DataFrame:
+    """Threshold -> products answered -> share of them (coverage) -> accuracy among them, the highest threshold first.
+
+    `score` (products,) of the best categories, `correct` (products,) whether they are the true ones. Each threshold is
+    a score that was met, so that a row says what truly happened to the products at or above it.
+    """
+    order = np.argsort(-score, kind="stable")
+    sorted_score, right = score[order], np.cumsum(correct[order])
+    ends = np.flatnonzero(np.append(np.diff(sorted_score) < 0, True)) if len(score) else np.zeros(0, dtype=int)
+    if len(ends) > points:
+        ends = ends[np.unique(np.linspace(0, len(ends) - 1, points).astype(int))]
+    return pd.DataFrame(
+        {
+            "threshold": sorted_score[ends],
+            "answered": ends + 1,
+            "coverage": (ends + 1) / max(len(score), 1),
+            "accuracy": right[ends] / (ends + 1),
+        }
+    )
+
+
+def curves(answers: pd.DataFrame) -> dict[str, Any]:
+    """The curves of `Evaluation.answers` overall and of each predicted category, as JSON can hold them."""
+    by_category = {
+        str(name): _listed(curve(part["score"].to_numpy(), part["correct"].to_numpy(), _CATEGORY_POINTS))
+        for name, part in answers.groupby("predicted", observed=True)
+        if len(part) >= FEWEST
+    }
+    overall = curve(answers["score"].to_numpy(), answers["correct"].to_numpy())
+    return {"overall": _listed(overall), "categories": by_category}
+
+
+def _listed(table: pd.DataFrame) -> list[list[float]]:
+    # Thresholds to the last bit: a product that scores as much is answered.
+    return [[float(value) for value in row] for row in table[["threshold", "answered", "accuracy"]].to_numpy()]
+
+
+def thresholds(stored: Mapping[str, Any], precision: float, per_category: bool) -> Thresholds:
+    """The lowest thresholds from which at least `precision` of the held-out products were answered rightly.
+
+    A category with too few products of its own, or never so precise, is taken by the overall threshold.
+    """
+    overall = _lowest(stored["overall"], precision)
+    own: dict[str, float] = {}
+    if per_category:
+        found = {name: _lowest(points, precision) for name, points in stored["categories"].items()}
+        own = {name: threshold for name, threshold in found.items() if threshold < NEVER}
+    return Thresholds(overall, own)
+
+
+def _lowest(points: Sequence[Sequence[float]], precision: float) -> float:
+    fitting = [threshold for threshold, answered, accuracy in points if answered >= FEWEST and accuracy >= precision]
+    return min(fitting, default=NEVER)

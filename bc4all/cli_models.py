@@ -1,0 +1,75 @@
+"""The commands of `bc4all` about models: which versions there are, and which is asked. Added to the group in `cli`."""
+
+import getpass
+from typing import TYPE_CHECKING
+
+import click
+
+from bc4all.arguments import CLIENT_ID
+from bc4all.layout import Layout
+
+if TYPE_CHECKING:
+    from bc4all.champions import Champions
+    from bc4all.registry import Registry
+
+_CLIENT = click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
+
+
+def _opened() -> "tuple[Registry, Champions]":
+    from bc4all.champions import Champions
+    from bc4all.registry import Registry
+    from bc4all.tracking import tracking_uri
+
+    layout = Layout.from_environment()
+    registry = Registry(tracking_uri(layout), layout)
+    return registry, Champions(registry)
+
+
+@click.command()
+@_CLIENT
+def versions(client_id: str) -> None:
+    """Show a client's versions, and how each became champion.
+
+    Example: bc4all versions --client-id client_0
+    """
+    from rich.console import Console
+
+    from bc4all.report import versions_table
+
+    registry, champions = _opened()
+    found = sorted(registry.versions(client_id), key=lambda version: -version.number)
+    Console().print(versions_table(client_id, found, registry.aliases(client_id)))
+    for change in champions.changes(client_id):
+        click.echo(f"{change.at or 'earlier'}  version {change.version} became champion: {change.why}")
+
+
+@click.command()
+@_CLIENT
+@click.option("--version", "number", type=click.IntRange(1), required=True, help="The version.")
+def promote(client_id: str, number: int) -> None:
+    """Make a version the champion, whatever the gate said.
+
+    It is read first, as proof that it can be; the change is recorded. The next prediction uses it.
+
+    Example: bc4all promote --client-id client_0 --version 3
+    """
+    from bc4all.champions import check_promotable
+
+    registry, champions = _opened()
+    champions.promote(client_id, check_promotable(registry, client_id, number), f"promoted by {getpass.getuser()}")
+    click.echo(f"{client_id}: version {number} is champion")
+
+
+@click.command()
+@_CLIENT
+def rollback(client_id: str) -> None:
+    """Make the champion before this one the champion again.
+
+    Example: bc4all rollback --client-id client_0
+    """
+    _, champions = _opened()
+    version = champions.rollback(client_id, f"rolled back by {getpass.getuser()}")
+    click.echo(f"{client_id}: version {version.number} is champion again")
+
+
+COMMANDS = (versions, promote, rollback)

@@ -1,0 +1,184 @@
+"""From a training to the champion, and back: which version is asked, and what people see of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+
+from bc4all import promotion
+from bc4all.champions import Champions
+from bc4all.cli import main
+from bc4all.config import Client
+from bc4all.errors import ModelError
+from bc4all.job import Job
+from bc4all.settings import PromotionSettings
+from bc4all.tracking import tracking_uri
+from tests.conftest import FEATURES, make_client, published_rows
+
+Deliver = Callable[..., Path]
+DUMMY = {"model": "sklearn.dummy.DummyClassifier", "model_params": {}}
+
+
+def products(rows: int, seed: int = 0) -> pd.DataFrame:
+    """Products whose category follows from their first feature."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(rows, 5)), columns=list(FEATURES))
+    frame.insert(0, "product_id", [f"{seed}-{i:05}" for i in range(rows)])
+    frame.insert(1, "category_id", np.where(frame["f0"] > 0.5, "high", np.where(frame["f0"] > -0.5, "mid", "low")))
+    return frame
+
+
+@pytest.fixture
+def delivered(deliver: Deliver) -> Deliver:
+    """Client x's products of both kinds."""
+    deliver("train", "x", "a.csv", products(600))
+    deliver("prediction", "x", "a.csv", products(50, seed=9).drop(columns="category_id"))
+    return deliver
+
+
+def state(job: Job) -> tuple[dict[str, int], list[int]]:
+    """Aliases, and versions in order."""
+    return job.registry.aliases("x"), sorted(version.number for version in job.registry.versions("x"))
+
+
+def latest_run(job: Job) -> dict[str, str]:
+    """The tags of the client's last training."""
+    client = MlflowClient(tracking_uri(job.layout))
+    experiment = client.get_experiment_by_name("ProductCategoriesClassification_x")
+    assert experiment
+    return dict(client.search_runs([experiment.experiment_id], max_results=1)[0].data.tags)
+
+
+def command(*words: str) -> str:
+    """What `bc4all` prints; it must work."""
+    done = CliRunner().invoke(main, list(words))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.mark.usefixtures("delivered")
+def test_a_worse_version_stays_challenger_until_somebody_wills(job: Job, prefix: Path) -> None:
+    """The champion goes on; a person may promote the other, and take it back; each change is recorded."""
+    assert job.train(make_client("x")).note == ""
+    assert state(job) == ({"champion": 1}, [1])
+    outcome = job.train(make_client("x", **DUMMY))
+    assert outcome.note.startswith("version 2 was not promoted: accuracy -")
+    assert state(job) == ({"champion": 1, "challenger": 2}, [1, 2])
+    assert (latest_run(job)["promoted"], latest_run(job)["model_version"]) == ("False", "2")
+    assert "on 60 rows: more than 0.01 behind" in latest_run(job)["gate"]
+    assert job.predict(make_client("x")).version == 1
+    assert command("promote", "--client-id", "x", "--version", "2") == "x: version 2 is champion\n"
+    assert state(job) == ({"champion": 2}, [1, 2])
+    assert job.predict(make_client("x")).version == 2
+    assert set(published_rows(prefix, "x")["model_version"]) == {2}
+    shown = command("versions", "--client-id", "x")
+    assert " version 2 became champion: promoted by " in shown
+    assert "│ 1          │" in shown
+    assert "│ 2 champion │" in shown
+    assert " Dummy " in shown
+    assert command("rollback", "--client-id", "x") == "x: version 1 is champion again\n"
+    assert job.predict(make_client("x")).version == 1
+    assert [change.version for change in Champions(job.registry).changes("x")] == [1, 2, 1]
+
+
+def test_the_champion_is_not_asked_what_it_has_learned(job: Job, delivered: Deliver) -> None:
+    """Of products that came since, and of those held out then, it has learned nothing: they alone are compared."""
+    overfitted = make_client("x", model="sklearn.neighbors.KNeighborsClassifier", model_params={"n_neighbors": 1})
+    job.train(overfitted)
+    delivered("train", "x", "b.csv", products(600, seed=1))
+    outcome = job.train(make_client("x"))
+    assert outcome.note == ""
+    compared = int(latest_run(job)["gate"].partition("champion's on ")[2].split()[0])
+    assert 30 <= compared < 120  # of 120 held-out rows, nearly half were among those that it has learned from
+
+
+@pytest.mark.usefixtures("delivered")
+def test_modes_and_the_bar(job: Job) -> None:
+    """A dry run promotes nothing, a bar keeps the first version out, and no gate lets anything in."""
+    job.train(make_client("x", promotion=PromotionSettings(mode="dry_run")))
+    assert state(job) == ({"challenger": 1}, [1])
+    assert latest_run(job)["gate"] == "dry run, it would be promoted: there is no champion"
+    with pytest.raises(ModelError, match="x_model has no champion"):
+        job.predict(make_client("x"))
+    job.train(make_client("x", **DUMMY, promotion=PromotionSettings(min_value=0.9)))
+    assert state(job) == ({"challenger": 2}, [1, 2])
+    job.train(make_client("x", **DUMMY, promotion=PromotionSettings(mode="disabled")))
+    assert state(job) == ({"champion": 3}, [1, 2, 3])
+
+
+@pytest.mark.usefixtures("delivered")
+def test_old_versions_are_pruned(job: Job, prefix: Path) -> None:
+    """The newest stay, and the champion, the one before it and the challenger, whatever their age; files go, too."""
+    for _ in range(2):
+        job.train(make_client("x", keep_versions=2))
+    for _ in range(3):
+        job.train(make_client("x", **DUMMY, keep_versions=2))
+    assert state(job) == ({"champion": 2, "challenger": 5}, [1, 2, 4, 5])
+    assert len(list(prefix.glob("mlartifacts/*/models/*/artifacts/MLmodel"))) == 4
+    assert command("rollback", "--client-id", "x") == "x: version 1 is champion again\n"
+
+
+@pytest.mark.usefixtures("delivered")
+def test_a_version_that_cannot_be_read_back_never_moves(
+    job: Job, prefix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it may be champion, a version is downloaded, checked and asked once."""
+    job.train(make_client("x"))
+    check = promotion._check_reloaded
+
+    def damaged(*arguments: object) -> None:
+        newest = max(prefix.glob("mlartifacts/*/models/*/artifacts/data/model/*"), key=lambda f: f.stat().st_mtime_ns)
+        (newest.parent / "forest.npz").write_bytes(b"")
+        check(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(promotion, "_check_reloaded", damaged)
+    with pytest.raises(ModelError, match="has the digest"):
+        job.train(make_client("x"))
+    assert state(job)[0]["champion"] == 1
+
+
+def spoil_files(job: Job, prefix: Path) -> Client:
+    """The champion's files are gone."""
+    for file in prefix.glob("mlartifacts/*/models/*/artifacts/MLmodel"):
+        file.unlink()
+    return make_client("x")
+
+
+def fewer_features(job: Job, prefix: Path) -> Client:
+    """The champion needs columns that are no features any more."""
+    return make_client("x", features=FEATURES[:2])
+
+
+@pytest.mark.usefixtures("delivered")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (spoil_files, "the champion cannot be read, and was not compared: x_model version 1 has no files"),
+        (fewer_features, "the champion needs f2, f3, f4, which is no feature any more: not compared"),
+    ],
+)
+def test_a_champion_that_cannot_be_asked_is_no_bar(
+    job: Job, prefix: Path, change: Callable[[Job, Path], Client], reason: str
+) -> None:
+    """A champion that cannot answer keeps nobody from its place, and that is said."""
+    job.train(make_client("x"))
+    job.train(change(job, prefix))
+    assert state(job)[0] == {"champion": 2}
+    assert latest_run(job)["gate"].startswith(reason)
+
+
+@pytest.mark.usefixtures("delivered")
+def test_wrong_words_are_answered(job: Job) -> None:
+    """A version that is not there, no version at all, nobody before: each is told with what there is."""
+    job.train(make_client("x"))
+    for words, code, said in (
+        (["promote", "--client-id", "x", "--version", "9"], 2, "x_model has no version 9 (it has 1)"),
+        (["rollback", "--client-id", "x"], 1, "no version was champion before this one"),
+        (["versions", "--client-id", "y"], 1, "y_model has no version"),
+    ):
+        done = CliRunner().invoke(main, words)
+        assert (done.exit_code, said in done.output) == (code, True), done.output

@@ -1,0 +1,105 @@
+"""Which version may take the champion's place, by answers alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bc4all.gate import FEWEST, interval, judge
+from bc4all.settings import PromotionSettings
+
+
+def answers(correct: np.ndarray) -> pd.DataFrame:
+    """As `Evaluation.answers` of as many rows: a loss of 0.1 where the answer is right, else 3."""
+    return pd.DataFrame({"correct": correct, "hit": correct, "loss": np.where(correct, 0.1, 3.0)})
+
+
+def right(rows: int, share: float, seed: int = 0) -> np.ndarray:
+    """Whether each of some rows is answered rightly, a share of them."""
+    return np.random.default_rng(seed).random(rows) < share
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "top_5_accuracy", "log_loss"])
+def test_a_version_that_is_worse_is_kept_out(metric: str) -> None:
+    """Clearly worse on the rows of both: not promoted, and it is said by how much."""
+    settings = PromotionSettings(metric=metric)  # type: ignore[arg-type]
+    verdict = judge(settings, answers(right(1000, 0.6)), answers(right(1000, 0.8)))
+    assert not verdict.promoted
+    assert "more than 0.01 behind" in verdict.reason
+    assert verdict.metrics["gate_low"] < verdict.metrics["gate_difference"] < verdict.metrics["gate_high"] < 0
+    assert judge(settings, answers(right(1000, 0.8)), answers(right(1000, 0.6))).promoted
+
+
+def test_noise_does_not_decide() -> None:
+    """A difference that the draw of a few rows explains keeps nobody out, though it is larger than allowed."""
+    champion = right(60, 0.8)
+    challenger = champion.copy()
+    challenger[np.flatnonzero(champion)[:2]] = False
+    challenger[np.flatnonzero(~champion)[:1]] = True
+    verdict = judge(PromotionSettings(), answers(challenger), answers(champion))
+    assert verdict.promoted
+    assert verdict.reason.endswith("behind, but it may be by chance")
+
+
+def test_a_small_sure_step_back_is_allowed() -> None:
+    """What is surely worse, but by less than is allowed, may come in."""
+    champion = right(20_000, 0.8)
+    challenger = champion.copy()
+    challenger[np.flatnonzero(champion)[:100]] = False
+    verdict = judge(PromotionSettings(max_regression=0.01), answers(challenger), answers(champion))
+    assert verdict.promoted
+    assert verdict.metrics["gate_high"] < 0
+    assert not judge(PromotionSettings(max_regression=0.0), answers(challenger), answers(champion)).promoted
+
+
+@pytest.mark.parametrize(
+    ("settings", "promoted", "reason"),
+    [
+        ({"min_value": 0.7}, False, "its accuracy is 0.6000, below 0.7"),
+        ({"min_value": 0.6}, True, "there is no champion"),
+        ({"min_value": 1.0, "metric": "log_loss"}, False, "its log_loss is 1.2600, above 1.0"),
+        ({"min_value": 1.5, "metric": "log_loss"}, True, "there is no champion"),
+        ({"min_value": 0.7, "mode": "dry_run"}, False, "dry run, it would not be promoted: its accuracy is 0.6000"),
+        ({"mode": "dry_run"}, False, "dry run, it would be promoted: there is no champion"),
+        ({"min_value": 0.7, "mode": "disabled"}, True, "the gate is disabled"),
+    ],
+)
+def test_the_bar_holds_for_the_first_one_too(settings: dict[str, object], promoted: bool, reason: str) -> None:
+    """A version must clear the bar, whether or not there is a champion; modes say who decides."""
+    given_answers = answers(np.arange(100) < 60)
+    verdict = judge(PromotionSettings.model_validate(settings), given_answers, None)
+    assert (verdict.promoted, verdict.reason[: len(reason)]) == (promoted, reason)
+
+
+def test_without_enough_rows_it_is_the_bar_alone() -> None:
+    """Too few rows that the champion has not learned from, or none held out: not compared, and that is said."""
+    few = answers(right(FEWEST - 1, 1.0))
+    verdict = judge(PromotionSettings(), answers(right(FEWEST - 1, 0.1)), few)
+    assert (verdict.promoted, verdict.reason) == (True, "only 29 held-out rows are new to the champion: not compared")
+    assert judge(PromotionSettings(), None, few).reason == "there are no held-out rows"
+    assert not judge(PromotionSettings(min_value=0.1), None, None).promoted
+
+
+def test_only_common_rows_count() -> None:
+    """The champion's rows are some of the challenger's: those are compared, in pairs."""
+    challenger = answers(np.arange(1000) >= 500)
+    champion = answers(np.ones(500, dtype=bool)).set_index(np.arange(500, 1000))
+    verdict = judge(PromotionSettings(), challenger, champion)
+    assert verdict.promoted
+    assert "accuracy +0.0000 [+0.0000, +0.0000] against the champion's on 500 rows" in verdict.reason
+
+
+@given(st.lists(st.integers(-1, 1), min_size=30, max_size=200))
+def test_the_interval_holds_the_mean(differences: list[int]) -> None:
+    """Whatever the differences, their mean lies in its interval."""
+    low, high = interval(np.array(differences, dtype=float))
+    assert low <= np.mean(differences) <= high
+
+
+def test_the_interval_is_the_textbooks() -> None:
+    """For many rows it is that of the normal distribution."""
+    differences = np.random.default_rng(1).normal(0.1, 1.0, 2000)
+    low, high = interval(differences)
+    half = 1.96 * differences.std() / np.sqrt(2000)
+    assert (low, high) == pytest.approx((differences.mean() - half, differences.mean() + half), abs=0.005)
