@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
-from bc4all.features import TEXT, Features
+from bc4all.kinds import TEXT, Features
 from bc4all.layout import check_client_id
 from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS
 from bc4all.schedule import JOBS, Timing, is_zone

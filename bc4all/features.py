@@ -1,24 +1,13 @@
-"""Feature columns -> model input. Runs inside Python workers: pandas and NumPy only.
+"""Feature columns -> model input. Runs inside Python workers: pandas and NumPy only."""
 
-Features are a mapping from a column's name to its kind, in the order in which the model sees them.
-"""
-
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-NUMERIC, CATEGORY, TEXT = "numeric", "category", "text"
-KINDS = (NUMERIC, CATEGORY, TEXT)
+from bc4all.kinds import NUMERIC, Features, all_numeric
 
-Features: TypeAlias = Mapping[str, str]
 Matrix: TypeAlias = Any  # np.ndarray | pd.DataFrame; scikit-learn has no name for what it takes
-
-
-def all_numeric(features: Features) -> bool:
-    """Whether a plain matrix holds them."""
-    return set(features.values()) <= {NUMERIC}
 
 
 def model_input(frame: pd.DataFrame, features: Features) -> Matrix:

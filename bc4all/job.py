@@ -18,10 +18,10 @@ from bc4all.audit import audit, audit_count, count_answered
 from bc4all.columns import MissingColumn
 from bc4all.config import Client
 from bc4all.errors import DataError, ModelError
-from bc4all.features import NUMERIC
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome
 from bc4all.journal import OUTPUT, QUARANTINE, Journal
+from bc4all.kinds import NUMERIC
 from bc4all.layout import Layout
 from bc4all.logs import log_context
 from bc4all.products import Products, read_prediction, read_training

@@ -6,7 +6,7 @@ values that training has not seen are taken for what they are: nothing known.
 
 from typing import Any
 
-from bc4all.features import CATEGORY, NUMERIC, TEXT, Features, all_numeric
+from bc4all.kinds import CATEGORY, NUMERIC, TEXT, Features, all_numeric
 
 # What a client with text has by default, measured in docs/quality.md over 39 shops' titles.
 TEXT_MODEL = "sklearn.linear_model.LogisticRegression"

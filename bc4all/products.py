@@ -18,8 +18,8 @@ from pyspark.storagelevel import StorageLevel
 
 from bc4all.audit import id_sum
 from bc4all.errors import DataError, Failure
-from bc4all.features import NUMERIC, TEXT, Features
 from bc4all.filesystem import Entry, FileSystem
+from bc4all.kinds import NUMERIC, TEXT, Features
 from bc4all.partition import FILE, LINE, check_unchanged, data_files, has_break, named, read_rows
 
 PRODUCT, CATEGORY = "product_id", "category_id"

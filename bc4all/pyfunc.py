@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bc4all.features import Features
+from bc4all.kinds import Features
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, read_model
 from bc4all.scoring import Model, score_frame
 

@@ -24,7 +24,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 import bc4all
 from bc4all.config import Client
 from bc4all.errors import ConfigurationError, ModelError
-from bc4all.features import NUMERIC, Features
+from bc4all.kinds import NUMERIC, Features
 from bc4all.layout import check_client_id
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model, save_model
 from bc4all.pyfunc import FEATURES_FILE

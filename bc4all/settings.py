@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from bc4all.features import KINDS, NUMERIC
+from bc4all.kinds import KINDS, NUMERIC
 from bc4all.schedule import DEFAULT_SCHEDULES, Timing, local_zone, parse_duration, schedule_fault, spread
 
 _DEFAULTS = {

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import bc4all
 from bc4all.config import Client
 from bc4all.errors import ConfigurationError, Failure, ModelError, TransientFailure
-from bc4all.features import NUMERIC, Features
+from bc4all.kinds import NUMERIC, Features
 from bc4all.layout import Layout, check_client_id
 from bc4all.redaction import redact
 

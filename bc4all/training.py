@@ -20,8 +20,9 @@ from pyspark.sql import functions as F
 from bc4all.errors import DataError, ModelError
 from bc4all.estimators import build_estimator
 from bc4all.evaluation import Evaluation, evaluate
-from bc4all.features import Features, Matrix, all_numeric, model_input, rows_at
+from bc4all.features import Matrix, model_input, rows_at
 from bc4all.forest import CompactForest
+from bc4all.kinds import Features, all_numeric
 from bc4all.partition import named
 from bc4all.preprocessing import with_preprocessing
 from bc4all.products import CATEGORY, PRODUCT, ROW

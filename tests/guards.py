@@ -129,7 +129,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/tracking.py", "attempts = None if self._answered else 1", "attempts = 1"),
     ],
     "tests/faults/test_mlflow.py::test_dies_between_registration_and_alias": [
-        Guard("bc4all/job.py", "            self.registry.set_alias(version, CHAMPION)\n", ""),
+        Guard("bc4all/champions.py", "        self._registry.set_alias(version, CHAMPION)\n", ""),
     ],
     "tests/faults/test_mlflow.py::test_slow": [
         Guard("bc4all/tracking.py", 'r"timed out|timeout exception"', 'r"no such words"'),

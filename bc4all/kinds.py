@@ -1,0 +1,17 @@
+"""The kinds that a feature column may have. Imports nothing: the command line and Spark's workers both ask.
+
+Features are a mapping from a column's name to its kind, in the order in which the model sees them.
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+NUMERIC, CATEGORY, TEXT = "numeric", "category", "text"
+KINDS = (NUMERIC, CATEGORY, TEXT)
+
+Features: TypeAlias = Mapping[str, str]
+
+
+def all_numeric(features: Features) -> bool:
+    """Whether a plain matrix holds them."""
+    return set(features.values()) <= {NUMERIC}
