@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from bc4all.category_map import CategoryMap, read_category_map
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
 from bc4all.kinds import TEXT, Features
@@ -60,6 +61,7 @@ class _Settings(BaseModel):
     promotion: PromotionSettings | None = None
     abstain: AbstainSettings | None = None
     keep_versions: Annotated[int, Field(ge=2)] | None = None
+    category_separator: Annotated[str, Field(min_length=1)] | None = None
     timezone: str | None = None
     train: JobSettings | None = None
     predict: JobSettings | None = None
@@ -81,6 +83,8 @@ class Client(BaseModel):
     features: FeatureKinds
     model: str = DEFAULT_MODEL
     model_params: dict[str, Any] = {}
+    category_separator: str | None = None  # between the parts of a category that is a path
+    category_map: CategoryMap | None = None  # of the file beside the configuration, if there is one
     enabled: bool = True
     max_quarantine: float = 0.05  # share of rows that may be refused
     promotion: PromotionSettings = PromotionSettings()
@@ -103,7 +107,9 @@ class Client(BaseModel):
     @property
     def sha(self) -> str:
         """A short digest of what decides the results: a job's time is not among it."""
-        decides = self.model_dump(exclude={"timezone", *JOBS}) | {"features": list(self.features.items())}  # in order
+        decides = self.model_dump(exclude={"timezone", "category_map", *JOBS})
+        decides["features"] = list(self.features.items())  # in order
+        decides["category_map"] = self.category_map.renamings if self.category_map else ()
         canonical = json.dumps(decides, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -190,6 +196,10 @@ def load_fleet(path: Path) -> Fleet:
         own = _block(source, at, said, _Settings)
         if own is not None:
             client = _merge(source, client_id, defaults, own)
+            try:
+                client = client.model_copy(update={"category_map": read_category_map(path, client_id)})
+            except ConfigurationError as error:
+                source.add_fault(at, str(error))
             _check_estimator(source, client, own, judged)
             clients[client_id] = client
     shared = _default_model(defaults, defaults.features or {})

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bc4all.features import Matrix
 from bc4all.scoring import Model, rank
+from bc4all.taxonomy import levels
 
 _BATCH = 10_000  # rows scored at a time: a dense matrix of probabilities for all of them need not fit
 _BINS = 10
@@ -31,11 +32,12 @@ class Evaluation:
     reliability: pd.DataFrame
 
 
-def evaluate(model: Model, X: Matrix, labels: np.ndarray) -> Evaluation:
+def evaluate(model: Model, X: Matrix, labels: np.ndarray, separator: str | None = None) -> Evaluation:
     """Compare the model's answers for X (rows, features) with the true labels (rows,).
 
     A category that the model has never seen counts as missed. top_5_accuracy counts the ranks that would be published,
-    where scikit-learn's top_k_accuracy_score breaks ties the other way round.
+    where scikit-learn's top_k_accuracy_score breaks ties the other way round. Where categories are paths, with a
+    `separator` between their parts, there is an accuracy_level_N for each level above the deepest.
     """
     from sklearn import metrics
 
@@ -65,6 +67,7 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray) -> Evaluation:
             "f1_weighted": float(np.average(f1, weights=rows)),
             "log_loss": float(loss.mean()),
             "expected_calibration_error": float(np.average(gap, weights=reliability["rows"])),
+            **(_level_accuracy(model, X, truth, names, of_known, separator) if separator else {}),
         },
         answers=pd.DataFrame(
             {
@@ -101,6 +104,25 @@ def _best(model: Model, X: Matrix, truth: np.ndarray) -> tuple[np.ndarray, np.nd
         scores.append(batch_scores[:, 0])
         of_truth.append(np.where(wanted < 0, 0.0, probabilities[np.arange(len(batch)), wanted]))
     return np.concatenate(best), np.concatenate(scores), np.concatenate(of_truth)
+
+
+def _level_accuracy(
+    model: Model, X: Matrix, truth: np.ndarray, names: np.ndarray, of_known: np.ndarray, separator: str
+) -> dict[str, float]:
+    """How often the best parent is the true category's, level by level; a parent's probability is its children's sum.
+
+    truth (rows,) are places in `names`; of_known (classes,) the places there of the model's categories.
+    """
+    right: dict[str, int] = {}
+    found = levels(names.tolist(), separator)
+    parents = [(level, np.eye(len(above))[places[of_known]], places) for level, above, places in found]
+    for start in range(0, len(X), _BATCH):
+        probabilities = model.predict_proba(X[start : start + _BATCH])
+        for level, children, places in parents:
+            best = (probabilities @ children).argmax(axis=1)
+            hits = int((best == places[truth[start : start + _BATCH]]).sum())
+            right[f"accuracy_level_{level}"] = right.get(f"accuracy_level_{level}", 0) + hits
+    return {name: count / len(truth) for name, count in right.items()}
 
 
 def _reliability(score: np.ndarray, correct: np.ndarray) -> pd.DataFrame:

@@ -72,7 +72,8 @@ class Job:
             try:
                 self._stage_refused(publisher, client, "train", products)
                 with phase(self.spark, client.id, "train", "collect"):
-                    data = training.collect(products.accepted, client.features)
+                    new_names = client.category_map.names(self.day) if client.category_map else None
+                    data = training.collect(products.accepted, client.features, new_names)
                 products.check_unchanged(self.files)
                 self._publish_refused(publisher, client, products)
             finally:

@@ -17,6 +17,7 @@ import click
 
 import bc4all
 from bc4all.arguments import DATE_OPTION, LOG_FORM, TERMINAL_COLUMNS, JobArguments, job_command
+from bc4all.category_map import CATEGORY_MAPS
 from bc4all.environment import java_version, refuse_connect
 from bc4all.errors import ConfigurationError
 from bc4all.layout import Layout
@@ -90,6 +91,9 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     if not master(arguments).startswith("local"):
         options.default(f"spark.executorEnv.{LOG_FORM}", "json")
     if options.value("--deploy-mode") == "cluster":
+        if (arguments.config.parent / CATEGORY_MAPS).is_dir():
+            told = f"a driver on another machine does not see {arguments.config.parent / CATEGORY_MAPS}"
+            raise ConfigurationError(told, remedy="use --deploy-mode client")
         options.extend("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
         if argv:  # of two options, the last counts
             argv = [*argv, "--config", arguments.config.name, DATE_OPTION[arguments.job], arguments.day]

@@ -5,6 +5,7 @@ the dense forest held whole, and one large client uses the whole cluster. Every 
 """
 
 import hashlib
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from bc4all.partition import named
 from bc4all.preprocessing import with_preprocessing
 from bc4all.products import CATEGORY, PRODUCT, ROW
 from bc4all.scoring import Model
+from bc4all.taxonomy import rename
 
 if TYPE_CHECKING:  # fits run in Python workers, which need neither YAML nor pydantic
     from bc4all.config import Client
@@ -35,6 +37,7 @@ if TYPE_CHECKING:  # fits run in Python workers, which need neither YAML nor pyd
 TEST_SIZE = 0.1
 SPLIT_SEED = 1234
 
+log = logging.getLogger(__name__)
 _ID = "_id"
 _FORESTS = ("sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier")
 _CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
@@ -80,14 +83,20 @@ class Fitted:
     held_out_places: np.ndarray
 
 
-def collect(accepted: DataFrame, features: Features) -> TrainingSet:
-    """Bring the accepted rows to the driver, in the order of their files.
+def collect(accepted: DataFrame, features: Features, new_names: Mapping[str, str] | None = None) -> TrainingSet:
+    """Bring the accepted rows to the driver, in the order of their files, their categories under their new names.
 
     Raises DataError where they hold fewer than two categories.
     """
     hashed = F.xxhash64(PRODUCT).alias(_ID)
     table: pa.Table = accepted.select(ROW, CATEGORY, hashed, *map(named, features)).toArrow().sort_by(ROW)
     codes, names = pd.factorize(table[CATEGORY].to_numpy(zero_copy_only=False), sort=True)
+    if new_names:
+        unmet = sorted(set(new_names) - set(names))
+        if unmet:
+            shown = ", ".join(unmet[:10]) + (", …" if len(unmet) > 10 else "")
+            log.warning("%d old names of the category map are no product's any more: %s", len(unmet), shown)
+        names, codes = rename(names, codes, new_names)
     if len(names) < 2:
         found = f"{len(names)} category" if len(names) else "no category"
         raise DataError(f"there is {found} where a classifier needs two", CATEGORY, "deliver more products")
@@ -119,7 +128,8 @@ def train(spark: SparkSession, client: "Client", data: TrainingSet) -> Fitted:
         fitted = spark.sparkContext.broadcast(model)
         try:
             names = ["training", "held out"] if len(held_out) else ["training"]
-            evaluated = _run(spark, client, names, lambda name: _evaluate(shared, parts, fitted, name))
+            separator = client.category_separator
+            evaluated = _run(spark, client, names, lambda name: _evaluate(shared, parts, fitted, name, separator))
         finally:
             fitted.destroy()
     finally:
@@ -215,6 +225,8 @@ def _fit_chunk(forest: Any, data: TrainingSet, places: np.ndarray, start: int, s
     return CompactForest.from_sklearn(forest)
 
 
-def _evaluate(data: Broadcast[TrainingSet], parts: Broadcast[Any], model: Broadcast[Model], part: str) -> Evaluation:
+def _evaluate(
+    data: Broadcast[TrainingSet], parts: Broadcast[Any], model: Broadcast[Model], part: str, separator: str | None
+) -> Evaluation:
     places = parts.value[part]
-    return evaluate(model.value, rows_at(data.value.X, places), data.value.labels(places))
+    return evaluate(model.value, rows_at(data.value.X, places), data.value.labels(places), separator)

@@ -42,7 +42,7 @@ def test_help_needs_no_java(arguments: list[str]) -> None:
         (["predict", "--all", "--inference-date", "2026-02-30"], "is not a date"),
         (["train", "--all", "--inference-date", "2026-01-31"], "No such option"),
         (["train", "--all", "--features", "f0"], "this is not JSON"),
-        (["train", "--all", "--features", "[1]"], "not a JSON list of column names"),
+        (["train", "--all", "--features", "[1]"], "no JSON list of features"),
         (["train", "--all", "--model-params", "[]"], "not a JSON object"),
         (["train", "--all", "--max-parallel", "0"], "not in the range"),
         (["train", "--all", "--config", "/no.yaml"], "does not exist"),

@@ -18,6 +18,7 @@ FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "arguments": "the configuration file's default place",
     "application": "the environment",
+    "category_map": "the files beside the configuration",
     "child": "a job's log and results, in the state folder",
     "cli": "the folder that sample-data is told to fill",
     "cli_crontab": "the project's cron folder",
