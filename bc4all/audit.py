@@ -7,6 +7,8 @@ from pyspark.sql import functions as F
 
 from bc4all.errors import ModelError, TransientFailure
 
+ANSWERED = "answered"  # the column of an output that says whether a product's best score is high enough
+
 
 def id_sum(name: str) -> Column:
     """An aggregate that is equal for equal sets of ids, in whatever order, and another where one is lost or doubled."""
@@ -48,9 +50,12 @@ def audit(spark: SparkSession, staged: str, products: int, ids: int, classes: Se
     return total
 
 
-def count_answered(spark: SparkSession, staged: str) -> int:
-    """The products of a staged output whose column `answered` is true."""
-    return spark.read.parquet(staged).where("rank = 0 AND answered").count()
+def count_best(spark: SparkSession, staged: str) -> dict[str, tuple[int, int]]:
+    """Best category -> its products in a staged output, and those that are answered (all without such a column)."""
+    rows = spark.read.parquet(staged).where("rank = 0")
+    answered = F.col(ANSWERED) if ANSWERED in rows.columns else F.lit(True)
+    counted = rows.groupBy("pred_label").agg(F.count("*").alias("products"), F.count_if(answered).alias("answered"))
+    return {row["pred_label"]: (row["products"], row["answered"]) for row in counted.collect()}
 
 
 def audit_count(spark: SparkSession, staged: str, rows: int) -> None:

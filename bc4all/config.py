@@ -7,8 +7,8 @@
       client_2: {features: [{name: title, kind: text}, {name: brand, kind: category}, price]}
 
 A client states only what differs. `model_params` are merged key by key over the defaults', unless the client has
-another `model`: then they stand alone; `train`, `predict` (when each job is due) and `promotion` setting by setting.
-Where nobody names a model, a client without text has a forest and one with text a linear model.
+another `model`: then they stand alone; `train`, `predict`, `promotion` and `drift` setting by setting. Where nobody
+names a model, a client without text has a forest and one with text a linear model.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS
 from bc4all.schedule import JOBS, Timing, is_zone
 from bc4all.settings import (
     AbstainSettings,
+    DriftSettings,
     FeatureKinds,
     JobSettings,
     PromotionSettings,
@@ -44,6 +45,7 @@ _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
 _INNER: dict[str, type[BaseModel]] = {
     **dict.fromkeys(JOBS, JobSettings),
     "promotion": PromotionSettings,
+    "drift": DriftSettings,
     "abstain": AbstainSettings,
 }
 
@@ -59,6 +61,7 @@ class _Settings(BaseModel):
     enabled: bool | None = None
     max_quarantine: Annotated[float, Field(ge=0, le=1)] | None = None
     promotion: PromotionSettings | None = None
+    drift: DriftSettings | None = None
     abstain: AbstainSettings | None = None
     keep_versions: Annotated[int, Field(ge=2)] | None = None
     category_separator: Annotated[str, Field(min_length=1)] | None = None
@@ -88,6 +91,7 @@ class Client(BaseModel):
     enabled: bool = True
     max_quarantine: float = 0.05  # share of rows that may be refused
     promotion: PromotionSettings = PromotionSettings()
+    drift: DriftSettings = DriftSettings()
     abstain: AbstainSettings | None = None  # None: every product counts as answered
     keep_versions: int = 10  # the newest, beside the champion, the one before it and the challenger
     timezone: str | None = None  # None: the zone of the machine that starts the jobs
@@ -107,7 +111,7 @@ class Client(BaseModel):
     @property
     def sha(self) -> str:
         """A short digest of what decides the results: a job's time is not among it."""
-        decides = self.model_dump(exclude={"timezone", "category_map", *JOBS})
+        decides = self.model_dump(exclude={"timezone", "category_map", "drift", "promotion", "keep_versions", *JOBS})
         decides["features"] = list(self.features.items())  # in order
         decides["category_map"] = self.category_map.renamings if self.category_map else ()
         canonical = json.dumps(decides, sort_keys=True, default=str)
@@ -260,7 +264,7 @@ def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settin
     shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
     if "abstain" in own.model_fields_set:  # whose null takes the defaults' back
         mine["abstain"] = own.abstain
-    merged = {block: shared.get(block, {}) | mine.get(block, {}) for block in (*JOBS, "promotion")}
+    merged = {block: shared.get(block, {}) | mine.get(block, {}) for block in (*JOBS, "promotion", "drift")}
     said = {**shared, **mine, "model": model, "model_params": params, **merged}
     if "features" not in said:
         places = (("clients", client_id, "features"), ("defaults", "features"))

@@ -239,7 +239,7 @@ def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) 
     if result:
         state = "done" if result["exit_code"] == EXIT_OK else "failed"
         names = {"run_id": "mlflow_run", "version": "version", "top_5": "top_5", "rows": "rows"}
-        told = {new: result[old] for old, new in names.items()}
+        told = {new: result[old] for old, new in names.items()} | {"note": result.get("note") or None}
         error = str(result["error"]).partition(" failed: ")[2] or result["error"]  # whose it is, the run says already
         return {"state": state, "exit_code": result["exit_code"], "error": error, **told}
     if stopping:

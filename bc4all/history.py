@@ -5,6 +5,7 @@ after whatever happened, knows what was under way. Times are UTC: ISO 8601 in th
 since 1970 in those that are compared.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ CREATE TABLE IF NOT EXISTS runs (
     top_5 REAL,
     rows INTEGER,
     error TEXT,
+    note TEXT,
     UNIQUE (client, job, scheduled_for, attempt)
 );
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
@@ -76,6 +78,7 @@ class Run:
     top_5: float | None = None
     rows: int | None = None
     error: str | None = None
+    note: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -113,6 +116,9 @@ class History:
         # No process's end loses anything so; a power cut may lose the last moments, and a run is then repeated.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
+        if "note" not in {column[1] for column in self._db.execute("PRAGMA table_info(runs)")}:
+            with contextlib.suppress(sqlite3.OperationalError):  # another process was first
+                self._db.execute("ALTER TABLE runs ADD COLUMN note TEXT")  # a file of before there were any
 
     def close(self) -> None:
         """Close the file."""

@@ -1,5 +1,6 @@
 """The two jobs, for one client at a time: from its partition to a registered version, or to published rows."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ from pyspark.sql import SparkSession
 import bc4all
 from bc4all import figures, promotion, training
 from bc4all.abstention import Thresholds, curves, thresholds
-from bc4all.audit import audit, audit_count, count_answered
+from bc4all.audit import audit, audit_count, count_best
 from bc4all.columns import MissingColumn
 from bc4all.config import Client
+from bc4all.drift import PSI_MAX, Drift, compare, drift_metrics, is_lasting, profile
 from bc4all.errors import DataError, ModelError
+from bc4all.features import rows_at
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome
 from bc4all.journal import OUTPUT, QUARANTINE, Journal
@@ -26,12 +29,13 @@ from bc4all.layout import Layout
 from bc4all.logs import log_context
 from bc4all.products import Products, read_prediction, read_training
 from bc4all.publishing import Publisher, publishing
-from bc4all.registry import TRAINING_IDS, LoadedModel, Registry
+from bc4all.registry import CURVES, PROFILE, TRAINING_IDS, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
 from bc4all.tracking import PREDICTION, TRAINING, Run
 
 _EXAMPLE_ROWS = 5
+_LONGEST_TAG = 4000  # characters; MLflow takes 8000
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,10 @@ class Job:
             example = pd.DataFrame(data.X[:_EXAMPLE_ROWS], columns=list(client.features))
             judged = fitted.held_out or fitted.training
             facts = {"day": self.day, **{name: f"{value:.4f}" for name, value in judged.metrics.items()}}
-            stored = {"curves": curves(fitted.held_out.answers)} if fitted.held_out else {}
+            learned = rows_at(data.X, fitted.training_places)
+            stored = {PROFILE: profile(learned, client.features, judged.answers["predicted"])}
+            if fitted.held_out:
+                stored[CURVES] = curves(fitted.held_out.answers)
             version = self.registry.register(client, run, fitted.model, example, facts, stored)
             with phase(self.spark, client.id, "train", "gate"):
                 verdict = promotion.decide(self.spark, self.registry, client, version, data, fitted)
@@ -102,13 +109,26 @@ class Job:
                 products = self._read_for(loaded, client)
             try:
                 self._stage_refused(publisher, client, "predict", products)
-                rows = self._publish(publisher, client, loaded, products)
+                rows, drifted = self._publish(publisher, client, loaded, products)
             finally:
                 products.release()
             run.log({"rows_in": products.rows, "rows_out": rows, "rows_quarantined": products.refused_rows})
             run.tag({"model_version": loaded.version.number, "model_sha256": loaded.version.tags["sha256"]})
+            note = self._tell_drift(run, client, drifted) if drifted else ""
         rows_in = products.accepted_rows, products.refused_rows
-        return Outcome(client.id, *rows_in, version=loaded.version.number, run_id=run.id)
+        return Outcome(client.id, *rows_in, version=loaded.version.number, run_id=run.id, note=note)
+
+    def _tell_drift(self, run: Run, client: Client, drifted: Drift) -> str:
+        """Record the drift; what to know of it, where it lasts."""
+        run.log(drift_metrics(drifted))
+        changed = {"new_values": drifted.new, "vanished_values": drifted.vanished}
+        run.tag({name: json.dumps(values)[:_LONGEST_TAG] for name, values in changed.items() if any(values.values())})
+        recent = self.registry.recent(client, PREDICTION, PSI_MAX, client.drift.counts[1])
+        if not is_lasting(recent, client.drift.psi, client.drift.counts):
+            return ""
+        far = ", ".join(drifted.above(client.drift.psi)[:5])
+        run.tag({"drift": far})
+        return f"drift in {client.drift.windows} predictions, PSI: {far}; train again, or look at the data"
 
     def _read_for(self, loaded: LoadedModel, client: Client) -> Products:
         """The products to score, with the columns that the model was trained on."""
@@ -155,8 +175,10 @@ class Job:
             "rows_quarantined": products.refused_rows,
         }
 
-    def _publish(self, publisher: Publisher, client: Client, loaded: LoadedModel, products: Products) -> int:
-        """Write, check and publish the scored rows; return how many."""
+    def _publish(
+        self, publisher: Publisher, client: Client, loaded: LoadedModel, products: Products
+    ) -> tuple[int, Drift | None]:
+        """Write, check and publish the scored rows; return how many, and how far they are from the training's."""
         limits = _thresholds(client, loaded)
         broadcast = self.spark.sparkContext.broadcast(loaded.model)
         try:
@@ -169,7 +191,11 @@ class Job:
         with phase(self.spark, client.id, "predict", "audit"):
             classes = [str(label) for label in loaded.model.classes_]
             rows = audit(self.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
-            answered = count_answered(self.spark, staged) if limits else products.accepted_rows
+            best = count_best(self.spark, staged)
+        with phase(self.spark, client.id, "predict", "drift"):
+            counts = {label: products for label, (products, _) in best.items()}
+            stored = loaded.stored.get(PROFILE)
+            drifted = compare(stored, products.accepted, loaded.features, counts) if stored else None
         products.check_unchanged(self.files)
         self._publish_refused(publisher, client, products)
         model = {
@@ -177,9 +203,10 @@ class Job:
             "model_version": loaded.version.number,
             "model_sha256": loaded.version.tags["sha256"],
         }
+        answered = sum(answered for _, answered in best.values())
         coverage = {"answered": answered, "coverage": answered / products.accepted_rows} if limits else {}
         publisher.publish(OUTPUT, self._manifest(client, products) | model | {"rows_out": rows} | coverage)
-        return rows
+        return rows, drifted
 
     def _log_training(
         self,
@@ -211,7 +238,7 @@ def _thresholds(client: Client, loaded: LoadedModel) -> Thresholds | None:
     """Which products count as answered, if the client wants to know. Raises ModelError where its model cannot tell."""
     if client.abstain is None:
         return None
-    if loaded.curves is None:
+    if CURVES not in loaded.stored:
         where = f"{loaded.version.name} version {loaded.version.number}"
         raise ModelError("it is not known how often it is right from which score on", where, "train the client again")
-    return thresholds(loaded.curves, client.abstain.precision, client.abstain.per_category)
+    return thresholds(loaded.stored[CURVES], client.abstain.precision, client.abstain.per_category)

@@ -34,8 +34,10 @@ from bc4all.tracking import Run, Tracking, column_types
 from bc4all.yaml_source import read_yaml
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+CURVES, PROFILE = "curves", "profile"  # what training stores: `abstention.curves`, `drift.profile`
 TRAINING_IDS = "training_ids.npy"  # what a version's run keeps: int64 hashes of the products it was fitted on
 _MLMODEL = "MLmodel"
+_STORED = (CURVES, PROFILE)
 _DATA = "data/model"  # where mlflow.pyfunc.save_model copies the folder `model` to
 # What it writes beside that folder; the artifact store's listing may show nothing else.
 _SAVED = (
@@ -58,12 +60,12 @@ class Version:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that was checked and read, with the features that it was trained on, and `abstention.curves`, if any."""
+    """A model that was checked and read, the features that it was trained on, and what training stored with it."""
 
     version: Version
     model: Model
     features: Features
-    curves: Mapping[str, Any] | None = None
+    stored: Mapping[str, Any]
 
 
 class Registry(Tracking):
@@ -182,11 +184,11 @@ class Registry(Tracking):
             description = self._download(version, _MLMODEL, scratch)
             if digest(description) != wanted["mlmodel_sha256"]:
                 raise ModelError(f"its {_MLMODEL} is not the one that was registered", where, _AGAIN)
-            features, curves = _described(description, client_id)
+            features, stored = _described(description, client_id)
             self._refuse_strangers(version)
             file = self._download(version, f"{_DATA}/{wanted['model_file']}", scratch)
             model = load_model(file, wanted["sha256"])
-            return LoadedModel(version, model, features, curves)
+            return LoadedModel(version, model, features, stored)
 
     def _refuse_strangers(self, version: Version) -> None:
         """Raise ModelError where the artifact holds what was not saved with it, such as a folder `code`."""
@@ -252,8 +254,8 @@ def _write_model(
     }
 
 
-def _described(description: Path, client_id: str) -> tuple[Features, Mapping[str, Any] | None]:
-    """The features and curves that an MLmodel file tells, once it has told that it is this client's."""
+def _described(description: Path, client_id: str) -> tuple[Features, Mapping[str, Any]]:
+    """The features that an MLmodel file tells, and what was stored, once it has told that it is this client's."""
     try:
         said = read_yaml(description)
         said.raise_faults()
@@ -265,9 +267,9 @@ def _described(description: Path, client_id: str) -> tuple[Features, Mapping[str
         else:  # of before features had kinds
             inputs = json.loads(said.value["signature"]["inputs"])
             features = {str(column["name"]): NUMERIC for column in inputs if column["type"] == "double"}
-        curves = json.loads(told["curves"]) if "curves" in told else None
+        stored = {name: json.loads(told[name]) for name in _STORED if name in told}
     except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError("the version has no readable signature", description.name, _AGAIN) from error
     if owner != client_id:
         raise ModelError("the version's files are another client's", description.name, _AGAIN)
-    return features, curves
+    return features, stored

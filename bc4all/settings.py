@@ -1,5 +1,6 @@
 """What the configuration may say beside the model: of features, the jobs' times, the scheduler, what was replaced."""
 
+import re
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -107,6 +108,32 @@ class AbstainSettings(BaseModel):
 
     precision: Annotated[float, Field(gt=0, le=1)]  # the share of answered held-out products that must be right
     per_category: bool = False  # with a threshold of each best category's own, where it has products enough
+
+
+_WINDOWS = re.compile(r"(\d{1,3}) of (\d{1,3})")
+
+
+class DriftSettings(BaseModel):
+    """What `drift:` says: from which shift on, and how lasting, a client is marked."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    psi: Annotated[float, Field(gt=0)] = 0.2
+    windows: str = "2 of 3"  # in so many of so many predictions
+
+    @field_validator("windows")
+    @classmethod
+    def _is_share(cls, text: str) -> str:
+        found = _WINDOWS.fullmatch(text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"{text!r} is not such as '2 of 3'")
+        return text
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """`windows` as numbers."""
+        needed, _, looked_at = self.windows.partition(" of ")
+        return int(needed), int(looked_at)
 
 
 class SchedulerSettings(BaseModel):

@@ -46,13 +46,14 @@ def fleet_status(
                     "top_5": run.top_5 if run else None,
                     "rows": run.rows if run else None,
                     "error": run.error if run else None,
+                    "note": run.note if run else None,
                 }
             )
     return rows
 
 
 def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) -> Group:
-    """The fleet at a glance, and what went wrong in the last run of each job that failed."""
+    """The fleet at a glance; below it what went wrong in the last run of each job that failed, or is to be known."""
     now = now or datetime.now(UTC)
     failed = sum(row["failed"] for row in rows)
     table = Table(title=f"{len(rows)} jobs, {failed} failed", title_justify="left")
@@ -69,7 +70,8 @@ def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) ->
             f"{row['top_5']:.3f}" if row["top_5"] is not None else "–",
             _span(timedelta(seconds=row["seconds"])) if row["seconds"] is not None else "–",
         )
-    return _with_errors(table, [(f"{row['client']}: {row['job']}", row["error"]) for row in rows if row["failed"]])
+    told = [(f"{row['client']}: {row['job']}", row["error"] if row["failed"] else row["note"]) for row in rows]
+    return _with_errors(table, told)
 
 
 def runs_table(client_id: str, runs: Sequence[Run]) -> Group:
@@ -81,7 +83,7 @@ def runs_table(client_id: str, runs: Sequence[Run]) -> Group:
         due = run.scheduled_for[:16].replace("T", " ")
         took = _span(timedelta(seconds=run.seconds)) if run.seconds is not None else "–"
         table.add_row(str(run.id), run.job, due, run.trigger, str(run.attempt), _state(run.state), took)
-    return _with_errors(table, [(f"run {run.id}", run.error) for run in runs])
+    return _with_errors(table, [(f"run {run.id}", run.error or run.note) for run in runs])
 
 
 def _with_errors(table: Table, errors: Sequence[tuple[str, str | None]]) -> Group:

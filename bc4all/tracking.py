@@ -110,6 +110,17 @@ class Tracking:
         started = self.ask(create)
         return Run(self, self._client, str(started.info.run_id), experiment)
 
+    def recent(self, client: Client, kind: str, metric: str, count: int) -> list[float]:
+        """A metric of the client's last runs of this kind that have it, the latest first, one a date."""
+        name = f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"
+        experiment = self._experiment(name)
+        found = self.ask(lambda: self._client.search_runs([experiment], "", max_results=4 * count))
+        latest: dict[str, float] = {}
+        for run in found:  # MLflow tells the latest first
+            if metric in run.data.metrics:
+                latest.setdefault(str(run.info.run_name), run.data.metrics[metric])
+        return list(latest.values())[:count]
+
     def close_run(self, run_id: str) -> None:
         """End a run whose process was killed, if it has not ended and is still known."""
         try:

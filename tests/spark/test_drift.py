@@ -1,0 +1,75 @@
+"""A real client whose products change: what MLflow, the table and `bc4all status` then say."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from pyspark.sql import SparkSession
+
+from bc4all.drift import PREDICTED, compare, profile
+from bc4all.features import model_input
+from bc4all.job import Job
+from bc4all.tracking import tracking_uri
+from tests.conftest import FEATURES, make_client
+
+KINDS = {"title": "text", "brand": "category", "price": "numeric"}
+
+
+def frame(rows: int, brand: str = "acme") -> pd.DataFrame:
+    """Products of two brands and some prices."""
+    return pd.DataFrame(
+        {
+            "title": ["x" * (i % 7 + 1) for i in range(rows)],
+            "brand": ["none" if i % 5 == 0 else brand for i in range(rows)],
+            "price": [None if i % 10 == 0 else float(i % 50) for i in range(rows)],
+        }
+    )
+
+
+def test_spark_counts_as_pandas_does(spark: SparkSession) -> None:
+    """The same products have no drift, by whatever way they were counted; other brands are seen, and named."""
+    data = frame(1000)
+    stored = profile(model_input(data, KINDS), KINDS, pd.Series(["a"] * 700 + ["b"] * 300))
+    same = compare(stored, spark.createDataFrame(data), KINDS, {"a": 70, "b": 30})
+    assert same.psi == pytest.approx(dict.fromkeys([*KINDS, PREDICTED], 0), abs=1e-9)
+    other = compare(stored, spark.createDataFrame(frame(1000, "frost")), KINDS, {"a": 30, "b": 70})
+    assert other.above(0.2)[0].startswith("brand ")
+    assert (other.new["brand"], other.vanished["brand"]) == (["frost"], ["acme"])
+    assert other.psi[PREDICTED] > 0.2
+    assert other.psi["price"] < 1e-9
+
+
+def runs(job: Job) -> list[Run]:
+    """The client's predictions, the latest first."""
+    client = MlflowClient(tracking_uri(job.layout))
+    experiment = client.get_experiment_by_name("ProductCategoriesPrediction_client_0")
+    assert experiment
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_real_client_that_drifts_is_marked_when_it_lasts(job: Job, prefix: Path, seed: Path) -> None:
+    """Its own products do not drift; shifted ones are measured at once, and told after two of three predictions."""
+    for kind in ("train", "prediction"):
+        shutil.copytree(seed / kind / "client_id=client_0", prefix / kind / "client_id=client_0")
+    client = make_client("client_0")
+    job.train(client)
+    assert job.predict(client).note == ""
+    assert runs(job)[0].data.metrics["psi_max"] < 0.2
+    (file,) = (prefix / "prediction" / "client_id=client_0").iterdir()
+    products = pd.read_csv(file, dtype={"product_id": str})
+    products.assign(f0=products["f0"] + 2 * products["f0"].std()).to_csv(file, index=False)
+    first = replace(job, day="2026-02-01").predict(client)
+    assert first.note == ""
+    assert runs(job)[0].data.metrics["psi.f0"] > 1
+    second = replace(job, day="2026-02-02").predict(client)
+    assert second.note.startswith("drift in 2 of 3 predictions, PSI: f0 ")
+    assert runs(job)[0].data.tags["drift"].startswith("f0 ")
+    again = replace(job, day="2026-02-02").predict(client.overridden(list(FEATURES)))
+    assert again.note == second.note
+    products.to_csv(file, index=False)
+    assert replace(job, day="2026-02-03").predict(client).note.startswith("drift in 2 of 3 predictions")
+    assert replace(job, day="2026-02-04").predict(client).note == ""
