@@ -7,7 +7,7 @@ export DATA_PREFIX ?= data
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large guards soak lock clean
+.PHONY: help setup demo test lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large bench-titles quality guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -71,6 +71,12 @@ bench-forest: setup ## scikit-learn's forest beside the compact one: size, load 
 
 bench-large: setup ## train a client of a million products: wall time and memory beside scikit-learn
 	@$(BIN)/python -m bench.large_client
+
+bench-titles: setup ## score a client of a million titles: titles a second beside scikit-learn
+	@$(BIN)/python -m bench.titles
+
+quality: setup ## hold out a part of SOURCE, train and predict it with FEATURES, compare: docs/quality.md
+	@$(BIN)/python -m bench.quality $(SOURCE) --features '$(FEATURES)'
 
 guards: setup ## take each guard of docs/reliability.md away and see its test fail
 	@$(BIN)/python -m tests.guards

@@ -74,13 +74,12 @@ def _listed(table: pd.DataFrame) -> list[list[float]]:
 def thresholds(stored: Mapping[str, Any], precision: float, per_category: bool) -> Thresholds:
     """The lowest thresholds from which at least `precision` of the held-out products were answered rightly.
 
-    A category with too few products of its own, or never so precise, is taken by the overall threshold.
+    A category with too few products of its own has the overall one; one that is never so precise is never answered.
     """
     overall = _lowest(stored["overall"], precision)
     own: dict[str, float] = {}
     if per_category:
-        found = {name: _lowest(points, precision) for name, points in stored["categories"].items()}
-        own = {name: threshold for name, threshold in found.items() if threshold < NEVER}
+        own = {name: _lowest(points, precision) for name, points in stored["categories"].items()}
     return Thresholds(overall, own)
 
 

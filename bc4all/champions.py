@@ -12,16 +12,18 @@ from bc4all.errors import ConfigurationError, ModelError
 from bc4all.registry import CHALLENGER, CHAMPION, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
+_TOLD = ("at", "why", "back")
 _REMEMBERED = 30  # changes; MLflow's tags are not endless
 
 
 @dataclass(frozen=True)
 class Change:
-    """A version that became champion: when (ISO 8601, UTC), and why."""
+    """A version that became champion: when (ISO 8601, UTC), why, and whether by taking the one after it back."""
 
     version: int
     at: str
     why: str
+    back: bool = False
 
 
 class Champions:
@@ -31,41 +33,50 @@ class Champions:
         self._registry = registry
 
     def changes(self, client_id: str) -> list[Change]:
-        """The client's champions, the latest last."""
-        tags = self._registry.model_tags(client_id)
+        """The client's champions, the latest last; one that MLflow's pages made so among them, once it is met."""
+        tags, current = self._registry.model_tags(client_id), self.number(client_id, CHAMPION)
         try:
-            return [Change(int(one["version"]), str(one["at"]), str(one["why"])) for one in json.loads(tags[_RECORD])]
+            told = [Change(int(one["version"]), *(one[name] for name in _TOLD)) for one in json.loads(tags[_RECORD])]
         except (KeyError, ValueError, TypeError):
-            return []
+            told = []
+        if current is not None and (not told or told[-1].version != current):
+            told.append(Change(current, "", "not recorded"))
+        return told
 
-    def promote(self, client_id: str, version: Version, why: str) -> None:
-        """Make a version the champion. It is recorded first: what was never recorded could not be taken back."""
+    def promote(self, client_id: str, version: Version, why: str, back: bool = False) -> None:
+        """Make a version the champion, and record it."""
         changes = self.changes(client_id)
-        current = self.number(client_id, CHAMPION)
-        if not changes and current is not None:  # of before changes were recorded
-            changes = [Change(current, "", "before this was recorded")]
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        changes = [*changes, Change(version.number, now, why)][-_REMEMBERED:]
-        self._registry.tag_model(client_id, _RECORD, json.dumps([asdict(change) for change in changes]))
         self._registry.set_alias(version, CHAMPION)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        changes = [*changes, Change(version.number, now, why, back)][-_REMEMBERED:]
+        self._registry.tag_model(client_id, _RECORD, json.dumps([asdict(change) for change in changes]))
         if self.number(client_id, CHALLENGER) == version.number:
             self._registry.remove_alias(client_id, CHALLENGER)
 
     def rollback(self, client_id: str, why: str) -> Version:
-        """Make the champion before this one the champion again. Raises ModelError where there is none."""
+        """Make the champion before this one the champion again; once more, the one before that.
+
+        Raises ModelError where there is none.
+        """
         before = self.before(client_id)
         if before is None:
             where, remedy = model_name(client_id), "see `bc4all versions`, and name one to `bc4all promote`"
             raise ModelError("no version was champion before this one", where, remedy)
         version = self._registry.find(client_id, before)
         self._registry.load(client_id, version)  # one that cannot be read would be no help
-        self.promote(client_id, version, why)
+        self.promote(client_id, version, why, back=True)
         return version
 
     def before(self, client_id: str) -> int | None:
-        """The number of the latest champion that is not the present one and is still there."""
-        current, there = self.number(client_id, CHAMPION), {v.number for v in self._registry.versions(client_id)}
-        past = [change.version for change in self.changes(client_id) if change.version in there - {current}]
+        """The number of the champion that the present one has followed, and that is still there."""
+        there = {version.number for version in self._registry.versions(client_id)}
+        line: list[int] = []
+        for change in self.changes(client_id):
+            if change.back and change.version in line:
+                del line[line.index(change.version) + 1 :]
+            else:
+                line = [number for number in line if number != change.version] + [change.version]
+        past = [number for number in line[:-1] if number in there]
         return past[-1] if past else None
 
     def number(self, client_id: str, alias: str) -> int | None:
@@ -79,7 +90,8 @@ class Champions:
         kept |= {*self._registry.aliases(client_id).values(), self.before(client_id) or 0}
         gone = [version for version in versions if version.number not in kept]
         for version in gone:
-            self._registry.delete(version)
+            shared = any(other.uri == version.uri for other in versions if other.number != version.number)
+            self._registry.delete(client_id, version, files=not shared)
         return [version.number for version in gone]
 
 

@@ -1,6 +1,7 @@
 """The commands of `bc4all` about models: which versions there are, and which is asked. Added to the group in `cli`."""
 
 import getpass
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +24,13 @@ def _opened() -> "tuple[Registry, Champions]":
     layout = Layout.from_environment()
     registry = Registry(tracking_uri(layout), layout)
     return registry, Champions(registry)
+
+
+def _untrained(client_id: str) -> AbstractContextManager[None]:
+    """While nobody trains the client: a training changes champions, too."""
+    from bc4all.state import State
+
+    return State.from_environment(Layout.from_environment()).exclusive(client_id, "train")
 
 
 @click.command()
@@ -56,7 +64,8 @@ def promote(client_id: str, number: int) -> None:
     from bc4all.champions import check_promotable
 
     registry, champions = _opened()
-    champions.promote(client_id, check_promotable(registry, client_id, number), f"promoted by {getpass.getuser()}")
+    with _untrained(client_id):
+        champions.promote(client_id, check_promotable(registry, client_id, number), f"promoted by {getpass.getuser()}")
     click.echo(f"{client_id}: version {number} is champion")
 
 
@@ -68,7 +77,8 @@ def rollback(client_id: str) -> None:
     Example: bc4all rollback --client-id client_0
     """
     _, champions = _opened()
-    version = champions.rollback(client_id, f"rolled back by {getpass.getuser()}")
+    with _untrained(client_id):
+        version = champions.rollback(client_id, f"rolled back by {getpass.getuser()}")
     click.echo(f"{client_id}: version {version.number} is champion again")
 
 

@@ -8,7 +8,7 @@
 
 A client states only what differs. `model_params` are merged key by key over the defaults', unless the client has
 another `model`: then they stand alone; `train`, `predict`, `promotion` and `drift` setting by setting. Where nobody
-names a model, a client without text has a forest and one with text a linear model.
+names a model, a client of numbers alone has a forest, any other a linear model.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from bc4all.category_map import CategoryMap, read_category_map
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
-from bc4all.kinds import TEXT, Features
+from bc4all.kinds import TEXT, Features, all_numeric
 from bc4all.layout import check_client_id
 from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS
 from bc4all.schedule import JOBS, Timing, is_zone
@@ -48,6 +48,10 @@ _INNER: dict[str, type[BaseModel]] = {
     "drift": DriftSettings,
     "abstain": AbstainSettings,
 }
+
+
+_RESET = {"abstain", "category_separator"}
+_OF_METRIC = ("min_value", "max_regression")  # which mean something else of another metric
 
 
 class _Settings(BaseModel):
@@ -262,9 +266,15 @@ def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settin
     features = own.features or defaults.features or {}
     model, params = _chosen_model(defaults, own, features)
     shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
-    if "abstain" in own.model_fields_set:  # whose null takes the defaults' back
-        mine["abstain"] = own.abstain
-    merged = {block: shared.get(block, {}) | mine.get(block, {}) for block in (*JOBS, "promotion", "drift")}
+    for name in _RESET & own.model_fields_set:  # whose null takes the defaults' back
+        mine[name] = mine.get(name)
+    merged = {job: shared.get(job, {}) | mine.get(job, {}) for job in JOBS}
+    for name in ("promotion", "drift"):
+        blocks = [getattr(said, name) for said in (defaults, own)]
+        theirs, its = (block.model_dump(exclude_unset=True) if block else {} for block in blocks)
+        if its.get("metric", theirs.get("metric")) != theirs.get("metric"):
+            theirs = {key: value for key, value in theirs.items() if key not in _OF_METRIC}
+        merged[name] = theirs | its
     said = {**shared, **mine, "model": model, "model_params": params, **merged}
     if "features" not in said:
         places = (("clients", client_id, "features"), ("defaults", "features"))
@@ -283,7 +293,8 @@ def _chosen_model(defaults: _Settings, own: _Settings, features: Features) -> tu
 
 
 def _default_model(defaults: _Settings, features: Features) -> str:
-    return defaults.model or (TEXT_MODEL if TEXT in features.values() else DEFAULT_MODEL)
+    # A forest would be kept as scikit-learn's own, hundreds of megabytes, where features are not numbers alone.
+    return defaults.model or (DEFAULT_MODEL if all_numeric(features) else TEXT_MODEL)
 
 
 def _check_estimator(

@@ -1,13 +1,15 @@
 """Are the products still those that the champion was trained on? Distributions then and now, by the PSI.
 
 The population stability index of two distributions over the same bins is sum((now - then) * ln(now / then)); from 0.1
-on people call it a shift, from 0.2 on a large one (Siddiqi, Credit Risk Scorecards, 2006). A numeric feature's bins are
-tenths of the training products, a category feature's its values, a text's its length; the predicted categories are
-compared, too. What a bin is stands in the model; Spark counts.
+on people call it a shift, from 0.2 on a large one (Siddiqi, Credit Risk Scorecards, 2006). Of two samples of the same
+distribution it is not zero but about (bins - 1) * (1 / n + 1 / m), which is taken off. A numeric feature's bins are
+tenths of the training products, a category feature's its values, a text's its length; what is rare is one bin. The
+predicted categories are compared, too. What a bin is stands with the model; Spark counts.
 """
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +23,17 @@ from bc4all.kinds import CATEGORY, NUMERIC, Features
 from bc4all.partition import named
 
 PREDICTED = "predicted categories"  # beside the features' names
+PSI_MAX = "psi_max"
 _BINS, _VALUES = 10, 200  # of a number, and of a category feature, at most
 _FEATURES = 200  # the first ones: of thousands each prediction would count for minutes
-_OTHER = "other values"
-PSI_MAX = "psi_max"
-_TOLD = 100  # metrics of a run
+_FEWEST = 5  # training products of a value that is a bin of its own
+_OTHER = "\0other"  # the bin of all others
+_FEWEST_ROWS = 30  # of which a distribution can be told at all
+_LONGEST = 200  # letters of a value that tell it from others
 _FLOOR = 1e-4  # the share that an empty bin counts as: no logarithm of nothing
-_MISSING = -1
+_MISSING = "-1"
+_NAMED = 20  # values that came, or went, at most
+_TOLD = 100  # metrics of a run
 
 
 @dataclass(frozen=True)
@@ -44,61 +50,71 @@ class Drift:
         return [f"{name} {self.psi[name]:.2f}" for name in far]
 
 
-def profile(X: Matrix, features: Features, predicted: pd.Series) -> dict[str, Any]:
-    """What the training products looked like, as JSON can hold it.
+def profile(X: Matrix, features: Features, predicted: Iterable[str]) -> dict[str, Any]:
+    """What the training products looked like, as JSON can hold it: counts by bin.
 
     X (rows, features) of `model_input`; `predicted` the model's best categories of products that it has not learned.
     """
     frame = pd.DataFrame(X, columns=list(features))
     looked_at = list(features.items())[:_FEATURES]
     found: dict[str, Any] = {name: _feature_profile(frame[name], kind) for name, kind in looked_at}
-    return {"features": found, "predicted": _shares(predicted)}
+    return {"features": found, "predicted": {"counts": _counts(pd.Series(predicted, dtype=object))}}
 
 
 def _feature_profile(values: pd.Series, kind: str) -> dict[str, Any]:
     if kind == CATEGORY:
-        return {"shares": _shares(values)}
+        return {"counts": _counts(values)}
     numbers = (values if kind == NUMERIC else values.str.len()).to_numpy(dtype=np.float64)
     known = numbers[~np.isnan(numbers)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.zeros(0)
-    bins = np.where(np.isnan(numbers), _MISSING, np.searchsorted(edges, numbers, side="left"))
-    return {"edges": edges.tolist(), "shares": _shares(pd.Series(bins))}
+    bins = np.where(np.isnan(numbers), int(_MISSING), np.searchsorted(edges, numbers, side="left"))
+    return {"edges": edges.tolist(), "counts": pd.Series(bins).astype(str).value_counts().to_dict()}
 
 
-def _shares(values: pd.Series) -> dict[str, float]:
-    """Value -> share of the rows; of very many values those that are frequent, and the others as one."""
-    shares = values.astype(str).value_counts(normalize=True)
-    kept = {str(value): float(share) for value, share in shares.iloc[:_VALUES].items()}
-    return {**kept, _OTHER: float(shares.iloc[_VALUES:].sum())} if len(shares) > _VALUES else kept
+def _counts(values: pd.Series) -> dict[str, int]:
+    """Value -> rows; those of rare ones, and of all beyond many, are one."""
+    counts = values.astype(str).str.slice(0, _LONGEST).value_counts()
+    kept = {str(value): int(count) for value, count in counts.iloc[:_VALUES].items() if count >= _FEWEST}
+    others = int(counts.sum()) - sum(kept.values())
+    return {**kept, _OTHER: others} if others else kept
 
 
 def compare(stored: Mapping[str, Any], products: DataFrame, features: Features, predicted: Mapping[str, int]) -> Drift:
     """How far products to predict, and their best categories (category -> products), are from `profile`."""
     features = {name: kind for name, kind in features.items() if name in stored["features"]}
-    then = {**{name: stored["features"][name]["shares"] for name in features}, PREDICTED: stored["predicted"]}
-    now = {**_counted(stored["features"], products, features), PREDICTED: predicted}
+    then = {name: stored["features"][name]["counts"] for name in features}
+    now = _counted(stored["features"], products, features)
+    index = {name: psi(then[name], now[name]) for name in features}
     values = [name for name, kind in features.items() if kind == CATEGORY]
     return Drift(
-        psi={name: psi(then[name], now[name]) for name in then},
-        new={name: sorted(set(now[name]) - set(then[name]) - {""}) for name in values if _OTHER not in then[name]},
-        vanished={name: sorted(set(then[name]) - set(now[name]) - {"", _OTHER}) for name in values},
+        psi={**index, PREDICTED: psi(stored["predicted"]["counts"], predicted)},
+        new={
+            name: _unknown(products, name, then[name])
+            for name in values
+            if now[name].get(_OTHER) and _OTHER not in then[name]
+        },
+        vanished={name: sorted(set(then[name]) - set(now[name]) - {"", _OTHER})[:_NAMED] for name in values},
     )
 
 
-def psi(then: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """The population stability index of two distributions, given as shares or counts by bin."""
-    if _OTHER in then:  # what was too rare to be kept is one bin
-        named = {bin_: now.get(bin_, 0.0) for bin_ in then}
-        now = {**named, _OTHER: sum(now.values()) - sum(named.values())}
-    bins = sorted(set(then) | set(now))
-    shares = [np.array([counts.get(bin_, 0.0) for bin_ in bins]) for counts in (then, now)]
-    p, q = (share / max(share.sum(), _FLOOR) for share in shares)
-    p, q = np.maximum(p, _FLOOR), np.maximum(q, _FLOOR)
-    return float(((q - p) * np.log(q / p)).sum())
+def psi(then: Mapping[str, int], now: Mapping[str, int]) -> float:
+    """The population stability index of two distributions, given as counts by bin, less what chance explains."""
+    named = {bin_: now.get(bin_, 0) for bin_ in then if bin_ != _OTHER}
+    now = {**named, _OTHER: sum(now.values()) - sum(named.values())}
+    bins = [bin_ for bin_ in {**named, _OTHER: 0} if then.get(bin_) or now[bin_]]
+    n, m = sum(then.values()), sum(now.values())
+    if min(n, m) < _FEWEST_ROWS:
+        return 0.0
+    p = np.maximum([then.get(bin_, 0) / n for bin_ in bins], _FLOOR)
+    q = np.maximum([now[bin_] / m for bin_ in bins], _FLOOR)
+    by_chance = (len(bins) - 1) * (1 / n + 1 / m)
+    return max(0.0, float(((q - p) * np.log(q / p)).sum()) - by_chance)
 
 
 def _counted(stored: Mapping[str, Any], products: DataFrame, features: Features) -> dict[str, dict[str, int]]:
-    """Of each feature, bin -> products: one pass over them."""
+    """Of each feature, bin -> products: one pass over them, and no more bins than there were in training."""
+    if not features:
+        return {}
     pairs = [
         F.struct(F.lit(place).alias("place"), _bin(named(name), kind, stored[name]).alias("bin"))
         for place, (name, kind) in enumerate(features.items())
@@ -111,22 +127,39 @@ def _counted(stored: Mapping[str, Any], products: DataFrame, features: Features)
     return found
 
 
+def _value(column: Column) -> Column:
+    return F.substring(F.coalesce(column, F.lit("")), 1, _LONGEST)
+
+
 def _bin(column: Column, kind: str, stored: Mapping[str, Any]) -> Column:
     if kind == CATEGORY:
-        return F.coalesce(column, F.lit(""))
+        known = F.array_contains(F.array(*map(F.lit, stored["counts"])), _value(column))
+        return F.when(known, _value(column)).otherwise(F.lit(_OTHER))
     number = column if kind == NUMERIC else F.length(F.coalesce(column, F.lit(""))).cast("double")
     place = F.size(F.filter(F.array(*map(F.lit, stored["edges"])), lambda edge: edge < number))
-    return F.when(number.isNull() | F.isnan(number), F.lit(_MISSING)).otherwise(place).cast("string")
+    return F.when(number.isNull() | F.isnan(number), F.lit(_MISSING)).otherwise(place.cast("string"))
+
+
+def _unknown(products: DataFrame, name: str, then: Mapping[str, int]) -> list[str]:
+    """Values that no training product had, the frequent ones first."""
+    value = _value(named(name)).alias("value")
+    found = products.select(value).where(~F.col("value").isin(list(then))).groupBy("value").count()
+    return [row["value"] for row in found.orderBy(F.desc("count"), "value").limit(_NAMED).collect()]
 
 
 def drift_metrics(drift: Drift) -> dict[str, float]:
     """What MLflow keeps: the largest PSI, and each of the largest ones under a name that it takes."""
     largest = sorted(drift.psi, key=lambda name: -drift.psi[name])[:_TOLD]
-    each = {f"psi.{re.sub('[^A-Za-z0-9_ .:/-]', '_', name)[:200]}": drift.psi[name] for name in largest}
-    return {PSI_MAX: max(drift.psi.values()), **each}
+    return {PSI_MAX: max(drift.psi.values()), **{f"psi.{_metric(name)}": drift.psi[name] for name in largest}}
+
+
+def _metric(name: str) -> str:
+    """A name without letters that MLflow refuses, or takes for a path; two that would be alike get a digest each."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_LONGEST]
+    return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def is_lasting(history: Sequence[float], limit: float, windows: tuple[int, int]) -> bool:
-    """Whether in `windows[0]` of the last `windows[1]` predictions the largest PSI was above a limit; latest first."""
+    """Whether the largest PSI is above a limit, and was so in `windows[0]` of the last `windows[1]`; latest first."""
     needed, looked_at = windows
-    return sum(value > limit for value in history[:looked_at]) >= needed
+    return bool(history) and history[0] > limit and sum(value > limit for value in history[:looked_at]) >= needed

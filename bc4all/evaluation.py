@@ -1,6 +1,7 @@
 """How well a model does on rows whose categories are known."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,7 +116,7 @@ def _level_accuracy(
     """
     right: dict[str, int] = {}
     found = levels(names.tolist(), separator)
-    parents = [(level, np.eye(len(above))[places[of_known]], places) for level, above, places in found]
+    parents = [(level, _members(places[of_known], len(above)), places) for level, above, places in found]
     for start in range(0, len(X), _BATCH):
         probabilities = model.predict_proba(X[start : start + _BATCH])
         for level, children, places in parents:
@@ -123,6 +124,13 @@ def _level_accuracy(
             hits = int((best == places[truth[start : start + _BATCH]]).sum())
             right[f"accuracy_level_{level}"] = right.get(f"accuracy_level_{level}", 0) + hits
     return {name: count / len(truth) for name, count in right.items()}
+
+
+def _members(places: np.ndarray, groups: int) -> Any:
+    """A sparse (len(places), groups) matrix by which columns are summed up to their groups."""
+    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+
+    return csr_array((np.ones(len(places)), (np.arange(len(places)), places)), shape=(len(places), groups))
 
 
 def _reliability(score: np.ndarray, correct: np.ndarray) -> pd.DataFrame:

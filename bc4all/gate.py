@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bc4all.settings import PromotionSettings
+from bc4all.training import FEWEST
 
-FEWEST = 30  # rows on which two versions are compared at all
 _DRAWS, _CONFIDENCE, _SEED = 2000, 0.95, 0
 _BATCH = 1 << 24  # numbers drawn at a time
 _COLUMNS = {"accuracy": "correct", "top_5_accuracy": "hit", "log_loss": "loss"}
@@ -24,6 +24,7 @@ class Verdict:
     promoted: bool
     reason: str
     metrics: dict[str, float] = field(default_factory=dict)
+    told: bool = False  # whether whoever trains should know: it took a champion's place without being compared
 
 
 def judge(
@@ -47,10 +48,10 @@ def judge(
             return _in_mode(settings, False, f"its {name} is {value:.4f}, {worse} {settings.min_value}", {})
     if champion is None or challenger is None or incomparable:
         reason = "there is no champion" if champion is None else "there are no held-out rows"
-        return _in_mode(settings, True, incomparable or reason, {})
+        return _in_mode(settings, True, incomparable or reason, {}, told=bool(incomparable))
     if len(champion) < FEWEST:
         reason = f"only {len(champion)} held-out rows are new to the champion: not compared"
-        return _in_mode(settings, True, reason, {})
+        return _in_mode(settings, True, reason, {}, told=True)
     differences = sign * (challenger.loc[champion.index, column].to_numpy(float) - champion[column].to_numpy(float))
     low, high = interval(differences)
     behind = differences.mean() < -settings.max_regression
@@ -61,10 +62,12 @@ def judge(
     return _in_mode(settings, True, told + (": behind, but it may be by chance" if behind else ""), metrics)
 
 
-def _in_mode(settings: PromotionSettings, passed: bool, reason: str, metrics: dict[str, float]) -> Verdict:
+def _in_mode(
+    settings: PromotionSettings, passed: bool, reason: str, metrics: dict[str, float], told: bool = False
+) -> Verdict:
     if settings.mode == "dry_run":
         return Verdict(False, f"dry run, it {'would be' if passed else 'would not be'} promoted: {reason}", metrics)
-    return Verdict(passed, reason, metrics)
+    return Verdict(passed, reason, metrics, told)
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:

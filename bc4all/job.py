@@ -1,8 +1,9 @@
 """The two jobs, for one client at a time: from its partition to a registered version, or to published rows."""
 
 import json
+import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 import bc4all
@@ -20,6 +23,7 @@ from bc4all.columns import MissingColumn
 from bc4all.config import Client
 from bc4all.drift import PSI_MAX, Drift, compare, drift_metrics, is_lasting, profile
 from bc4all.errors import DataError, ModelError
+from bc4all.failures import as_failure
 from bc4all.features import rows_at
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome
@@ -33,6 +37,8 @@ from bc4all.registry import CURVES, PROFILE, TRAINING_IDS, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
 from bc4all.tracking import PREDICTION, TRAINING, Run
+
+log = logging.getLogger(__name__)
 
 _EXAMPLE_ROWS = 5
 _LONGEST_TAG = 4000  # characters; MLflow takes 8000
@@ -82,8 +88,9 @@ class Job:
                 self._publish_refused(publisher, client, products)
             finally:
                 products.release()
+            rival = promotion.find_rival(self.registry, client, self.day)
             with phase(self.spark, client.id, "train", "fit"):
-                fitted = training.train(self.spark, client, data)
+                fitted = training.train(self.spark, client, data, rival.learned)
             self._log_training(run, client, folder, products, data, fitted)
             example = pd.DataFrame(data.X[:_EXAMPLE_ROWS], columns=list(client.features))
             judged = fitted.held_out or fitted.training
@@ -94,11 +101,12 @@ class Job:
                 stored[CURVES] = curves(fitted.held_out.answers)
             version = self.registry.register(client, run, fitted.model, example, facts, stored)
             with phase(self.spark, client.id, "train", "gate"):
-                verdict = promotion.decide(self.spark, self.registry, client, version, data, fitted)
+                verdict = promotion.decide(self.spark, self.registry, client, version, data, fitted, rival)
             run.log(verdict.metrics)
             run.tag({"model_version": version.number, "promoted": verdict.promoted, "gate": verdict.reason})
         rows, top_5 = (products.accepted_rows, products.refused_rows), judged.metrics["top_5_accuracy"]
-        note = "" if verdict.promoted else f"version {version.number} was not promoted: {verdict.reason}"
+        said = "was promoted" if verdict.promoted else "was not promoted"
+        note = f"version {version.number} {said}: {verdict.reason}" if verdict.told or not verdict.promoted else ""
         return Outcome(client.id, *rows, top_5, version.number, run_id=run.id, note=note)
 
     def predict(self, client: Client, number: int | None = None) -> Outcome:
@@ -114,16 +122,16 @@ class Job:
                 products.release()
             run.log({"rows_in": products.rows, "rows_out": rows, "rows_quarantined": products.refused_rows})
             run.tag({"model_version": loaded.version.number, "model_sha256": loaded.version.tags["sha256"]})
-            note = self._tell_drift(run, client, drifted) if drifted else ""
+            note = self._tell_drift(run, client, loaded.version.number, drifted) if drifted else ""
         rows_in = products.accepted_rows, products.refused_rows
         return Outcome(client.id, *rows_in, version=loaded.version.number, run_id=run.id, note=note)
 
-    def _tell_drift(self, run: Run, client: Client, drifted: Drift) -> str:
+    def _tell_drift(self, run: Run, client: Client, version: int, drifted: Drift) -> str:
         """Record the drift; what to know of it, where it lasts."""
         run.log(drift_metrics(drifted))
         changed = {"new_values": drifted.new, "vanished_values": drifted.vanished}
         run.tag({name: json.dumps(values)[:_LONGEST_TAG] for name, values in changed.items() if any(values.values())})
-        recent = self.registry.recent(client, PREDICTION, PSI_MAX, client.drift.counts[1])
+        recent = self.registry.recent(client, PREDICTION, PSI_MAX, version, client.drift.counts[1])
         if not is_lasting(recent, client.drift.psi, client.drift.counts):
             return ""
         far = ", ".join(drifted.above(client.drift.psi)[:5])
@@ -156,6 +164,20 @@ class Job:
                 f"see {publisher.target(QUARANTINE)}",
                 f"mend the data or raise max_quarantine above {share:.2f}",
             )
+
+    def _drift(
+        self, client: Client, loaded: LoadedModel, products: Products, predicted: Mapping[str, int]
+    ) -> Drift | None:
+        """How far the products are from the training's; None where that is not known."""
+        stored = loaded.stored.get(PROFILE)
+        if not stored:
+            return None
+        try:
+            with phase(self.spark, client.id, "predict", "drift"):
+                return compare(stored, products.accepted, loaded.features, predicted)
+        except (Py4JError, PySparkException) as error:  # a by-product: what was asked for is the categories
+            log.warning("%s: the drift was not measured: %s", client.id, as_failure(error))
+            return None
 
     def _publish_refused(self, publisher: Publisher, client: Client, products: Products) -> None:
         """Make the refused rows the date's quarantine, or take that of a run before away."""
@@ -192,10 +214,7 @@ class Job:
             classes = [str(label) for label in loaded.model.classes_]
             rows = audit(self.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
             best = count_best(self.spark, staged)
-        with phase(self.spark, client.id, "predict", "drift"):
-            counts = {label: products for label, (products, _) in best.items()}
-            stored = loaded.stored.get(PROFILE)
-            drifted = compare(stored, products.accepted, loaded.features, counts) if stored else None
+        drifted = self._drift(client, loaded, products, {label: count for label, (count, _) in best.items()})
         products.check_unchanged(self.files)
         self._publish_refused(publisher, client, products)
         model = {

@@ -110,8 +110,8 @@ def _read_csv(
         rows = _taken_apart(rows, places, on_one_line, over_several)
     else:
         for place in over_several:
-            value = F.col(place)
-            rows = rows.withColumn(LINE, F.when(_holds_record(value, len(header)), value).otherwise(F.col(LINE)))
+            torn = _holds_record(F.col(place), int(place[1:]), len(header))
+            rows = rows.withColumn(LINE, F.when(torn, F.col(place)).otherwise(F.col(LINE)))
     blank = F.coalesce(F.col(LINE).rlike(r"^\s*$"), F.lit(False))
     return rows.where(~blank).select(*[F.col(place).alias(name) for name, place in wanted.items()], LINE, FILE)
 
@@ -121,9 +121,15 @@ def _text_columns(count: int) -> StructType:
     return StructType([StructField(name, StringType()) for name in (*(f"c{i}" for i in range(count)), LINE)])
 
 
-def _holds_record(text: Column, columns: int) -> Column:
-    """Whether a line of a text but the first has the commas of a record: a stray quote has swallowed one, then."""
-    return F.coalesce(text.rlike(rf"[\r\n](?:[^\r\n]*,){{{columns - 1}}}"), F.lit(False)) & has_break(text)
+def _holds_record(text: Column, column: int, columns: int) -> Column:
+    """Whether a text of a file's `column` (of so many) has the commas of records that a stray quote has swallowed.
+
+    That is a whole record between two line breaks, or the rest of one record and the beginning of another.
+    """
+    commas = r"(?:[^\r\n,]*,)"  # without a choice where one ends: texts are long, and hostile ones too
+    whole = rf"[\r\n]{commas}{{{columns - 1}}}[^\r\n]*[\r\n]"
+    two_halves = rf"^{commas}{{{columns - 1 - column}}}[^\r\n]*[\r\n]+{commas}{{{column}}}[^\r\n]*$"
+    return F.coalesce(text.rlike(rf"{whole}|{two_halves}"), F.lit(False)) & has_break(text)
 
 
 def _taken_apart(
@@ -133,7 +139,7 @@ def _taken_apart(
     text = F.coalesce(F.col(LINE), F.col("c0").cast("string"))
     read = F.from_csv(text, places.toDDL(), _CSV)
     broken = [has_break(read[place]) for place in on_one_line]
-    broken += [_holds_record(read[place], len(places) - 1) for place in over_several]
+    broken += [_holds_record(read[place], int(place[1:]), len(places) - 1) for place in over_several]
     torn = has_break(text) & reduce(Column.__or__, broken, read[LINE].isNotNull())
     lines = F.when(torn, F.split(text, _BREAK)).otherwise(F.array(text))
     each = records.select(F.explode(lines).alias("_text"), torn.alias("_torn"), FILE)

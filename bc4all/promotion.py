@@ -4,6 +4,7 @@ What decides is `gate`, what changes is recorded by `champions`; this brings the
 """
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,18 +13,54 @@ from pyspark.sql import SparkSession
 from bc4all.champions import Champions
 from bc4all.config import Client
 from bc4all.errors import ModelError
-from bc4all.gate import FEWEST, Verdict, judge
-from bc4all.registry import CHALLENGER, CHAMPION, Registry, Version
+from bc4all.failures import as_failure
+from bc4all.gate import Verdict, judge
+from bc4all.registry import CHALLENGER, CHAMPION, LoadedModel, Registry, Version
 from bc4all.scoring import score_frame
-from bc4all.training import Fitted, TrainingSet, evaluate_other
+from bc4all.training import FEWEST, Fitted, TrainingSet, evaluate_other
 
 log = logging.getLogger(__name__)
 
 _EXAMPLES = 100  # rows that a version must answer as the model did that it was made from
 
 
+@dataclass(frozen=True)
+class Rival:
+    """The champion that a new version is compared with: None, and why, where there is none to compare with."""
+
+    champion: LoadedModel | None
+    learned: np.ndarray | None  # int64 hashes of the products that it was fitted on
+    incomparable: str = ""
+
+
+def find_rival(registry: Registry, client: Client, day: str) -> Rival:
+    """The champion, if it can be asked of the client's present features and categories."""
+    if client.promotion.mode == "disabled" or CHAMPION not in registry.aliases(client.id):
+        return Rival(None, None)
+    try:
+        champion = registry.load(client.id, registry.find(client.id))
+    except ModelError as error:
+        return Rival(None, None, f"the champion cannot be read, and was not compared: {error}")
+    learned = registry.training_ids(champion.version)
+    other = sorted(name for name, kind in champion.features.items() if client.features.get(name) != kind)
+    if other:
+        return Rival(None, learned, f"the champion needs {', '.join(other)} as it was: not compared")
+    renamed = client.category_map.names(day) if client.category_map else {}
+    if set(renamed) & set(map(str, champion.model.classes_)):
+        return Rival(None, learned, "the champion knows categories by their old names: not compared")
+    if learned is None:
+        return Rival(None, None, "what the champion has learned from is not known: not compared")
+    return Rival(champion, learned)
+
+
 def decide(
-    spark: SparkSession, registry: Registry, client: Client, version: Version, data: TrainingSet, fitted: Fitted
+    spark: SparkSession,
+    registry: Registry,
+    client: Client,
+    version: Version,
+    data: TrainingSet,
+    fitted: Fitted,
+    rival: Rival,
 ) -> Verdict:
     """Let `version` be the challenger, and the champion where it passes the gate; prune versions that are old.
 
@@ -32,18 +69,26 @@ def decide(
     champions = Champions(registry)
     registry.set_alias(version, CHALLENGER)
     _check_reloaded(registry, client, version, data, fitted)
-    answers, incomparable = _champions_answers(spark, registry, client, data, fitted)
     challenger = fitted.held_out.answers if fitted.held_out else None
-    verdict = judge(client.promotion, challenger, answers, incomparable)
+    answers = _champions_answers(spark, client, data, fitted, rival)
+    verdict = judge(client.promotion, challenger, answers, rival.incomparable)
     if verdict.promoted:
         champions.promote(client.id, version, verdict.reason)
         log.info("%s: version %d is champion: %s", client.id, version.number, verdict.reason)
     else:
         log.warning("%s: version %d is not promoted: %s", client.id, version.number, verdict.reason)
-    gone = champions.prune(client.id, client.keep_versions)
+    _prune(champions, client)
+    return verdict
+
+
+def _prune(champions: Champions, client: Client) -> None:
+    try:
+        gone = champions.prune(client.id, client.keep_versions)
+    except Exception as error:  # noqa: BLE001 - a storage's client may raise anything, and the champion is one already
+        log.warning("%s: old versions were not deleted: %s", client.id, as_failure(error))
+        return
     if gone:
         log.info("%s: old versions are deleted: %s", client.id, ", ".join(map(str, gone)))
-    return verdict
 
 
 def _check_reloaded(registry: Registry, client: Client, version: Version, data: TrainingSet, fitted: Fitted) -> None:
@@ -56,27 +101,14 @@ def _check_reloaded(registry: Registry, client: Client, version: Version, data: 
 
 
 def _champions_answers(
-    spark: SparkSession, registry: Registry, client: Client, data: TrainingSet, fitted: Fitted
-) -> tuple[pd.DataFrame | None, str]:
-    """The champion's answers for the held-out rows that it has not learned from, by their place among these rows.
-
-    None, and why, where there is no champion, or none to compare with.
-    """
-    if CHAMPION not in registry.aliases(client.id) or client.promotion.mode == "disabled":
-        return None, ""
-    try:
-        champion = registry.load(client.id, registry.find(client.id))
-    except ModelError as error:
-        return None, f"the champion cannot be read, and was not compared: {error}"
-    missing = sorted(set(champion.features) - set(client.features))
-    if missing:
-        return None, f"the champion needs {', '.join(missing)}, which is no feature any more: not compared"
-    learned = registry.training_ids(champion.version)
-    if learned is None:
-        return None, "what the champion has learned from is not known: not compared"
-    new = np.flatnonzero(~np.isin(data.ids[fitted.held_out_places], learned))
+    spark: SparkSession, client: Client, data: TrainingSet, fitted: Fitted, rival: Rival
+) -> pd.DataFrame | None:
+    """The champion's answers for the held-out rows that it has not learned from, by their place among these rows."""
+    if rival.champion is None or rival.learned is None:
+        return None
+    new = np.flatnonzero(~np.isin(data.ids[fitted.held_out_places], rival.learned))
     if len(new) < FEWEST:
-        return pd.DataFrame(index=new), ""
-    places = fitted.held_out_places[new]
+        return pd.DataFrame(index=new)
+    places, champion = fitted.held_out_places[new], rival.champion
     evaluated = evaluate_other(spark, client, data, places, champion.model, champion.features)
-    return evaluated.answers.set_index(new), ""
+    return evaluated.answers.set_index(new)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bc4all.kinds import Features
+from bc4all.kinds import NUMERIC, Features
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, read_model
 from bc4all.scoring import Model, score_frame
 
@@ -31,4 +31,12 @@ def _load_pyfunc(path: str) -> TopCategories:
     """MLflow's entry point; `path` is the folder of `save_model`, with the features' names beside it."""
     folder = Path(path)
     file = next(folder / name for name in (FOREST_FILE, SKOPS_FILE) if (folder / name).exists())
-    return TopCategories(read_model(file), json.loads((folder / FEATURES_FILE).read_text()))
+    return TopCategories(read_model(file), _features(folder))
+
+
+def _features(folder: Path) -> Features:
+    file = folder / FEATURES_FILE
+    if file.exists():
+        features: Features = json.loads(file.read_text())
+        return features
+    return dict.fromkeys((folder / "features.txt").read_text().splitlines(), NUMERIC)  # of before they had kinds

@@ -37,7 +37,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 CURVES, PROFILE = "curves", "profile"  # what training stores: `abstention.curves`, `drift.profile`
 TRAINING_IDS = "training_ids.npy"  # what a version's run keeps: int64 hashes of the products it was fitted on
 _MLMODEL = "MLmodel"
-_STORED = (CURVES, PROFILE)
+_STORED_FILE = "stored.json"
 _DATA = "data/model"  # where mlflow.pyfunc.save_model copies the folder `model` to
 # What it writes beside that folder; the artifact store's listing may show nothing else.
 _SAVED = (
@@ -138,8 +138,11 @@ class Registry(Tracking):
         return [Version(name, int(v.version), str(v.source), dict(v.tags), str(v.run_id or "")) for v in found]
 
     def aliases(self, client_id: str) -> dict[str, int]:
-        """Alias -> version of a client's model."""
-        return {alias: int(number) for alias, number in (self._model(client_id).aliases or {}).items()}
+        """Alias -> version of a client's model; empty where it has none."""
+        try:
+            return {alias: int(number) for alias, number in (self._model(client_id).aliases or {}).items()}
+        except ModelError:
+            return {}
 
     def model_tags(self, client_id: str) -> dict[str, str]:
         """The tags of a client's registered model."""
@@ -169,10 +172,12 @@ class Registry(Tracking):
                 return None
         return ids if ids.dtype == np.int64 and ids.ndim == 1 else None
 
-    def delete(self, version: Version) -> None:
-        """Delete a version and its files."""
+    def delete(self, client_id: str, version: Version, files: bool) -> None:
+        """Delete a version, and, if they lie where this client's trainings put them, its files first."""
+        place = f"{self.training_place(client_id)}/"
+        if files and version.uri.startswith(place):
+            self.ask(lambda: get_artifact_repository(version.uri, tracking_uri=self._uri).delete_artifacts())
         self.ask(lambda: self._client.delete_model_version(version.name, str(version.number)))
-        self.ask(lambda: get_artifact_repository(version.uri, tracking_uri=self._uri).delete_artifacts())
 
     def load(self, client_id: str, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""
@@ -184,11 +189,23 @@ class Registry(Tracking):
             description = self._download(version, _MLMODEL, scratch)
             if digest(description) != wanted["mlmodel_sha256"]:
                 raise ModelError(f"its {_MLMODEL} is not the one that was registered", where, _AGAIN)
-            features, stored = _described(description, client_id)
+            features = _described(description, client_id)
             self._refuse_strangers(version)
             file = self._download(version, f"{_DATA}/{wanted['model_file']}", scratch)
             model = load_model(file, wanted["sha256"])
-            return LoadedModel(version, model, features, stored)
+            return LoadedModel(version, model, features, self._stored(version, scratch))
+
+    def _stored(self, version: Version, scratch: str) -> Mapping[str, Any]:
+        """What training stored with a version; nothing in one of before it did."""
+        wanted = version.tags.get("stored_sha256")
+        if not wanted:
+            return {}
+        file = self._download(version, f"{_DATA}/{_STORED_FILE}", scratch)
+        if digest(file) != wanted:
+            where = f"{version.name} version {version.number}"
+            raise ModelError(f"its {_STORED_FILE} is not the one that was registered", where, _AGAIN)
+        stored: Mapping[str, Any] = json.loads(file.read_text())
+        return stored
 
     def _refuse_strangers(self, version: Version) -> None:
         """Raise ModelError where the artifact holds what was not saved with it, such as a folder `code`."""
@@ -228,6 +245,7 @@ def _write_model(
     source.mkdir()
     file = save_model(model, source)
     (source / FEATURES_FILE).write_text(json.dumps(client.features))
+    (source / _STORED_FILE).write_text(json.dumps(stored))
     given: list[ColSpec | TensorSpec] = [ColSpec("string", "product_id", required=False)]
     given += [ColSpec(kind, name, required=False) for name, kind in column_types(client.features)]
     kinds = (("string", "product_id"), ("string", "pred_label"), ("float", "pred_score"), ("integer", "rank"))
@@ -236,11 +254,7 @@ def _write_model(
         str(saved),
         loader_module="bc4all.pyfunc",
         data_path=str(source),
-        metadata={
-            "client_id": client.id,
-            "features": json.dumps(client.features),
-            **{name: json.dumps(value) for name, value in stored.items()},
-        },
+        metadata={"client_id": client.id, "features": json.dumps(client.features)},
         signature=ModelSignature(Schema(given), Schema([ColSpec(kind, name) for kind, name in kinds])),
         input_example=example,
         pip_requirements=[f"bc4all=={bc4all.__version__}"],
@@ -250,12 +264,13 @@ def _write_model(
         "model_file": file.name,
         "sha256": digest(saved / _DATA / file.name),
         "mlmodel_sha256": digest(saved / _MLMODEL),
+        "stored_sha256": digest(saved / _DATA / _STORED_FILE),
         "bytes": str(file.stat().st_size),
     }
 
 
-def _described(description: Path, client_id: str) -> tuple[Features, Mapping[str, Any]]:
-    """The features that an MLmodel file tells, and what was stored, once it has told that it is this client's."""
+def _described(description: Path, client_id: str) -> Features:
+    """The features that an MLmodel file tells, once it has told that it is this client's."""
     try:
         said = read_yaml(description)
         said.raise_faults()
@@ -267,9 +282,8 @@ def _described(description: Path, client_id: str) -> tuple[Features, Mapping[str
         else:  # of before features had kinds
             inputs = json.loads(said.value["signature"]["inputs"])
             features = {str(column["name"]): NUMERIC for column in inputs if column["type"] == "double"}
-        stored = {name: json.loads(told[name]) for name in _STORED if name in told}
     except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError("the version has no readable signature", description.name, _AGAIN) from error
     if owner != client_id:
         raise ModelError("the version's files are another client's", description.name, _AGAIN)
-    return features, stored
+    return features

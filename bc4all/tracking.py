@@ -110,11 +110,11 @@ class Tracking:
         started = self.ask(create)
         return Run(self, self._client, str(started.info.run_id), experiment)
 
-    def recent(self, client: Client, kind: str, metric: str, count: int) -> list[float]:
-        """A metric of the client's last runs of this kind that have it, the latest first, one a date."""
+    def recent(self, client: Client, kind: str, metric: str, version: int, count: int) -> list[float]:
+        """A metric of the client's last runs of this kind with one version: the latest first, one a date."""
         name = f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"
-        experiment = self._experiment(name)
-        found = self.ask(lambda: self._client.search_runs([experiment], "", max_results=4 * count))
+        experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
+        found = self.ask(lambda: self._client.search_runs([experiment], which, max_results=4 * count))
         latest: dict[str, float] = {}
         for run in found:  # MLflow tells the latest first
             if metric in run.data.metrics:
@@ -130,6 +130,11 @@ class Tracking:
         if run.info.status == "RUNNING":
             self.ask(lambda: self._client.set_tag(run_id, "error", "its process was killed"))
             self.ask(lambda: self._client.set_terminated(run_id, "KILLED"))
+
+    def training_place(self, client_id: str) -> str:
+        """Below which the files of all of a client's trainings lie."""
+        experiment = self._experiment(f"{_EXPERIMENTS[TRAINING]}_{check_client_id(client_id)}")
+        return str(self.ask(lambda: self._client.get_experiment(experiment)).artifact_location)
 
     def _experiment(self, name: str) -> str:
         """The id of the experiment of this name, which is made if there is none."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # fits run in Python workers, which need neither YAML nor pyd
 # The split of the system that this one replaces, so that figures compare.
 TEST_SIZE = 0.1
 SPLIT_SEED = 1234
+FEWEST = 30  # rows on which two versions are compared at all
 
 log = logging.getLogger(__name__)
 _ID = "_id"
@@ -104,23 +105,32 @@ def collect(accepted: DataFrame, features: Features, new_names: Mapping[str, str
     return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), table[_ID].to_numpy())
 
 
-def split(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split(codes: np.ndarray, learned: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The places of the rows to train on and of those held out: scikit-learn's `train_test_split`, seed 1234.
 
-    A category keeps at least one row in the training part: its first one moves back if all of them were held out.
+    With `learned` (rows,), whether the champion was fitted on a row, as many are drawn from those that it was not
+    fitted on: what was held out then is so now, or the two could not be compared. A category keeps at least one row in
+    the training part: its first one moves back if all of them were held out.
     """
     from sklearn.model_selection import train_test_split
 
     training, held_out = train_test_split(np.arange(len(codes)), test_size=TEST_SIZE, random_state=SPLIT_SEED)
+    new = np.flatnonzero(~learned) if learned is not None else np.zeros(0, dtype=int)
+    if len(new) >= FEWEST:
+        held_out = np.random.default_rng(SPLIT_SEED).permutation(new)[: len(held_out)]
+        training = np.setdiff1d(np.arange(len(codes)), held_out)
     unseen = np.setdiff1d(codes[held_out], codes[training])
     places = np.sort(held_out)
     back = [places[codes[places] == code][0] for code in unseen]
     return np.concatenate([training, np.array(back, dtype=training.dtype)]), held_out[~np.isin(held_out, back)]
 
 
-def train(spark: SparkSession, client: "Client", data: TrainingSet) -> Fitted:
-    """Fit the client's classifier and evaluate it on both parts. Raises ModelError where scikit-learn refuses."""
-    training, held_out = split(data.codes)
+def train(spark: SparkSession, client: "Client", data: TrainingSet, learned: np.ndarray | None = None) -> Fitted:
+    """Fit the client's classifier and evaluate it on both parts. Raises ModelError where scikit-learn refuses.
+
+    `learned`: the hashes of the products that the champion was fitted on.
+    """
+    training, held_out = split(data.codes, None if learned is None else np.isin(data.ids, learned))
     parts = spark.sparkContext.broadcast({"training": training, "held out": held_out})
     shared = spark.sparkContext.broadcast(data)
     try:

@@ -138,6 +138,23 @@ def test_says_what_is_wrong_with_features(tmp_path: Path, features: str, complai
     assert f"2:7: features: {complaint}" in str(caught.value)
 
 
+def test_what_was_meant_for_another_metric_is_not_inherited(tmp_path: Path) -> None:
+    """Settings of the gate are merged one by one, unless a client judges by another metric; null takes one back."""
+    text = """
+defaults:
+  {features: [q], promotion: {min_value: 0.7, mode: dry_run}, category_separator: ">", abstain: {precision: 0.9}}
+clients:
+  same: {promotion: {max_regression: 0.5}}
+  other: {promotion: {metric: log_loss}}
+  none: {promotion: {min_value: null}, category_separator: null, abstain: null}
+"""
+    same, other, none = load_fleet(write(tmp_path, text)).clients.values()
+    assert (same.promotion.min_value, same.promotion.max_regression, same.promotion.mode) == (0.7, 0.5, "dry_run")
+    assert (other.promotion.min_value, other.promotion.metric, other.promotion.mode) == (None, "log_loss", "dry_run")
+    assert (none.promotion.min_value, none.category_separator, none.abstain) == (None, None, None)
+    assert (same.category_separator, same.abstain and same.abstain.precision) == (">", 0.9)
+
+
 def test_a_model_that_takes_no_text_is_refused(tmp_path: Path) -> None:
     """Text becomes a sparse matrix, which not every classifier takes: said before anything is trained."""
     model = "sklearn.naive_bayes.GaussianNB"

@@ -10,7 +10,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
 from bc4all.features import model_input
-from bc4all.linear_text import LinearText
+from bc4all.linear_text import LinearText, compiled
 from bc4all.model_file import digest, load_model, save_model
 from bc4all.preprocessing import takes_sparse, with_preprocessing
 from bc4all.text import TextVectorizer
@@ -55,7 +55,7 @@ def test_a_stored_model_answers_as_before(tmp_path: Path) -> None:
 
 def test_a_vocabulary_is_stored_as_one_text() -> None:
     """Terms of any character come back at their places."""
-    vectorizer = TextVectorizer(analyzer="char_wb", ngram_range=(1, 5)).fit([*FRAME["title"], "\0 \x85 \u2028 a\\n'\""])
+    vectorizer = TextVectorizer(analyzer="char", ngram_range=(1, 5)).fit([*FRAME["title"], "\0 \x85 \u2028 a\n'\""])
     stored = vectorizer.__getstate__()
     assert isinstance(stored["vocabulary_"], str)
     again = TextVectorizer()
@@ -67,3 +67,13 @@ def test_says_which_classifiers_take_text() -> None:
     """scikit-learn's own tag tells."""
     assert takes_sparse(LogisticRegression())
     assert not takes_sparse(GaussianNB())
+
+
+def test_any_legal_column_can_be_learned_from() -> None:
+    """A name with underscores, a text that no product has, a category that all have, a number that is never there."""
+    features = {"a__b": "text", "none": "text", "same": "category", "missing": "numeric", "title": "text"}
+    frame = FRAME.assign(a__b=FRAME["title"], none=None, same="x", missing=np.nan)
+    X = model_input(frame, features)
+    pipeline = with_preprocessing(LogisticRegression(C=100.0, max_iter=1000), features).fit(X, LABELS)
+    np.testing.assert_array_equal(pipeline.predict(X), LABELS)
+    np.testing.assert_allclose(compiled(pipeline).predict_proba(X), pipeline.predict_proba(X), rtol=1e-9)

@@ -139,6 +139,18 @@ def test_text_is_taken_as_it_is(deliver: Deliver, read: Callable[..., Products])
     assert [row["brand"] for row in rows] == [None, *titles[2:5], None, "b", "c", "d"]
 
 
+@pytest.mark.parametrize("wide", [3, 40])
+def test_a_long_text_costs_no_hours(deliver: Deliver, read: Callable[..., Products], wide: int) -> None:
+    """A description of many lines and commas is a text, in a narrow file and in a wide one; nobody waits for it."""
+    frame = pd.DataFrame({"product_id": ["1"], "category_id": ["k"], "title": ["one\n" + ", ".join("x" * 39)]})
+    for number in range(wide - 3):
+        frame[f"more {number}"] = "m"
+    frame["brand"], frame["f0"] = "b", 1.0
+    deliver("train", "x", "a.csv", frame)
+    products = read(features=TITLES)
+    assert (products.accepted_rows, products.refusals) == (1, {})
+
+
 def test_numbers_can_be_text(deliver: Deliver, read: Callable[..., Products]) -> None:
     """A brand that is a number in a parquet file, or a truth value, is its text."""
     frame = pd.DataFrame({"product_id": ["1"], "category_id": ["k"], "title": [7], "brand": [True], "f0": [1]})

@@ -20,6 +20,7 @@ from bc4all.tracking import tracking_uri
 from tests.conftest import FEATURES, make_client, published_rows
 
 Deliver = Callable[..., Path]
+LINEAR = {"model": "sklearn.linear_model.LogisticRegression", "model_params": {}}
 DUMMY = {"model": "sklearn.dummy.DummyClassifier", "model_params": {}}
 
 
@@ -86,14 +87,14 @@ def test_a_worse_version_stays_challenger_until_somebody_wills(job: Job, prefix:
 
 
 def test_the_champion_is_not_asked_what_it_has_learned(job: Job, delivered: Deliver) -> None:
-    """Of products that came since, and of those held out then, it has learned nothing: they alone are compared."""
+    """Of products that came since, and of those held out then, it has learned nothing: from them the tenth is drawn."""
     overfitted = make_client("x", model="sklearn.neighbors.KNeighborsClassifier", model_params={"n_neighbors": 1})
     job.train(overfitted)
     delivered("train", "x", "b.csv", products(600, seed=1))
     outcome = job.train(make_client("x"))
     assert outcome.note == ""
     compared = int(latest_run(job)["gate"].partition("champion's on ")[2].split()[0])
-    assert 30 <= compared < 120  # of 120 held-out rows, nearly half were among those that it has learned from
+    assert compared == 120  # a tenth of all, drawn from those that it has not learned from
 
 
 @pytest.mark.usefixtures("delivered")
@@ -153,22 +154,64 @@ def fewer_features(job: Job, prefix: Path) -> Client:
     return make_client("x", features=FEATURES[:2])
 
 
+def another_kind(job: Job, prefix: Path) -> Client:
+    """What was a number is a category now."""
+    return make_client("x", features=[{"name": "f0", "kind": "category"}, *FEATURES[1:]], **LINEAR)
+
+
 @pytest.mark.usefixtures("delivered")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (another_kind, "the champion needs f0 as it was: not compared"),
         (spoil_files, "the champion cannot be read, and was not compared: x_model version 1 has no files"),
-        (fewer_features, "the champion needs f2, f3, f4, which is no feature any more: not compared"),
+        (fewer_features, "the champion needs f2, f3, f4 as it was: not compared"),
     ],
 )
 def test_a_champion_that_cannot_be_asked_is_no_bar(
     job: Job, prefix: Path, change: Callable[[Job, Path], Client], reason: str
 ) -> None:
-    """A champion that cannot answer keeps nobody from its place, and that is said."""
+    """A champion that cannot answer keeps nobody from its place, and that is said where people look."""
     job.train(make_client("x"))
-    job.train(change(job, prefix))
+    assert job.train(change(job, prefix)).note.startswith(f"version 2 was promoted: {reason}")
     assert state(job)[0] == {"champion": 2}
     assert latest_run(job)["gate"].startswith(reason)
+
+
+@pytest.mark.usefixtures("delivered")
+def test_rolling_back_goes_back(job: Job) -> None:
+    """Twice is two champions back, not forth again; a champion that MLflow's pages made counts, too."""
+    for _ in range(2):
+        job.train(make_client("x"))
+    job.train(make_client("x", promotion=PromotionSettings(mode="dry_run")))
+    job.registry.set_alias(job.registry.find("x", 3), "champion")
+    champions = Champions(job.registry)
+    champions.promote("x", job.registry.find("x", 3), "again")
+    assert [change.version for change in champions.changes("x")] == [1, 2, 3, 3]
+    assert champions.rollback("x", "bad").number == 2
+    assert champions.rollback("x", "bad, too").number == 1
+    with pytest.raises(ModelError, match="no version was champion before this one"):
+        champions.rollback("x", "worse")
+    champions.promote("x", job.registry.find("x", 2), "better after all")
+    assert champions.before("x") == 1
+
+
+@pytest.mark.usefixtures("delivered")
+def test_pruning_takes_no_files_that_are_not_its_own(job: Job, prefix: Path) -> None:
+    """A version that points to another one's files, or to another client's, goes without them."""
+    job.train(make_client("x"))
+    first = job.registry.find("x", 1)
+    client = MlflowClient(tracking_uri(job.layout))
+    elsewhere = prefix / "mlartifacts" / "ProductCategoriesClassification_y" / "model"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "MLmodel").write_text("another client's")
+    for source in (first.uri, str(elsewhere)):
+        client.create_model_version("x_model", source, run_id=first.run_id)
+    for _ in range(2):
+        job.train(make_client("x", **DUMMY, keep_versions=2))
+    assert state(job)[1] == [1, 4, 5]
+    assert (elsewhere / "MLmodel").exists()
+    assert job.predict(make_client("x")).version == 1
 
 
 @pytest.mark.usefixtures("delivered")
