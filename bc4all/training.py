@@ -114,11 +114,18 @@ def split(codes: np.ndarray, learned: np.ndarray | None = None) -> tuple[np.ndar
     """
     from sklearn.model_selection import train_test_split
 
-    training, held_out = train_test_split(np.arange(len(codes)), test_size=TEST_SIZE, random_state=SPLIT_SEED)
+    drawn = train_test_split(np.arange(len(codes)), test_size=TEST_SIZE, random_state=SPLIT_SEED)
+    training, held_out = _with_every_category(codes, *drawn)
     new = np.flatnonzero(~learned) if learned is not None else np.zeros(0, dtype=int)
-    if len(new) >= FEWEST:
-        held_out = np.random.default_rng(SPLIT_SEED).permutation(new)[: len(held_out)]
-        training = np.setdiff1d(np.arange(len(codes)), held_out)
+    if len(new) < FEWEST or np.array_equal(new, np.sort(held_out)):  # equal: the data has not changed since
+        return training, held_out
+    held_out = np.random.default_rng(SPLIT_SEED).permutation(new)[: len(held_out)]
+    return _with_every_category(codes, np.setdiff1d(np.arange(len(codes)), held_out), held_out)
+
+
+def _with_every_category(
+    codes: np.ndarray, training: np.ndarray, held_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     unseen = np.setdiff1d(codes[held_out], codes[training])
     places = np.sort(held_out)
     back = [places[codes[places] == code][0] for code in unseen]
