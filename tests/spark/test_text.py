@@ -113,6 +113,7 @@ def test_mlflows_own_loader_takes_titles(job: Job, prefix: Path, deliver: Delive
     deliver("train", "x", "a.csv", made_up(60))
     job.train(shop("x", KINDS))
     mlflow.set_tracking_uri(tracking_uri(job.layout))
+    mlflow.set_registry_uri(tracking_uri(job.layout))
     model = mlflow.pyfunc.load_model("models:/x_model@champion")
     asked = pd.DataFrame({"product_id": ["1"], "title": ["mobile 7"], "brand": ["acme"], "price": [3.0]})
     answers = model.predict(asked)
