@@ -1,6 +1,7 @@
 """Is a staged output what it must be? Asked of what was written, before it is published."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
@@ -15,8 +16,15 @@ def id_sum(name: str) -> Column:
     return F.bit_xor(F.xxhash64(name))
 
 
-def audit(spark: SparkSession, staged: str, products: int, ids: int, classes: Sequence[str], top: int) -> int:
-    """Check a staged output against what it must hold and return its rows.
+class Audited(NamedTuple):
+    """The rows of an output, and its best categories: each one's products, and those of them that are answered."""
+
+    rows: int
+    best: dict[str, tuple[int, int]]
+
+
+def audit(spark: SparkSession, staged: str, products: int, ids: int, classes: Sequence[str], top: int) -> Audited:
+    """Check a staged output against what it must hold, and say what it does hold.
 
     Of each rank from 0 to min(top, classes) - 1 there are as many rows as `products`, of the same ids (whose `id_sum`
     is `ids`); no value is null, every label is one of `classes`. Raises ModelError where a label or a value is wrong,
@@ -31,6 +39,7 @@ def audit(spark: SparkSession, staged: str, products: int, ids: int, classes: Se
             id_sum("product_id").alias("ids"),
             F.max(anything_null).alias("null"),
             F.max(F.isnan("pred_score")).alias("nan"),
+            F.count_if(F.col(ANSWERED) if ANSWERED in rows.columns else F.lit(True)).alias("answered"),
         )
         .collect()
     )
@@ -47,15 +56,8 @@ def audit(spark: SparkSession, staged: str, products: int, ids: int, classes: Se
     if per_rank != dict.fromkeys(range(ranks), (products, ids)):
         what = f"{total} rows where {products} x {ranks} were due, each product once in each rank"
         raise TransientFailure(f"the output has {what}", staged, "nothing was published; run it again")
-    return total
-
-
-def count_best(spark: SparkSession, staged: str) -> dict[str, tuple[int, int]]:
-    """Best category -> its products in a staged output, and those that are answered (all without such a column)."""
-    rows = spark.read.parquet(staged).where("rank = 0")
-    answered = F.col(ANSWERED) if ANSWERED in rows.columns else F.lit(True)
-    counted = rows.groupBy("pred_label").agg(F.count("*").alias("products"), F.count_if(answered).alias("answered"))
-    return {row["pred_label"]: (row["products"], row["answered"]) for row in counted.collect()}
+    best = {row["pred_label"]: (row["rows"], row["answered"]) for row in found if row["rank"] == 0}
+    return Audited(total, best)
 
 
 def audit_count(spark: SparkSession, staged: str, rows: int) -> None:

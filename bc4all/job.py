@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 import bc4all
 from bc4all import figures, promotion, training
 from bc4all.abstention import Thresholds, curves, thresholds
-from bc4all.audit import audit, audit_count, count_best
+from bc4all.audit import audit, audit_count
 from bc4all.columns import MissingColumn
 from bc4all.config import Client
 from bc4all.drift import PSI_MAX, Drift, compare, drift_metrics, is_lasting, profile
@@ -212,8 +212,7 @@ class Job:
             broadcast.destroy()
         with phase(self.spark, client.id, "predict", "audit"):
             classes = [str(label) for label in loaded.model.classes_]
-            rows = audit(self.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
-            best = count_best(self.spark, staged)
+            rows, best = audit(self.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
         drifted = self._drift(client, loaded, products, {label: count for label, (count, _) in best.items()})
         products.check_unchanged(self.files)
         self._publish_refused(publisher, client, products)

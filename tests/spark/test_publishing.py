@@ -212,7 +212,7 @@ def test_the_audit_counts_what_is_right(spark: SparkSession, tmp_path: Path) -> 
     """A sound output passes with its number of rows."""
     staged = str(tmp_path / "staged")
     spark.createDataFrame(SOUND, SCORED_SCHEMA).write.parquet(staged)
-    assert audit(spark, staged, 2, ids_of(spark, "p", "q"), ["a", "b"], 5) == 4
+    assert audit(spark, staged, 2, ids_of(spark, "p", "q"), ["a", "b"], 5) == (4, {"a": (2, 2)})
     assert len(pd.read_parquet(staged)) == 4
 
 
