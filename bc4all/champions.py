@@ -13,7 +13,7 @@ from bc4all.registry import CHALLENGER, CHAMPION, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
 _TOLD = ("at", "why", "back")
-_REMEMBERED = 30  # changes; MLflow's tags are not endless
+_LONGEST = 4900  # characters of it; MLflow's own databases take 5000
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class Champions:
         changes = self.changes(client_id)
         self._registry.set_alias(version, CHAMPION)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        changes = [*changes, Change(version.number, now, why, back)][-_REMEMBERED:]
-        self._registry.tag_model(client_id, _RECORD, json.dumps([asdict(change) for change in changes]))
+        changes.append(Change(version.number, now, why[:150], back))
+        while len(record := json.dumps([asdict(change) for change in changes])) > _LONGEST:
+            changes = changes[1:]
+        self._registry.tag_model(client_id, _RECORD, record)
         if self.number(client_id, CHALLENGER) == version.number:
             self._registry.remove_alias(client_id, CHALLENGER)
 

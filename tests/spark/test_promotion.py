@@ -197,6 +197,19 @@ def test_rolling_back_goes_back(job: Job) -> None:
 
 
 @pytest.mark.usefixtures("delivered")
+def test_the_record_does_not_grow_for_ever(job: Job) -> None:
+    """MLflow's databases take a tag of 5000 characters: the latest changes stay, whatever people write."""
+    for _ in range(2):
+        job.train(make_client("x"))
+    champions, versions = Champions(job.registry), [job.registry.find("x", number) for number in (1, 2)]
+    for number in range(40):
+        champions.promote("x", versions[number % 2], "é" * 1000)
+    assert len(job.registry.model_tags("x")["champions"]) < 5000
+    assert champions.changes("x")[-1].version == 2
+    assert champions.rollback("x", "back").number == 1
+
+
+@pytest.mark.usefixtures("delivered")
 def test_pruning_takes_no_files_that_are_not_its_own(job: Job, prefix: Path) -> None:
     """A version that points to another one's files, or to another client's, goes without them."""
     job.train(make_client("x"))
