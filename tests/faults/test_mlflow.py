@@ -215,8 +215,12 @@ def test_dies_between_registration_and_alias(server: Server, remote: Callable[..
     job = remote()
     assert run(job, "train", client_id).version == 1
 
+    registered = []
+
     def die(path: str) -> object:
-        if "registered-models/alias" in path:
+        if "model-versions/create" in path:
+            registered.append(path)
+        if "registered-models/alias" in path and registered:
             server.kill()
         return None
 
