@@ -43,7 +43,7 @@ def test_abstains_below_the_precision_asked_for(job: Job, prefix: Path, seed: Pa
 
 def coverage_table(job: Job) -> pd.DataFrame:
     """What the training wrote of its version."""
-    client = MlflowClient(tracking_uri(job.layout))
+    client = MlflowClient(tracking_uri(job.layout), tracking_uri(job.layout))
     run_id = client.get_model_version_by_alias("client_0_model", "champion").run_id
     return pd.read_csv(client.download_artifacts(run_id, "coverage.csv"))
 

@@ -214,7 +214,8 @@ def test_pruning_takes_no_files_that_are_not_its_own(job: Job, prefix: Path) -> 
     """A version that points to another one's files, or to another client's, goes without them."""
     job.train(make_client("x"))
     first = job.registry.find("x", 1)
-    client = MlflowClient(tracking_uri(job.layout))
+    uri = tracking_uri(job.layout)
+    client = MlflowClient(uri, uri)  # whose registry would else be another test's
     elsewhere = prefix / "mlartifacts" / "ProductCategoriesClassification_y" / "model"
     elsewhere.mkdir(parents=True)
     (elsewhere / "MLmodel").write_text("another client's")
