@@ -222,7 +222,6 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_ids.py::test_becomes_no_path_and_no_name": [
         Guard("bc4all/layout.py", "CLIENT_ID.fullmatch(client_id)", "CLIENT_ID.match(client_id)"),
-        Guard("bc4all/layout.py", "_DATE.fullmatch(text)", "_DATE.match(text)"),
         Guard("bc4all/layout.py", "_RUN_ID.fullmatch(text)", "_RUN_ID.match(text)"),
     ],
     "tests/faults/test_ids.py::test_becomes_no_client_of_a_configuration": [
