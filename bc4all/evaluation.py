@@ -40,7 +40,7 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray, separator: str | None 
     where scikit-learn's top_k_accuracy_score breaks ties the other way round. Where categories are paths, with a
     `separator` between their parts, there is an accuracy_level_N for each level above the deepest.
     """
-    from sklearn import metrics
+    from sklearn.metrics import confusion_matrix
 
     known = np.asarray(model.classes_, dtype=object)
     names = np.unique(np.concatenate([known, np.asarray(labels, dtype=object)]))
@@ -50,48 +50,49 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray, separator: str | None 
     place_in_model[of_known] = np.arange(len(known))
     best, top_score, true_probability = _best(model, X, place_in_model[truth])
     predicted = of_known[best[:, 0]]
-    hit = (of_known[best] == truth[:, None]).any(axis=1)
-    seen = np.union1d(truth, predicted)
-    precision, recall, f1, rows = metrics.precision_recall_fscore_support(
-        truth, predicted, labels=seen, zero_division=0.0
-    )
     tiny = np.finfo(np.float64).eps  # scikit-learn's log_loss clips there, too
-    loss = -np.log(np.clip(true_probability, tiny, 1 - tiny))
+    answers = pd.DataFrame(
+        {
+            "predicted": pd.Categorical.from_codes(predicted, pd.Index(names)),
+            "score": top_score.astype(np.float64),
+            "correct": truth == predicted,
+            "hit": (of_known[best] == truth[:, None]).any(axis=1),
+            "loss": -np.log(np.clip(true_probability, tiny, 1 - tiny)),
+        }
+    )
+    seen = np.union1d(truth, predicted)
+    categories = _categories(names[seen], seen, truth, predicted, answers["hit"])
     reliability = _reliability(top_score, truth == predicted)
     gap = (reliability["mean_score"] - reliability["accuracy"]).abs()
+    measured = {
+        "accuracy": answers["correct"].mean(),
+        "top_5_accuracy": answers["hit"].mean(),
+        "f1_macro": categories["f1"].mean(),
+        "f1_weighted": np.average(categories["f1"], weights=categories["rows"]),
+        "log_loss": answers["loss"].mean(),
+        "expected_calibration_error": np.average(gap, weights=reliability["rows"]),
+        **(_level_accuracy(model, X, truth, names, of_known, separator) if separator else {}),
+    }
     return Evaluation(
         rows=len(labels),
-        metrics={
-            "accuracy": float((truth == predicted).mean()),
-            "top_5_accuracy": float(hit.mean()),
-            "f1_macro": float(f1.mean()),
-            "f1_weighted": float(np.average(f1, weights=rows)),
-            "log_loss": float(loss.mean()),
-            "expected_calibration_error": float(np.average(gap, weights=reliability["rows"])),
-            **(_level_accuracy(model, X, truth, names, of_known, separator) if separator else {}),
-        },
-        answers=pd.DataFrame(
-            {
-                "predicted": pd.Categorical.from_codes(predicted, pd.Index(names)),
-                "score": top_score.astype(np.float64),
-                "correct": truth == predicted,
-                "hit": hit,
-                "loss": loss,
-            }
-        ),
-        categories=pd.DataFrame(
-            {
-                "category": names[seen],
-                "rows": rows,
-                "precision": precision,
-                "recall": recall,
-                "f1": f1,
-                "top_5": pd.Series(hit).groupby(truth).mean().reindex(seen).to_numpy(),
-            }
-        ),
-        confusion=metrics.confusion_matrix(truth, predicted, labels=seen),
+        metrics={name: float(value) for name, value in measured.items()},
+        answers=answers,
+        categories=categories,
+        confusion=confusion_matrix(truth, predicted, labels=seen),
         reliability=reliability,
     )
+
+
+def _categories(
+    names: np.ndarray, seen: np.ndarray, truth: np.ndarray, predicted: np.ndarray, hit: pd.Series
+) -> pd.DataFrame:
+    """A row for each category of `seen`, which are called `names`; truth and predicted (rows,) are such places."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    precision, recall, f1, rows = precision_recall_fscore_support(truth, predicted, labels=seen, zero_division=0.0)
+    top_5 = hit.groupby(truth).mean().reindex(seen).to_numpy()
+    columns = {"rows": rows, "precision": precision, "recall": recall, "f1": f1, "top_5": top_5}
+    return pd.DataFrame({"category": names, **columns})
 
 
 def _best(model: Model, X: Matrix, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
