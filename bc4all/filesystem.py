@@ -161,10 +161,9 @@ class FileSystem:
         source_path, target_path = self._path(source), self._path(target)
         with _translated(target):
             self._fs.mkdirs(target_path.getParent())
-            if self._is_local and self._fs.getFileStatus(source_path).isDirectory():
-                moved = not self._fs.exists(target_path) and _renamed(source_path, target_path)
-            else:
-                moved = not self._fs.exists(target_path) and self._fs.rename(source_path, target_path)
+            is_local_folder = self._is_local and self._fs.getFileStatus(source_path).isDirectory()
+            rename = _renamed if is_local_folder else self._fs.rename
+            moved = not self._fs.exists(target_path) and rename(source_path, target_path)
         if not moved:
             raise TransientFailure(f"could not move {source}", f"to {target}", "see whether another job writes there")
 

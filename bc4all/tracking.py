@@ -99,6 +99,7 @@ class Tracking:
         described = {"client_id": client.id, "job": kind, "code_version": bc4all.__version__, "config_sha": client.sha}
         experiment, name = self._experiment(f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"), f"{kind}_{day}"
         described["attempt"] = uuid.uuid4().hex
+        asked: list[bool] = []
 
         def create() -> MlflowRun:
             """The run: the one that is there where this was asked before and the answer was lost."""
@@ -106,7 +107,6 @@ class Tracking:
             asked.append(True)
             return made[0] if made else self._client.create_run(experiment, run_name=name, tags={**described, **tags})
 
-        asked: list[bool] = []
         started = self.ask(create)
         return Run(self, self._client, str(started.info.run_id), experiment)
 

@@ -52,7 +52,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/publishing.py", "            self._put_back(kept, target, error)\n", ""),
     ],
     "tests/spark/test_publishing.py::test_a_folder_is_never_copied_into_place": [
-        Guard("bc4all/filesystem.py", "if self._is_local and ", "if False and "),
+        Guard("bc4all/filesystem.py", "is_local_folder = self._is_local and ", "is_local_folder = False and "),
     ],
     "tests/faults/test_recovery.py::test_a_lock_that_is_not_ours_holds_nobody_up": [
         Guard("bc4all/recovery.py", "except (Failure, OSError) as", "except Failure as"),

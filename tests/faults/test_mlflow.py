@@ -270,17 +270,23 @@ def test_answers_500(server: Server, remote: Callable[..., Job], client_id: str,
     assert published_rows(published.prefix, client_id).equals(before)
 
 
-def test_a_lost_answer_registers_nothing_twice(server: Server, remote: Callable[..., Job], client_id: str) -> None:
-    """What the server did although its answer was lost is found when it is asked again."""
-    lost = []
+def lose_once(server: Server, question: str) -> list[str]:
+    """Lose the answer to a question, once; the list then holds its path."""
+    lost: list[str] = []
 
     def lose(path: str) -> object:
-        if "model-versions/create" in path and not lost:
+        if question in path and not lost:
             lost.append(path)
             return "lose the answer"
         return None
 
     server.spoil = lose
+    return lost
+
+
+def test_a_lost_answer_registers_nothing_twice(server: Server, remote: Callable[..., Job], client_id: str) -> None:
+    """What the server did although its answer was lost is found when it is asked again."""
+    lost = lose_once(server, "model-versions/create")
     assert run(remote(30.0), "train", client_id).version == 1
     assert lost
     assert versions(server, client_id) == [1]
@@ -288,15 +294,7 @@ def test_a_lost_answer_registers_nothing_twice(server: Server, remote: Callable[
 
 def test_a_lost_answer_starts_no_second_run(server: Server, remote: Callable[..., Job], client_id: str) -> None:
     """A run whose start was not answered is found again: none stays open for ever."""
-    lost = []
-
-    def lose(path: str) -> object:
-        if "runs/create" in path and not lost:
-            lost.append(path)
-            return "lose the answer"
-        return None
-
-    server.spoil = lose
+    lost = lose_once(server, "runs/create")
     assert run(remote(30.0), "train", client_id).version == 1
     assert lost
     client = MlflowClient(server.uri)
