@@ -7,8 +7,7 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from bc4all.errors import ModelError, TransientFailure
-
-ANSWERED = "answered"  # the column of an output that says whether a product's best score is high enough
+from bc4all.scoring import ANSWERED
 
 
 def id_sum(name: str) -> Column:

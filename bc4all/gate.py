@@ -5,13 +5,15 @@ again and again (a paired bootstrap), and a difference whose interval reaches ze
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from bc4all.settings import PromotionSettings
-from bc4all.training import FEWEST
+if TYPE_CHECKING:  # training asks for FEWEST, and runs in Python workers, which need no pydantic
+    from bc4all.settings import PromotionSettings
 
+FEWEST = 30  # rows on which two versions are compared at all
 _DRAWS, _CONFIDENCE, _SEED = 2000, 0.95, 0
 _BATCH = 1 << 24  # numbers drawn at a time
 _COLUMNS = {"accuracy": "correct", "top_5_accuracy": "hit", "log_loss": "loss"}
@@ -28,7 +30,10 @@ class Verdict:
 
 
 def judge(
-    settings: PromotionSettings, challenger: pd.DataFrame | None, champion: pd.DataFrame | None, incomparable: str = ""
+    settings: "PromotionSettings",
+    challenger: pd.DataFrame | None,
+    champion: pd.DataFrame | None,
+    incomparable: str = "",
 ) -> Verdict:
     """Judge by `Evaluation.answers` of held-out rows, None where there are none.
 
@@ -63,7 +68,7 @@ def judge(
 
 
 def _in_mode(
-    settings: PromotionSettings, passed: bool, reason: str, metrics: dict[str, float], told: bool = False
+    settings: "PromotionSettings", passed: bool, reason: str, metrics: dict[str, float], told: bool = False
 ) -> Verdict:
     if settings.mode == "dry_run":
         return Verdict(False, f"dry run, it {'would be' if passed else 'would not be'} promoted: {reason}", metrics)

@@ -14,10 +14,10 @@ from bc4all.champions import Champions
 from bc4all.config import Client
 from bc4all.errors import ModelError
 from bc4all.failures import as_failure
-from bc4all.gate import Verdict, judge
+from bc4all.gate import FEWEST, Verdict, judge
 from bc4all.registry import CHALLENGER, CHAMPION, LoadedModel, Registry, Version
 from bc4all.scoring import score_frame
-from bc4all.training import FEWEST, Fitted, TrainingSet, evaluate_other
+from bc4all.training import Fitted, TrainingSet, evaluate_other
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from bc4all.estimators import build_estimator
 from bc4all.evaluation import Evaluation, evaluate
 from bc4all.features import Matrix, model_input, rows_at
 from bc4all.forest import CompactForest
+from bc4all.gate import FEWEST
 from bc4all.kinds import Features, all_numeric
 from bc4all.partition import named
 from bc4all.preprocessing import with_preprocessing
@@ -36,7 +37,6 @@ if TYPE_CHECKING:  # fits run in Python workers, which need neither YAML nor pyd
 # The split of the system that this one replaces, so that figures compare.
 TEST_SIZE = 0.1
 SPLIT_SEED = 1234
-FEWEST = 30  # rows on which two versions are compared at all
 
 log = logging.getLogger(__name__)
 _ID = "_id"
@@ -75,7 +75,10 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model, how it does on the rows it was fitted on, and on the held-out ones (None without any)."""
+    """A fitted model, how it does on the rows it was fitted on, and on the held-out ones (None without any).
+
+    The places are those of the rows of both parts, as `split` gives them.
+    """
 
     model: Model
     training: Evaluation

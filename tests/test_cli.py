@@ -38,7 +38,10 @@ def test_every_command_is_documented_with_an_example(typed: str) -> None:
     ("modules", "heavy"),
     [
         ("cli, submit", "pyspark mlflow sklearn pandas numba pyarrow"),
-        ("scoring, features, forest, kernel, training", "mlflow click pydantic bc4all.yaml_source bc4all.config"),
+        (
+            "scoring, features, forest, kernel, linear_text, text, training",
+            "mlflow click pydantic bc4all.yaml_source bc4all.config",
+        ),
     ],
 )
 def test_imports_nothing_heavy(modules: str, heavy: str) -> None:
