@@ -15,19 +15,23 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bc4all.category_map import CategoryMap, read_category_map
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import did_you_mean, estimator_faults
 from bc4all.kinds import TEXT, Features, all_numeric
 from bc4all.layout import check_client_id
-from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS
-from bc4all.schedule import JOBS, Timing, is_zone
+from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
+from bc4all.schedule import JOBS, Timing
 from bc4all.settings import (
+    INNER,
+    OF_METRIC,
+    RESET,
     AbstainSettings,
+    ClientSettings,
     DriftSettings,
     FeatureKinds,
     JobSettings,
@@ -40,45 +44,6 @@ from bc4all.yaml_source import YamlSource, read_yaml
 
 DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"
 _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
-
-
-_INNER: dict[str, type[BaseModel]] = {
-    **dict.fromkeys(JOBS, JobSettings),
-    "promotion": PromotionSettings,
-    "drift": DriftSettings,
-    "abstain": AbstainSettings,
-}
-
-
-_RESET = {"abstain", "category_separator"}
-_OF_METRIC = ("min_value", "max_regression")  # which mean something else of another metric
-
-
-class _Settings(BaseModel):
-    """What `defaults:` and each client may say; None is what was not said."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
-
-    features: FeatureKinds | None = None
-    model: str | None = None
-    model_params: dict[str, Any] | None = None
-    enabled: bool | None = None
-    max_quarantine: Annotated[float, Field(ge=0, le=1)] | None = None
-    promotion: PromotionSettings | None = None
-    drift: DriftSettings | None = None
-    abstain: AbstainSettings | None = None
-    keep_versions: Annotated[int, Field(ge=2)] | None = None
-    category_separator: Annotated[str, Field(min_length=1)] | None = None
-    timezone: str | None = None
-    train: JobSettings | None = None
-    predict: JobSettings | None = None
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_zone(cls, name: str | None) -> str | None:
-        if name is not None and not is_zone(name):
-            raise ValueError(f"{name!r} is no time zone, such as Europe/Berlin")
-        return name
 
 
 class Client(BaseModel):
@@ -135,13 +100,12 @@ class Client(BaseModel):
                     name: self.features.get(name, kind) if name in features else kind
                     for name, kind in feature_kinds(features).items()
                 }
-        if model_params is not None:
-            found = _type_faults(model_params=model_params)
-            if not found:
-                changes["model_params"] = {**self.model_params, **model_params}
-                text = TEXT in changes.get("features", self.features).values()
-                found = [fault for _, fault in estimator_faults(self.model, changes["model_params"], text)]
-            faults += [f"--model-params: {fault}" for fault in found]
+        found = [] if model_params is None else _type_faults(model_params=model_params)
+        if not found and not (features is None and model_params is None):
+            changes["model_params"] = {**self.model_params, **(model_params or {})}
+            text = TEXT in changes.get("features", self.features).values()
+            found = [fault for _, fault in estimator_faults(self.model, changes["model_params"], text)]
+        faults += [f"{'--features' if model_params is None else '--model-params'}: {fault}" for fault in found]
         if faults:
             raise ConfigurationError("\n".join(faults))
         return self.model_copy(update=changes)
@@ -188,7 +152,7 @@ def load_fleet(path: Path) -> Fleet:
         missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
         source.add_fault(("clients",), missing)
         source.raise_faults()
-    defaults = _block(source, ("defaults",), top.get("defaults"), _Settings) or _Settings()
+    defaults = _block(source, ("defaults",), top.get("defaults"), ClientSettings) or ClientSettings()
     judged: dict[str, list[tuple[str | None, str]]] = {}
     clients: dict[str, Client] = {}
     spelled: dict[str, str] = {}
@@ -201,7 +165,7 @@ def load_fleet(path: Path) -> Fleet:
             continue
         if other != client_id:  # some storages and MLflow's databases would take them for one
             source.add_fault(at, f"client ids {other!r} and {client_id!r} differ in case alone")
-        own = _block(source, at, said, _Settings)
+        own = _block(source, at, said, ClientSettings)
         if own is not None:
             client = _merge(source, client_id, defaults, own)
             try:
@@ -236,7 +200,7 @@ def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block
             place = (*at, *fault["loc"])
             if fault["type"] == "extra_forbidden":
                 key = str(fault["loc"][-1])
-                known = _INNER.get(str(fault["loc"][0]), kind) if len(fault["loc"]) > 1 else kind
+                known = INNER.get(str(fault["loc"][0]), kind) if len(fault["loc"]) > 1 else kind
                 message = f"unknown key {key!r}{did_you_mean(key, list(known.model_fields))}"
             elif not fault["loc"]:
                 message = "this must be a mapping"
@@ -251,7 +215,7 @@ def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block
 
 def _type_faults(**said: Any) -> list[str]:
     try:
-        _Settings.model_validate(said)
+        ClientSettings.model_validate(said)
     except ValidationError as error:
         return [_lower_first(fault["msg"]) for fault in error.errors()]
     return []
@@ -262,18 +226,18 @@ def _lower_first(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settings) -> Client:
+def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings) -> Client:
     features = own.features or defaults.features or {}
     model, params = _chosen_model(defaults, own, features)
     shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
-    for name in _RESET & own.model_fields_set:  # whose null takes the defaults' back
+    for name in RESET & own.model_fields_set:
         mine[name] = mine.get(name)
     merged = {job: shared.get(job, {}) | mine.get(job, {}) for job in JOBS}
     for name in ("promotion", "drift"):
         blocks = [getattr(said, name) for said in (defaults, own)]
         theirs, its = (block.model_dump(exclude_unset=True) if block else {} for block in blocks)
         if its.get("metric", theirs.get("metric")) != theirs.get("metric"):
-            theirs = {key: value for key, value in theirs.items() if key not in _OF_METRIC}
+            theirs = {key: value for key, value in theirs.items() if key not in OF_METRIC}
         merged[name] = theirs | its
     said = {**shared, **mine, "model": model, "model_params": params, **merged}
     if "features" not in said:
@@ -283,22 +247,22 @@ def _merge(source: YamlSource, client_id: str, defaults: _Settings, own: _Settin
     return Client(id=client_id, **{**said, "features": features})
 
 
-def _chosen_model(defaults: _Settings, own: _Settings, features: Features) -> tuple[str, dict[str, Any]]:
+def _chosen_model(defaults: ClientSettings, own: ClientSettings, features: Features) -> tuple[str, dict[str, Any]]:
     """A client's classifier and its parameters, from what is said, and what is so where nothing is."""
     shared = _default_model(defaults, defaults.features or {})
     model = own.model or _default_model(defaults, features)
     params = {**(defaults.model_params or {} if model == shared else {}), **(own.model_params or {})}
     unsaid = own.model is None and defaults.model is None
-    return model, {**TEXT_PARAMS, **params} if unsaid and model == TEXT_MODEL else params
+    return model, {**LINEAR_PARAMS, **params} if unsaid and model == LINEAR_MODEL else params
 
 
-def _default_model(defaults: _Settings, features: Features) -> str:
+def _default_model(defaults: ClientSettings, features: Features) -> str:
     # A forest would be kept as scikit-learn's own, hundreds of megabytes, where features are not numbers alone.
-    return defaults.model or (DEFAULT_MODEL if all_numeric(features) else TEXT_MODEL)
+    return defaults.model or (DEFAULT_MODEL if all_numeric(features) else LINEAR_MODEL)
 
 
 def _check_estimator(
-    source: YamlSource, client: Client, own: _Settings, judged: dict[str, list[tuple[str | None, str]]]
+    source: YamlSource, client: Client, own: ClientSettings, judged: dict[str, list[tuple[str | None, str]]]
 ) -> None:
     """Note what scikit-learn would refuse, where it was said: equal choices are judged once."""
     text = TEXT in client.features.values()

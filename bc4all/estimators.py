@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bc4all.errors import ConfigurationError
-from bc4all.preprocessing import TEXT_MODEL, takes_sparse
+from bc4all.preprocessing import LINEAR_MODEL, takes_sparse
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -86,7 +86,7 @@ def estimator_faults(path: str, params: Mapping[str, Any], text: bool = False) -
     if not hasattr(estimator, "predict_proba"):
         return [(None, f"{kind.__name__} gives no probabilities (predict_proba) with these parameters")]
     if text and not takes_sparse(estimator):
-        return [(None, f"{kind.__name__} cannot learn from text: it takes no sparse matrix; {TEXT_MODEL} does")]
+        return [(None, f"{kind.__name__} cannot learn from text: it takes no sparse matrix; {LINEAR_MODEL} does")]
     return []
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from bc4all.kinds import CATEGORY, NUMERIC, TEXT, Features, all_numeric
 
-# What a client with text or categories has by default, measured in docs/quality.md over 39 shops' titles.
 _MOST_TERMS = 200_000  # a shop of 2,000 products has half of it; a coefficient of each is kept for each category
-TEXT_MODEL = "sklearn.linear_model.LogisticRegression"
-TEXT_PARAMS = {"C": 100.0, "class_weight": "balanced", "max_iter": 1000}
+# What a client with text or categories has by default, measured in docs/quality.md over 39 shops' titles.
+LINEAR_MODEL = "sklearn.linear_model.LogisticRegression"
+LINEAR_PARAMS = {"C": 100.0, "class_weight": "balanced", "max_iter": 1000}
 
 
 def with_preprocessing(classifier: Any, features: Features) -> Any:

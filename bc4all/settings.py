@@ -1,4 +1,4 @@
-"""What the configuration may say beside the model: of features, the jobs' times, the scheduler, what was replaced."""
+"""What the configuration may say: of a client, its features, the jobs' times, the scheduler, what was replaced."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -7,7 +7,16 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from bc4all.kinds import KINDS, NUMERIC
-from bc4all.schedule import DEFAULT_SCHEDULES, Timing, local_zone, parse_duration, schedule_fault, spread
+from bc4all.schedule import (
+    DEFAULT_SCHEDULES,
+    JOBS,
+    Timing,
+    is_zone,
+    local_zone,
+    parse_duration,
+    schedule_fault,
+    spread,
+)
 
 _DEFAULTS = {
     "retries": 3,
@@ -170,3 +179,41 @@ class PublishingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     keep_replaced: _Seconds = 3600  # how long a replaced partition stays in _trash, for readers that have it open
+
+
+class ClientSettings(BaseModel):
+    """What `defaults:` and each client may say; None is what was not said."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+    features: FeatureKinds | None = None
+    model: str | None = None
+    model_params: dict[str, Any] | None = None
+    enabled: bool | None = None
+    max_quarantine: Annotated[float, Field(ge=0, le=1)] | None = None
+    promotion: PromotionSettings | None = None
+    drift: DriftSettings | None = None
+    abstain: AbstainSettings | None = None
+    keep_versions: Annotated[int, Field(ge=2)] | None = None
+    category_separator: Annotated[str, Field(min_length=1)] | None = None
+    timezone: str | None = None
+    train: JobSettings | None = None
+    predict: JobSettings | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, name: str | None) -> str | None:
+        if name is not None and not is_zone(name):
+            raise ValueError(f"{name!r} is no time zone, such as Europe/Berlin")
+        return name
+
+
+# By the key under which they stand in a client's settings.
+INNER: dict[str, type[BaseModel]] = {
+    **dict.fromkeys(JOBS, JobSettings),
+    "promotion": PromotionSettings,
+    "drift": DriftSettings,
+    "abstain": AbstainSettings,
+}
+RESET = {"abstain", "category_separator"}  # of which a client's null takes the defaults' back
+OF_METRIC = ("min_value", "max_regression")  # which mean something else of another metric

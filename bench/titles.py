@@ -18,7 +18,7 @@ import pandas as pd
 
 from bc4all.estimators import build_estimator
 from bc4all.linear_text import compiled
-from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS, with_preprocessing
+from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS, with_preprocessing
 
 ROOT = Path(__file__).resolve().parent.parent
 _TRAINING, _CATEGORIES, _WORDS = 2000, 10, 400
@@ -49,7 +49,7 @@ def main(rows: int, runs: int) -> None:
     made, categories = titles(rows + _TRAINING, rng)
     data = pd.DataFrame({"product_id": np.arange(len(made)).astype(str), "category_id": categories, "title": made})
     features = {"title": "text"}
-    model = with_preprocessing(build_estimator(TEXT_MODEL, TEXT_PARAMS), features)
+    model = with_preprocessing(build_estimator(LINEAR_MODEL, LINEAR_PARAMS), features)
     model.fit(data[["title"]][:_TRAINING], categories[:_TRAINING])
     sample, fast = data[["title"]][-_SAMPLE:], compiled(model)
     fast.predict_proba(sample[:10])  # compiled by now

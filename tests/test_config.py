@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError
-from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS
+from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
 from bc4all.yaml_source import read_yaml
 from tests.conftest import ROOT
 
@@ -111,8 +111,8 @@ def test_features_have_a_kind(tmp_path: Path) -> None:
     numbers, titles, changed, bayes = fleet.clients.values()
     assert (numbers.features, numbers.model_params) == ({"price": "numeric"}, {"n_estimators": 50})
     assert list(titles.features.items()) == [("title", "text"), ("brand", "category"), ("price", "numeric")]
-    assert (titles.model, titles.model_params) == (TEXT_MODEL, TEXT_PARAMS)
-    assert (changed.model, changed.model_params) == (TEXT_MODEL, {**TEXT_PARAMS, "C": 1.0})
+    assert (titles.model, titles.model_params) == (LINEAR_MODEL, LINEAR_PARAMS)
+    assert (changed.model, changed.model_params) == (LINEAR_MODEL, {**LINEAR_PARAMS, "C": 1.0})
     assert (bayes.model, bayes.model_params) == ("sklearn.naive_bayes.ComplementNB", {})
     reordered = titles.overridden(["price", "title", "brand"])
     assert list(reordered.features.items()) == [("price", "numeric"), ("title", "text"), ("brand", "category")]
@@ -159,6 +159,9 @@ def test_a_model_that_takes_no_text_is_refused(tmp_path: Path) -> None:
     """Text becomes a sparse matrix, which not every classifier takes: said before anything is trained."""
     model = "sklearn.naive_bayes.GaussianNB"
     text = f"clients:\n  a: {{features: [{{name: t, kind: text}}], model: {model}}}\n"
+    bayes = Client(id="a", features=["q"], model=model)
+    with pytest.raises(ConfigurationError, match=r"^--features: GaussianNB cannot learn from text"):
+        bayes.overridden([{"name": "t", "kind": "text"}])
     with pytest.raises(ConfigurationError, match="2:42: GaussianNB cannot learn from text: it takes no sparse matrix"):
         load_fleet(write(tmp_path, text))
 

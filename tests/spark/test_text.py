@@ -14,7 +14,7 @@ from bc4all.config import Client
 from bc4all.errors import DataError
 from bc4all.estimators import build_estimator
 from bc4all.job import Job
-from bc4all.preprocessing import TEXT_MODEL, TEXT_PARAMS, with_preprocessing
+from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS, with_preprocessing
 from bc4all.tracking import tracking_uri
 from tests.conftest import make_client, published_rows
 
@@ -30,7 +30,7 @@ def merchants(seed: Path) -> Path:
 
 def shop(client_id: str, features: dict[str, str] = TITLE) -> Client:
     """A client with the model that a client with text has by default."""
-    return make_client(client_id, features=features, model=TEXT_MODEL, model_params=TEXT_PARAMS)
+    return make_client(client_id, features=features, model=LINEAR_MODEL, model_params=LINEAR_PARAMS)
 
 
 def test_a_real_shop_equals_plain_scikit_learn(job: Job, prefix: Path, merchants: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_real_shop_equals_plain_scikit_learn(job: Job, prefix: Path, merchants
     X_train, X_test, y_train, y_test = train_test_split(
         data[["product_title"]], data["category_id"].to_numpy(object), test_size=0.1, random_state=1234
     )
-    model = with_preprocessing(build_estimator(TEXT_MODEL, TEXT_PARAMS), TITLE).fit(X_train, y_train)
+    model = with_preprocessing(build_estimator(LINEAR_MODEL, LINEAR_PARAMS), TITLE).fit(X_train, y_train)
     probabilities = model.predict_proba(products[["product_title"]])
     rows = published_rows(prefix, "merchant_14")
     best = rows[rows["rank"] == 0].set_index("product_id").loc[products["product_id"]]
