@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bc4all.category_map import CategoryMap, read_category_map
 from bc4all.errors import ConfigurationError
-from bc4all.estimators import did_you_mean, estimator_faults
-from bc4all.kinds import TEXT, Features, all_numeric
+from bc4all.estimators import Place, did_you_mean, model_faults
+from bc4all.kinds import Features, all_numeric
 from bc4all.layout import check_client_id
+from bc4all.model_settings import AUTO, KIND_TAGS, BlendSettings, MemberSettings, ModelChoice, as_blend
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
 from bc4all.schedule import JOBS, Timing
 from bc4all.settings import (
@@ -53,7 +54,7 @@ class Client(BaseModel):
 
     id: str
     features: FeatureKinds
-    model: str = DEFAULT_MODEL
+    model: ModelChoice = DEFAULT_MODEL
     model_params: dict[str, Any] = {}
     category_separator: str | None = None  # between the parts of a category that is a path
     category_map: CategoryMap | None = None  # of the file beside the configuration, if there is one
@@ -76,6 +77,16 @@ class Client(BaseModel):
         """The timing of a job; None where client or job is not enabled."""
         settings: JobSettings = getattr(self, job)
         return self.timing(job) if self.enabled and settings.enabled is not False else None
+
+    @property
+    def model_name(self) -> str:
+        """The model in a few words."""
+        return self.model.name if isinstance(self.model, BlendSettings) else self.model
+
+    @property
+    def blend(self) -> BlendSettings | None:
+        """The model as a blend, of one classifier or more; None for `auto`, which finds its own."""
+        return None if self.model == AUTO else as_blend(self.model, self.model_params)
 
     @property
     def sha(self) -> str:
@@ -103,8 +114,8 @@ class Client(BaseModel):
         found = [] if model_params is None else _type_faults(model_params=model_params)
         if not found and not (features is None and model_params is None):
             changes["model_params"] = {**self.model_params, **(model_params or {})}
-            text = TEXT in changes.get("features", self.features).values()
-            found = [fault for _, fault in estimator_faults(self.model, changes["model_params"], text)]
+            kinds = changes.get("features", self.features)
+            found = [fault for _, fault in model_faults(self.model, changes["model_params"], kinds)]
         faults += [f"{'--features' if model_params is None else '--model-params'}: {fault}" for fault in found]
         if faults:
             raise ConfigurationError("\n".join(faults))
@@ -153,7 +164,7 @@ def load_fleet(path: Path) -> Fleet:
         source.add_fault(("clients",), missing)
         source.raise_faults()
     defaults = _block(source, ("defaults",), top.get("defaults"), ClientSettings) or ClientSettings()
-    judged: dict[str, list[tuple[str | None, str]]] = {}
+    judged: dict[str, list[tuple[Place, str]]] = {}
     clients: dict[str, Client] = {}
     spelled: dict[str, str] = {}
     for client_id, said in top["clients"].items():
@@ -175,10 +186,10 @@ def load_fleet(path: Path) -> Fleet:
             _check_estimator(source, client, own, judged)
             clients[client_id] = client
     shared = _default_model(defaults, defaults.features or {})
-    if shared not in {client.model for client in clients.values()}:
+    if shared not in [client.model for client in clients.values()]:
         # No client has it, so none was judged by it: it would be found wrong only when one does.
-        for name, message in estimator_faults(shared, defaults.model_params or {}):
-            source.add_fault(("defaults", "model") if name is None else ("defaults", "model_params", name), message)
+        for place, message in model_faults(shared, defaults.model_params or {}, defaults.features or {}):
+            source.add_fault(("defaults", *place), message)
     scheduler = _block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
     publishing = _block(source, ("publishing",), top.get("publishing"), PublishingSettings)
     source.raise_faults()
@@ -197,20 +208,29 @@ def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block
     except ValidationError as error:
         faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
         for fault in error.errors():
-            place = (*at, *fault["loc"])
+            where = tuple(part for part in fault["loc"] if part not in KIND_TAGS)
+            place = (*at, *where)
             if fault["type"] == "extra_forbidden":
-                key = str(fault["loc"][-1])
-                known = INNER.get(str(fault["loc"][0]), kind) if len(fault["loc"]) > 1 else kind
-                message = f"unknown key {key!r}{did_you_mean(key, list(known.model_fields))}"
-            elif not fault["loc"]:
+                key = str(where[-1])
+                message = f"unknown key {key!r}{did_you_mean(key, _known_keys(kind, where[:-1]))}"
+            elif not where:
                 message = "this must be a mapping"
             else:
-                name = ".".join(part for part in fault["loc"] if isinstance(part, str))
+                name = ".".join(part for part in where if isinstance(part, str))
                 message = f"{name}: {_lower_first(fault['msg'])}"
             source.add_fault(place, message)
         if not isinstance(said, dict):
             return None
         return kind.model_validate({key: value for key, value in said.items() if key not in faulty})
+
+
+def _known_keys(kind: type[BaseModel], at: Sequence[str | int]) -> list[str]:
+    """The keys that a block may have at a place inside it."""
+    if "blend" in at:
+        kind = MemberSettings
+    elif at:
+        kind = INNER.get(str(at[0]), kind)
+    return list(kind.model_fields)
 
 
 def _type_faults(**said: Any) -> list[str]:
@@ -247,8 +267,10 @@ def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: Cl
     return Client(id=client_id, **{**said, "features": features})
 
 
-def _chosen_model(defaults: ClientSettings, own: ClientSettings, features: Features) -> tuple[str, dict[str, Any]]:
-    """A client's classifier and its parameters, from what is said, and what is so where nothing is."""
+def _chosen_model(
+    defaults: ClientSettings, own: ClientSettings, features: Features
+) -> tuple[str | BlendSettings, dict[str, Any]]:
+    """A client's model and its parameters, from what is said, and what is so where nothing is."""
     shared = _default_model(defaults, defaults.features or {})
     model = own.model or _default_model(defaults, features)
     params = {**(defaults.model_params or {} if model == shared else {}), **(own.model_params or {})}
@@ -256,23 +278,21 @@ def _chosen_model(defaults: ClientSettings, own: ClientSettings, features: Featu
     return model, {**LINEAR_PARAMS, **params} if unsaid and model == LINEAR_MODEL else params
 
 
-def _default_model(defaults: ClientSettings, features: Features) -> str:
+def _default_model(defaults: ClientSettings, features: Features) -> str | BlendSettings:
     # A forest would be kept as scikit-learn's own, hundreds of megabytes, where features are not numbers alone.
     return defaults.model or (DEFAULT_MODEL if all_numeric(features) else LINEAR_MODEL)
 
 
 def _check_estimator(
-    source: YamlSource, client: Client, own: ClientSettings, judged: dict[str, list[tuple[str | None, str]]]
+    source: YamlSource, client: Client, own: ClientSettings, judged: dict[str, list[tuple[Place, str]]]
 ) -> None:
     """Note what scikit-learn would refuse, where it was said: equal choices are judged once."""
-    text = TEXT in client.features.values()
-    choice = json.dumps([client.model, client.model_params, text], sort_keys=True, default=str)
+    choice = json.dumps(
+        [client.model_dump(include={"model", "model_params"}), client.features], sort_keys=True, default=str
+    )
     if choice not in judged:
-        judged[choice] = estimator_faults(client.model, client.model_params, text)
-    mine, shared = ("clients", client.id), ("defaults",)
-    for name, message in judged[choice]:
-        if name is None:
-            place = (*(mine if own.model is not None else shared), "model")
-        else:
-            place = (*(mine if name in (own.model_params or {}) else shared), "model_params", name)
-        source.add_fault(place, message)
+        judged[choice] = model_faults(client.model, client.model_params, client.features)
+    for place, message in judged[choice]:
+        its = own.model_params or {} if place[0] == "model_params" else own.model
+        mine = place[-1] in its if isinstance(its, dict) else its is not None
+        source.add_fault((*(("clients", client.id) if mine else ("defaults",)), *place), message)

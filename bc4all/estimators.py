@@ -1,4 +1,4 @@
-"""Which classifiers a client may have: those that scikit-learn itself lists and that give probabilities.
+"""Which models a client may have: of the classifiers that scikit-learn itself lists and that give probabilities.
 
 A dotted path from the configuration is looked up in that list and never imported. scikit-learn is imported when asked.
 """
@@ -9,27 +9,36 @@ import inspect
 import itertools
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from bc4all.errors import ConfigurationError
-from bc4all.preprocessing import LINEAR_MODEL, takes_sparse
+from bc4all.kinds import TEXT, Features, all_numeric
+from bc4all.model_settings import AUTO, BlendSettings, MemberSettings
+from bc4all.preprocessing import LINEAR_MODEL, takes_sparse, with_preprocessing
 
+FORESTS = ("sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier")
+Place: TypeAlias = tuple[str | int, ...]
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def classifiers() -> dict[str, type]:
     """scikit-learn's classifiers by their public dotted path."""
+    return listed("classifier")
+
+
+def listed(role: str) -> dict[str, type]:
+    """scikit-learn's classifiers, or transformers, by their public dotted path."""
     # It imports every module of scikit-learn, some of which fail for want of an optional package: two threads doing
     # that at once meet half-imported modules.
     with _ONE_AT_A_TIME:
-        return dict(_listed())
+        return dict(_listed(role))
 
 
 @functools.cache  # the list is fixed while a process runs, and walking scikit-learn's modules again takes 20 ms
-def _listed() -> dict[str, type]:
+def _listed(role: str) -> dict[str, type]:
     from sklearn.utils import all_estimators
 
-    return {_public_path(kind): kind for _, kind in all_estimators(type_filter="classifier")}
+    return {_public_path(kind): kind for _, kind in all_estimators(type_filter=role)}
 
 
 def _public_path(kind: type) -> str:
@@ -38,38 +47,84 @@ def _public_path(kind: type) -> str:
     return ".".join([*public, kind.__name__])
 
 
-def estimator_class(path: str) -> type:
-    """The classifier of a public dotted path. Raises ConfigurationError where scikit-learn lists none of that name."""
-    listed = classifiers()
-    if path not in listed:
-        raise ConfigurationError(_not_listed(path, listed))
-    return listed[path]
+def estimator_class(path: str, role: str = "classifier") -> type:
+    """The class of a public dotted path. Raises ConfigurationError where scikit-learn lists none of that name."""
+    known = listed(role)
+    if path not in known:
+        raise ConfigurationError(_not_listed(path, role, known))
+    return known[path]
 
 
-def _not_listed(path: str, listed: Mapping[str, type]) -> str:
-    return f"scikit-learn lists no classifier {path!r}{did_you_mean(path, list(listed))}"
+def _not_listed(path: str, role: str, known: Mapping[str, type]) -> str:
+    return f"scikit-learn lists no {role} {path!r}{did_you_mean(path, list(known))}"
 
 
-def build_estimator(path: str, params: Mapping[str, Any]) -> Any:
-    """An unfitted classifier.
+def build_estimator(path: str, params: Mapping[str, Any], role: str = "classifier") -> Any:
+    """An unfitted classifier or transformer.
 
     Raises ConfigurationError where scikit-learn lists none of that name, or refuses a parameter or its value.
     """
-    faults = [fault for _, fault in estimator_faults(path, params)]
+    faults = [fault for _, fault in estimator_faults(path, params, role=role)]
     if faults:
         raise ConfigurationError("; ".join(faults), f"model {path}")
-    return estimator_class(path)(**params)
+    return estimator_class(path, role)(**params)
 
 
-def estimator_faults(path: str, params: Mapping[str, Any], text: bool = False) -> list[tuple[str | None, str]]:
-    """What is wrong with a classifier's path and parameters: (the parameter or None for the path, message).
+def build_member(member: MemberSettings, features: Features) -> Any:
+    """An unfitted classifier of one core, behind what makes numbers of its features.
+
+    Raises ConfigurationError as `build_estimator`.
+    """
+    classifier = build_estimator(member.classifier, member.params)
+    if classifier.get_params().get("n_jobs") not in (None, 1):
+        classifier.set_params(n_jobs=1)  # a task has one core
+    if not member.transform:
+        return with_preprocessing(classifier, features)
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(*(build_estimator(*step, role="transformer") for step in member.transform), classifier)
+
+
+def model_faults(model: str | BlendSettings, params: Mapping[str, Any], features: Features) -> list[tuple[Place, str]]:
+    """What is wrong with a client's choice of a model: (where, below the client, message)."""
+    text = TEXT in features.values()
+    if model == AUTO:
+        return [(("model_params", name), f"`model: {AUTO}` chooses {name} itself") for name in params]
+    if isinstance(model, str):
+        faults = estimator_faults(model, params, text)
+        return [(("model",) if name is None else ("model_params", name), fault) for name, fault in faults]
+    found: list[tuple[Place, str]] = [
+        (("model_params", name), "a blend's parameters stand with its members, as `params`") for name in params
+    ]
+    for number, member in enumerate(model.blend):
+        at: Place = ("model", "blend", number)
+        for name, fault in estimator_faults(member.classifier, member.params, text):
+            found.append(((*at, "classifier") if name is None else (*at, "params", name), fault))
+        found += [((*at, "transform"), fault) for fault in _transform_faults(member, features)]
+    return found
+
+
+def _transform_faults(member: MemberSettings, features: Features) -> list[str]:
+    if member.transform and not all_numeric(features):
+        return ["only numbers are transformed: text and categories are prepared for every classifier alike"]
+    if member.transform and member.classifier in FORESTS:
+        return ["a forest needs no transform: its trees ask which of two numbers is larger"]
+    return [
+        fault for path, params in member.transform for _, fault in estimator_faults(path, params, role="transformer")
+    ]
+
+
+def estimator_faults(
+    path: str, params: Mapping[str, Any], text: bool = False, role: str = "classifier"
+) -> list[tuple[str | None, str]]:
+    """What is wrong with an estimator's path and parameters: (the parameter or None for the path, message).
 
     `text`: whether it is to learn from text.
     """
-    listed = classifiers()
-    if path not in listed:
-        return [(None, _not_listed(path, listed))]
-    kind = listed[path]
+    known = listed(role)
+    if path not in known:
+        return [(None, _not_listed(path, role, known))]
+    kind = known[path]
     taken = inspect.signature(kind).parameters
     faults: list[tuple[str | None, str]] = [
         (name, f"{kind.__name__} takes no parameter {name!r}{did_you_mean(name, list(taken))}")
@@ -80,7 +135,7 @@ def estimator_faults(path: str, params: Mapping[str, Any], text: bool = False) -
     if needed:
         return [*faults, (None, f"{kind.__name__} needs {', '.join(needed)}, which a file cannot give")]
     faults += _value_faults(kind, {name: value for name, value in params.items() if name in taken})
-    if faults:
+    if faults or role != "classifier":
         return faults
     estimator: Any = kind(**params)
     if not hasattr(estimator, "predict_proba"):

@@ -82,14 +82,16 @@ class CompactForest:
         """Write one compressed file of plain arrays."""
         from bc4all.forest_file import write_forest
 
-        write_forest(self, Path(path))
+        with Path(path).open("wb") as file:
+            write_forest(self, file)
 
     @classmethod
     def load(cls, path: Path | str) -> "CompactForest":
         """Read a file of `save`. Raises ModelError where anything in it is not as a forest must be."""
         from bc4all.forest_file import read_forest
 
-        return read_forest(Path(path))
+        with Path(path).open("rb") as file:
+            return read_forest(file, Path(path).name)
 
     @property
     def n_trees(self) -> int:
@@ -193,6 +195,14 @@ class CompactForest:
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
+
+
+def is_forest(estimator: Any) -> bool:
+    """Whether it is one of scikit-learn's forests whose trees can be fitted apart, and kept as compact arrays."""
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+
+    plain = type(estimator) in (ExtraTreesClassifier, RandomForestClassifier)
+    return plain and not estimator.oob_score and not estimator.warm_start
 
 
 _Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -5,13 +5,13 @@ Format 1. `header` is JSON as bytes (format, n_features, classes, names); `leaf`
 tree by tree, so that children need not be stored: they follow from which nodes are leaves.
 """
 
+import io
 import json
 import math
 import tokenize
 import zipfile
 import zlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -42,8 +42,8 @@ _MAX_RATIO, _FREE_BYTES = 200, 64 << 20
 _SUM_TOLERANCE = 1e-6
 
 
-def write_forest(forest: "CompactForest", path: Path) -> None:
-    """Write `forest` to `path`."""
+def write_forest(forest: "CompactForest", file: BinaryIO) -> None:
+    """Write `forest` to an open file."""
     leaf = forest.nodes["tag"] == LEAF
     names = list(forest.names) if forest.names is not None else None
     header = {
@@ -52,31 +52,30 @@ def write_forest(forest: "CompactForest", path: Path) -> None:
         "classes": forest.classes_.tolist(),
         "names": names,
     }
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-            tree_starts=forest.tree_starts,
-            leaf=np.packbits(leaf),
-            threshold=forest.nodes["threshold"][~leaf],
-            feature=forest.nodes["tag"][~leaf].astype(np.int32),
-            category=forest.nodes["child"][leaf].astype(np.int32),
-            mixed_starts=forest.mixed_starts,
-            mixed_categories=forest.mixed_categories,
-            mixed_weights=forest.mixed_weights,
-            importances=forest.importances,
-        )
+    np.savez_compressed(
+        file,
+        header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+        tree_starts=forest.tree_starts,
+        leaf=np.packbits(leaf),
+        threshold=forest.nodes["threshold"][~leaf],
+        feature=forest.nodes["tag"][~leaf].astype(np.int32),
+        category=forest.nodes["child"][leaf].astype(np.int32),
+        mixed_starts=forest.mixed_starts,
+        mixed_categories=forest.mixed_categories,
+        mixed_weights=forest.mixed_weights,
+        importances=forest.importances,
+    )
 
 
-def read_forest(path: Path) -> "CompactForest":
-    """The forest in `path`. Raises ModelError unless every index and number in it can be a forest's."""
+def read_forest(file: BinaryIO, name: str = "of the model") -> "CompactForest":
+    """The forest in an open file, called `name`. Raises ModelError unless all in it can be a forest's."""
     try:
-        arrays = _read_arrays(path)
+        arrays = _read_arrays(file)
         return _assembled(arrays, json.loads(arrays["header"].tobytes()))
     except ModelError as error:
-        raise ModelError(f"the forest file {path.name} is refused: {error.what}", error.where, _REMEDY) from error
+        raise ModelError(f"the forest file {name} is refused: {error.what}", error.where, _REMEDY) from error
     except _DAMAGE as error:
-        raise ModelError(f"the forest file {path.name} is damaged: {error}", remedy=_REMEDY) from error
+        raise ModelError(f"the forest file {name} is damaged: {error}", remedy=_REMEDY) from error
 
 
 _REMEDY = "train the client again"
@@ -94,16 +93,17 @@ _DAMAGE = (
 )
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     """The file's arrays, each of the one type and dimension that it may have, unpacked only when small enough."""
-    with zipfile.ZipFile(path) as archive:
+    size = file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if set(members) != set(_DTYPES) or len(archive.infolist()) != len(members):
             raise ModelError(f"it holds {', '.join(sorted(members))[:200]}")
         if any(info.flag_bits & 0x1 for info in members.values()):
             raise ModelError("it is encrypted")
         unpacked = sum(info.file_size for info in members.values())
-        if unpacked > _FREE_BYTES + _MAX_RATIO * path.stat().st_size:
+        if unpacked > _FREE_BYTES + _MAX_RATIO * size:
             raise ModelError(f"it would unpack to {unpacked >> 20} MiB")
         return {name: _read_array(archive, info, np.dtype(_DTYPES[name])) for name, info in members.items()}
 
@@ -111,8 +111,6 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]) -> np.ndarray:
     """One .npy member. Its header is checked against the bytes that follow before an array is made of them."""
     content = archive.read(info)
-    import io
-
     stream = io.BytesIO(content)
     if npy.read_magic(stream) != (1, 0):
         raise ModelError(f"{info.filename} is of another npy version")

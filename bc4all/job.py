@@ -16,7 +16,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 import bc4all
-from bc4all import figures, promotion, training
+from bc4all import figures, promotion, training, training_set
 from bc4all.abstention import Thresholds, curves, thresholds
 from bc4all.audit import audit, audit_count
 from bc4all.columns import MissingColumn
@@ -31,16 +31,18 @@ from bc4all.journal import OUTPUT, QUARANTINE, Journal
 from bc4all.kinds import NUMERIC
 from bc4all.layout import Layout
 from bc4all.logs import log_context
+from bc4all.model_settings import AUTO, BlendSettings
 from bc4all.products import Products, read_prediction, read_training
 from bc4all.publishing import Publisher, publishing
 from bc4all.registry import CURVES, PROFILE, TRAINING_IDS, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
-from bc4all.tracking import PREDICTION, TRAINING, Run
+from bc4all.tracking import KIND_OF, PREDICTION, Run
 
 log = logging.getLogger(__name__)
 
 _EXAMPLE_ROWS = 5
+_LONGEST_PARAM = 6000  # characters that MLflow takes
 _LONGEST_TAG = 4000  # characters; MLflow takes 8000
 
 
@@ -63,12 +65,12 @@ class Job:
         return FileSystem(self.spark, self.layout.prefix)
 
     @contextmanager
-    def _attempt(self, client: Client, job: str) -> Iterator[tuple[Run, Publisher]]:
+    def attempt(self, client: Client, job: str) -> Iterator[tuple[Run, Publisher]]:
         """A run in MLflow, and its journal, which is there before it does anything and goes when all is done."""
         context = self.spark.sparkContext
         page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
         tags = {"application_id": context.applicationId, **page}
-        run = self.registry.start_run(client, {"train": TRAINING, "predict": PREDICTION}[job], self.day, tags)
+        run = self.registry.start_run(client, KIND_OF[job], self.day, tags)
         journal = Journal(run.id, client.id, job, self.day, self.locks)
         with log_context(run_id=run.id), publishing(self.files, self.layout, journal) as publisher, run.recorded():
             yield run, publisher
@@ -76,21 +78,21 @@ class Job:
     def train(self, client: Client) -> Outcome:
         """Read, check, fit, evaluate, register. Raises a Failure, and registers nothing, where a step fails."""
         folder = self.layout.training(client.id)
-        with self._attempt(client, "train") as (run, publisher):
+        with self.attempt(client, "train") as (run, publisher):
             with phase(self.spark, client.id, "train", "read"):
                 products = read_training(self.spark, self.files, folder, client.features)
             try:
                 self._stage_refused(publisher, client, "train", products)
                 with phase(self.spark, client.id, "train", "collect"):
                     new_names = client.category_map.names(self.day) if client.category_map else None
-                    data = training.collect(products.accepted, client.features, new_names)
+                    data = training_set.collect(products.accepted, client.features, new_names)
                 products.check_unchanged(self.files)
                 self._publish_refused(publisher, client, products)
             finally:
                 products.release()
             rival = promotion.find_rival(self.registry, client, self.day)
             with phase(self.spark, client.id, "train", "fit"):
-                fitted = training.train(self.spark, client, data, rival.learned)
+                fitted = training.train(self.spark, client, data, rival.learned_among(data.ids))
             self._log_training(run, client, folder, products, data, fitted)
             example = pd.DataFrame(data.X[:_EXAMPLE_ROWS], columns=list(client.features))
             judged = fitted.held_out or fitted.training
@@ -111,7 +113,7 @@ class Job:
 
     def predict(self, client: Client, number: int | None = None) -> Outcome:
         """Score with the champion (or version `number`), stage, audit, publish. Nothing is published by a failure."""
-        with self._attempt(client, "predict") as (run, publisher):
+        with self.attempt(client, "predict") as (run, publisher):
             loaded = self.registry.load(client.id, self.registry.find(client.id, number))
             with phase(self.spark, client.id, "predict", "read"):
                 products = self._read_for(loaded, client)
@@ -232,7 +234,7 @@ class Job:
         client: Client,
         folder: str,
         products: Products,
-        data: training.TrainingSet,
+        data: training_set.TrainingSet,
         fitted: training.Fitted,
     ) -> None:
         """Record what the model was made from and how good it is."""
@@ -242,8 +244,10 @@ class Job:
         rows = {"rows_in": products.rows, "rows_quarantined": products.refused_rows, "categories": len(data.names)}
         kinds = client.features.items()
         features = ", ".join(name if kind == NUMERIC else f"{name} ({kind})" for name, kind in kinds)
-        params = {"features": features, "model": client.model, **client.model_params}
-        params |= {"test_size": training.TEST_SIZE, "split_random_state": training.SPLIT_SEED}
+        params = {"features": features, "model": client.model_name, **client.model_params}
+        if isinstance(client.model, BlendSettings) or client.model == AUTO:
+            params["blend"] = json.dumps(fitted.choice.said())[:_LONGEST_PARAM]
+        params |= {"test_size": training_set.TEST_SIZE, "split_random_state": training_set.SPLIT_SEED}
         run.log({**metrics, **rows}, params)
         run.log_dataset(folder, data.sha256, client.features, products.accepted_rows)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:

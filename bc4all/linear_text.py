@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bc4all.kernel import compile_cached
+from bc4all.preprocessing import split_columns
 
 _SLOT = np.dtype([("key", "<u8"), ("place", "<i8")])
 _SEED, _PRIME, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), np.uint64(0x9E3779B97F4A7C15)
@@ -65,13 +66,12 @@ class LinearText:
 def compiled(model: Any) -> Any:
     """The same model, faster, where it is a linear one over text; else itself."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import Pipeline
 
     from bc4all.text import TextVectorizer
 
-    if not isinstance(model, Pipeline) or list(model.named_steps) != ["columns", "classifier"]:
+    columns, classifier = split_columns(model)
+    if columns is None:
         return model
-    columns, classifier = model.named_steps.values()
     fitted = [entry for entry in columns.transformers_ if entry[0] != "remainder"]
     vectorizers = [part for _, part, _ in fitted if isinstance(part, TextVectorizer)]
     if type(classifier) is not LogisticRegression or not vectorizers or not all(map(_is_supported, vectorizers)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 from zipfile import BadZipFile
 
+from bc4all.blend import Blend
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
 from bc4all.linear_text import compiled
@@ -20,10 +21,14 @@ SKOPS_FILE = "model.skops"
 # What scikit-learn's classifiers are made of beyond what skops trusts by itself. A Tree's node indices are not checked
 # by scikit-learn, which is why the digest must match first.
 TRUSTED_TYPES = (
+    "bc4all.blend.Blend",
+    "bc4all.blend.EmbeddedForest",  # checks itself as it is read
+    "bc4all.calibration.GivenProbabilities",
     "bc4all.text.TextVectorizer",
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
     "sklearn.gaussian_process.kernels.ConstantKernel",
@@ -83,6 +88,8 @@ def read_model(file: Path) -> Model:
         raise ModelError(f"the model file {file.name} holds no classifier", remedy="train the client again")
     if getattr(model, "n_jobs", None) not in (None, 1):
         model.set_params(n_jobs=1)  # Spark's tasks share the cores already
+    if isinstance(model, Blend):
+        model.members = [compiled(member) for member in model.members]
     return cast(Model, compiled(model))
 
 

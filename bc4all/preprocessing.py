@@ -11,7 +11,7 @@ from bc4all.kinds import CATEGORY, NUMERIC, TEXT, Features, all_numeric
 _MOST_TERMS = 200_000  # a shop of 2,000 products has half of it; a coefficient of each is kept for each category
 # What a client with text or categories has by default, measured in docs/quality.md over 39 shops' titles.
 LINEAR_MODEL = "sklearn.linear_model.LogisticRegression"
-LINEAR_PARAMS = {"C": 100.0, "class_weight": "balanced", "max_iter": 1000}
+LINEAR_PARAMS: dict[str, Any] = {"C": 100.0, "class_weight": "balanced", "max_iter": 1000}
 
 
 def with_preprocessing(classifier: Any, features: Features) -> Any:
@@ -21,15 +21,24 @@ def with_preprocessing(classifier: Any, features: Features) -> Any:
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
 
-    sparse = takes_sparse(classifier)
+    from bc4all.forest import is_forest  # with its kernel, which the command line need not wait for
+
     texts = [name for name, kind in features.items() if kind == TEXT]
+    trees = is_forest(classifier) and not texts
+    sparse = takes_sparse(classifier) and not trees
     parts: list[tuple[str, Any, Any]] = [(f"text {place}", _text(), name) for place, name in enumerate(texts)]
-    for label, kind, part in (("categories", CATEGORY, _categories(sparse)), ("numbers", NUMERIC, _numbers())):
+    for label, kind, part in (("categories", CATEGORY, _categories(sparse, trees)), ("numbers", NUMERIC, _numbers())):
         columns = [name for name in features if features[name] == kind]
         if columns:
             parts.append((label, part, columns))
     columns = ColumnTransformer(parts, sparse_threshold=1.0 if sparse else 0.0)
     return Pipeline([("columns", columns), ("classifier", classifier)])
+
+
+def split_columns(model: Any) -> tuple[Any, Any]:
+    """The part of a model of `with_preprocessing` that makes numbers, None where there is none, and its classifier."""
+    steps = getattr(model, "named_steps", {})
+    return (steps["columns"], steps["classifier"]) if list(steps) == ["columns", "classifier"] else (None, model)
 
 
 def takes_sparse(classifier: Any) -> bool:
@@ -44,9 +53,11 @@ def _text() -> Any:
     return TextVectorizer(analyzer="char", ngram_range=(1, 5), max_features=_MOST_TERMS)
 
 
-def _categories(sparse: bool) -> Any:
-    from sklearn.preprocessing import OneHotEncoder
+def _categories(sparse: bool, trees: bool) -> Any:
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
+    if trees:  # a column for each value would be a dense matrix, and trees can do with one for all
+        return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     return OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
 
 

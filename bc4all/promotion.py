@@ -17,7 +17,8 @@ from bc4all.failures import as_failure
 from bc4all.gate import FEWEST, Verdict, judge
 from bc4all.registry import CHALLENGER, CHAMPION, LoadedModel, Registry, Version
 from bc4all.scoring import score_frame
-from bc4all.training import Fitted, TrainingSet, evaluate_other
+from bc4all.training import Fitted, evaluate_other
+from bc4all.training_set import TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,10 @@ class Rival:
     champion: LoadedModel | None
     learned: np.ndarray | None  # int64 hashes of the products that it was fitted on
     incomparable: str = ""
+
+    def learned_among(self, ids: np.ndarray) -> np.ndarray | None:
+        """Whether it was fitted on each of some products; None where that is not known."""
+        return None if self.learned is None else np.isin(ids, self.learned)
 
 
 def find_rival(registry: Registry, client: Client, day: str) -> Rival:

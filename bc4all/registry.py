@@ -86,10 +86,10 @@ class Registry(Tracking):
         """
         name = model_name(client.id)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            tags = {**facts, "model": client.model, **_write_model(Path(scratch), client, model, example, stored)}
+            tags = {**facts, "model": client.model_name, **_write_model(Path(scratch), client, model, example, stored)}
             logged = self.ask(
                 lambda: self._client.create_logged_model(
-                    run.experiment_id, name="model", source_run_id=run.id, model_type=client.model, tags=tags
+                    run.experiment_id, name="model", source_run_id=run.id, model_type=client.model_name, tags=tags
                 )
             )
             self.ask(lambda: self._client.log_model_artifacts(logged.model_id, str(Path(scratch) / "saved")))

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from bc4all.kinds import KINDS, NUMERIC
+from bc4all.model_settings import BlendSettings, ModelChoice
 from bc4all.schedule import (
     DEFAULT_SCHEDULES,
     JOBS,
@@ -187,7 +188,7 @@ class ClientSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
     features: FeatureKinds | None = None
-    model: str | None = None
+    model: ModelChoice | None = None
     model_params: dict[str, Any] | None = None
     enabled: bool | None = None
     max_quarantine: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -214,6 +215,7 @@ INNER: dict[str, type[BaseModel]] = {
     "promotion": PromotionSettings,
     "drift": DriftSettings,
     "abstain": AbstainSettings,
+    "model": BlendSettings,
 }
 RESET = {"abstain", "category_separator"}  # of which a client's null takes the defaults' back
 OF_METRIC = ("min_value", "max_regression")  # which mean something else of another metric

@@ -34,13 +34,23 @@ from bc4all.redaction import redact
 log = logging.getLogger(__name__)
 stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in words that say what failed
 
-TRAINING, PREDICTION = "training", "prediction"
-_EXPERIMENTS = {TRAINING: "ProductCategoriesClassification", PREDICTION: "ProductCategoriesPrediction"}
+TRAINING, PREDICTION, TUNING = "training", "prediction", "tuning"
+KIND_OF = {"train": TRAINING, "predict": PREDICTION, "tune": TUNING}  # a run's kind, by the job
+_EXPERIMENTS = {
+    TRAINING: "ProductCategoriesClassification",
+    PREDICTION: "ProductCategoriesPrediction",
+    TUNING: "ProductCategoriesTuning",
+}
 
 PATIENCE = 60.0  # seconds for which a server that fails is asked again
 _WAIT = (0.2, 10.0)  # seconds between two questions, at first and at most
-# MLflow would ask again on its own, for minutes, inside each of our questions; and wait two minutes for an answer.
-_MLFLOW_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+# MLflow would ask again on its own, for minutes, inside each of our questions; and wait two minutes for an answer. Its
+# bars would stand in every log.
+_MLFLOW_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 _Answer = TypeVar("_Answer")
 
@@ -109,6 +119,21 @@ class Tracking:
 
         started = self.ask(create)
         return Run(self, self._client, str(started.info.run_id), experiment)
+
+    def record_child(
+        self,
+        parent: "Run",
+        name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        error: str = "",
+    ) -> None:
+        """A run inside another one, begun and ended at once: FAILED where there was an error."""
+        tags = {"mlflow.parentRunId": parent.id, **({"error": redact(error)[:5000]} if error else {})}
+        made = self.ask(lambda: self._client.create_run(parent.experiment_id, run_name=name, tags=tags))
+        Run(self, self._client, str(made.info.run_id), parent.experiment_id).log(metrics, params)
+        status = "FAILED" if error else "FINISHED"
+        self.ask(lambda: self._client.set_terminated(made.info.run_id, status))
 
     def recent(self, client: Client, kind: str, metric: str, version: int, count: int) -> list[float]:
         """A metric of the client's last runs of this kind with one version: the latest first, one a date."""

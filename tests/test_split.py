@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from bc4all.training import FEWEST, split
+from bc4all.gate import FEWEST
+from bc4all.training_set import split
 
 
 def test_at_first_it_is_scikit_learns() -> None:

@@ -230,7 +230,7 @@ def test_a_category_of_one_row_is_learned(job: Job, prefix: Path, deliver: Deliv
 def test_trees_fitted_apart_are_the_forest_fitted_whole(job: Job, deliver: Deliver, params: dict[str, object]) -> None:
     """Chunks of trees on executors merge to the forest of one scikit-learn fit, node for node."""
     from bc4all.forest import CompactForest
-    from bc4all.training import split
+    from bc4all.training_set import split
 
     data = few(3, 300)
     deliver("train", "x", "a.csv", data)

@@ -1,0 +1,218 @@
+"""Which classifiers to blend, with what weights, and whether to calibrate: decided from out-of-fold answers.
+
+A classifier is added again and again, whichever lowers the blend's log-loss most (Caruana et al., Ensemble selection
+from libraries of models, 2004); how often it was added is its weight.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyspark import Broadcast
+from pyspark.sql import SparkSession
+
+from bc4all import blend, fitting
+from bc4all.calibration import best_method, fit_calibrator, log_loss
+from bc4all.candidates import fixed_list
+from bc4all.errors import ModelError
+from bc4all.estimators import build_member
+from bc4all.fitting import OutOfFold, Rows
+from bc4all.model_settings import BlendSettings, MemberSettings
+from bc4all.scoring import Model, rank
+
+if TYPE_CHECKING:
+    from bc4all.config import Client
+
+_DRAWS = 20
+MOST = 12  # candidates of which a blend is made: the best ones
+WORTH = 0.003  # of log-loss, by which a blend must be better than its best member: it costs more
+# Of an OutOfFold: what it is called, in which unit it is told, and how many of these are one.
+_COSTS = (("size", "MB", 1e-6), ("fit_seconds", "s to fit", 1.0), ("score_microseconds", "us a row", 1.0))
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good out-of-fold answers are: log-loss (natural), and the shares of rows right at first, and among five."""
+
+    log_loss: float
+    top_5_accuracy: float
+    accuracy: float
+
+    def __str__(self) -> str:
+        return f"log-loss {self.log_loss:.4f}, top-5 {self.top_5_accuracy:.3f}, accuracy {self.accuracy:.3f}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One classifier, what it answered out of fold, and how good that is. `scores` are None where it was refused."""
+
+    name: str
+    member: MemberSettings
+    answers: OutOfFold
+    scores: Scores | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best that was found, what it is made of, what that answers together, before it is calibrated: out of fold."""
+
+    blend: BlendSettings
+    candidates: Sequence[Candidate]
+    probabilities: np.ndarray
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model may cost at most: bytes in memory, seconds to fit in one task, microseconds to score a row."""
+
+    size: float | None = None
+    fit_seconds: float | None = None
+    score_microseconds: float | None = None
+
+    def fault(self, parts: Sequence[OutOfFold]) -> str | None:
+        """How models together are over a limit; None where they are not."""
+        for name, unit, scale in (
+            ("size", "MB", 1e-6),
+            ("fit_seconds", "s to fit", 1.0),
+            ("score_microseconds", "us a row", 1.0),
+        ):
+            limit, cost = getattr(self, name), sum(getattr(part, name) for part in parts)
+            if limit is not None and cost > limit:
+                return f"{cost * scale:.1f} {unit}, over the limit of {limit * scale:.1f}"
+        return None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The rows that candidates are compared on, whose categories are places in `names`.
+
+    Left out of all scores are rows whose category no other row has: nobody could know it.
+    """
+
+    rows: Broadcast[Rows]
+    codes: np.ndarray
+    scored: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Broadcast[Rows]) -> "Sample":
+        """The sampled rows among those to fit on."""
+        codes = rows.value.data.codes[rows.value.sampled]
+        return cls(rows, codes, np.bincount(codes)[codes] > 1)
+
+    def scores(self, probabilities: np.ndarray) -> Scores:
+        """How good probabilities (rows, categories) are."""
+        asked, truth = probabilities[self.scored], self.codes[self.scored]
+        best, _ = rank(asked)
+        hits = best == truth[:, None]
+        return Scores(log_loss(asked, truth), float(hits.any(axis=1).mean()), float(hits[:, 0].mean()))
+
+
+def compare(
+    spark: SparkSession, client: "Client", sample: Sample, members: Sequence[tuple[str, MemberSettings]]
+) -> list[Candidate]:
+    """Each member's answers out of fold, all of them fitted side by side."""
+    estimators = [build_member(member, client.features) for _, member in members]
+    answers = fitting.out_of_fold(spark, sample.rows, estimators)
+    return [
+        Candidate(name, member, answer, None if answer.error else sample.scores(answer.probabilities))
+        for (name, member), answer in zip(members, answers, strict=True)
+    ]
+
+
+def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | None = None) -> Choice:
+    """The best single candidate, or a blend of some where that is clearly better, calibrated where that helps.
+
+    All candidates have scores, there is one at least, and each of them is within the limits.
+    """
+    ordered = sorted(candidates, key=_loss)[:MOST]
+    counts = _greedy(sample, ordered, limits or Limits())
+    weights = [float(count) for count in counts.values()]
+    blended = blend.soft_vote((ordered[place].answers.probabilities for place in counts), weights)
+    if log_loss(blended[sample.scored], sample.codes[sample.scored]) > _loss(ordered[0]) - WORTH:
+        counts, weights = Counter({0: 1}), [1.0]
+        blended = ordered[0].answers.probabilities.astype(np.float64)
+    chosen = [ordered[place] for place in counts]
+    members = [one.member.model_copy(update={"weight": weight}) for one, weight in zip(chosen, weights, strict=True)]
+    settings = BlendSettings(blend=members, calibrate=best_method(blended, sample.codes))
+    return Choice(settings, chosen, blended, sample.scores(blended))
+
+
+def _loss(candidate: Candidate) -> float:
+    return candidate.scores.log_loss if candidate.scores else float("inf")
+
+
+def _greedy(sample: Sample, candidates: Sequence[Candidate], limits: Limits) -> Counter[int]:
+    """How often each candidate was added. Of each row, only its true category's probability counts for that."""
+    asked = np.flatnonzero(sample.scored)
+    truth = np.stack([one.answers.probabilities[asked, sample.codes[asked]] for one in candidates]).astype(np.float64)
+    tiny = np.finfo(np.float64).eps
+    counts: Counter[int] = Counter()
+    total, best = np.zeros(len(asked)), (np.inf, counts)
+    for drawn in range(1, _DRAWS + 1):
+        within = [
+            place
+            for place in range(len(candidates))
+            if limits.fault([candidates[one].answers for one in {*counts, place}]) is None
+        ]
+        losses = {place: -np.log(np.clip((total + truth[place]) / drawn, tiny, 1)).mean() for place in within}
+        place = min(losses, key=lambda one: losses[one])
+        total += truth[place]
+        counts[place] += 1
+        if losses[place] < best[0]:
+            best = losses[place], counts.copy()
+    return best[1]
+
+
+def choose(spark: SparkSession, client: "Client", rows: Broadcast[Rows]) -> Choice:
+    """The best blend of the fixed list, for `model: auto`. Raises ModelError where scikit-learn refuses all of it."""
+    sample = Sample.of(rows)
+    candidates = compare(spark, client, sample, fixed_list(client.features, len(rows.value.places)))
+    for candidate in candidates:
+        log.info("%s: %s: %s", client.id, candidate.name, candidate.scores or candidate.answers.error)
+    sound = [candidate for candidate in candidates if candidate.scores]
+    if not sound:
+        raise ModelError(candidates[0].answers.error, "auto", "change the client's data or its `model`")
+    choice = select(sample, sound)
+    log.info("%s: chosen: %s: %s", client.id, choice.blend.name, choice.scores)
+    return choice
+
+
+def fit_blend(
+    spark: SparkSession,
+    client: "Client",
+    rows: Broadcast[Rows],
+    settings: BlendSettings,
+    probabilities: np.ndarray | None = None,
+) -> Model:
+    """A blend as its settings say; of one classifier that is not calibrated, that classifier.
+
+    `probabilities`: what it answers out of fold, if that is known. Raises ModelError where scikit-learn refuses.
+    """
+    # Made here, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
+    estimators = [build_member(member, client.features) for member in settings.blend]
+    models = fitting.fit(spark, client.model_name, rows, estimators)
+    if len(models) == 1 and not settings.calibrate:
+        return models[0]
+    data, calibrator = rows.value.data, None
+    if settings.calibrate:
+        if probabilities is None:
+            probabilities = answers_of(spark, client, rows, settings)
+        codes = data.codes[rows.value.sampled]
+        calibrator = fit_calibrator(probabilities, codes, data.names, settings.calibrate)
+    return blend.Blend(models, [member.weight for member in settings.blend], data.names, calibrator)
+
+
+def answers_of(spark: SparkSession, client: "Client", rows: Broadcast[Rows], settings: BlendSettings) -> np.ndarray:
+    """What a blend answers out of fold, before it is calibrated. Raises ModelError where scikit-learn refuses."""
+    estimators = [build_member(member, client.features) for member in settings.blend]
+    answers = fitting.out_of_fold(spark, rows, estimators)
+    refused = next((answer.error for answer in answers if answer.error), "")
+    if refused:
+        raise ModelError(refused, client.model_name, "change its data or `model`")
+    return blend.soft_vote((one.probabilities for one in answers), [member.weight for member in settings.blend])

@@ -1,0 +1,178 @@
+"""Blends, calibration and `model: auto` through the jobs, held against plain scikit-learn."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+
+from bc4all.blend import Blend, EmbeddedForest
+from bc4all.config import Client
+from bc4all.errors import ModelError
+from bc4all.job import Job
+from bc4all.registry import LoadedModel
+from bc4all.tracking import tracking_uri
+from bc4all.training_set import split
+from tests.conftest import FEATURES, make_client, published_rows
+
+Deliver = Callable[..., Path]
+TREES = {"n_estimators": 20, "random_state": 3, "min_samples_leaf": 2}
+VOTE = {
+    "blend": [
+        {"classifier": "sklearn.ensemble.ExtraTreesClassifier", "params": TREES, "weight": 2.0},
+        {
+            "classifier": "sklearn.linear_model.LogisticRegression",
+            "params": {"C": 10.0, "max_iter": 500},
+            "transform": ["sklearn.preprocessing.StandardScaler"],
+        },
+    ]
+}
+
+
+def delivered(prefix: Path, source: Path, client_id: str) -> pd.DataFrame:
+    """A client's data copied to the prefix, and its training part."""
+    for kind in ("train", "prediction"):
+        shutil.copytree(source / kind / f"client_id={client_id}", prefix / kind / f"client_id={client_id}")
+    (file,) = (prefix / "train" / f"client_id={client_id}").glob("*.csv.gz")
+    return pd.read_csv(file, dtype={"product_id": str, "category_id": str})
+
+
+def champion(job: Job, client_id: str) -> LoadedModel:
+    """The champion, as the predict job reads it."""
+    return job.registry.load(client_id, job.registry.find(client_id))
+
+
+def logged(job: Job, client_id: str) -> dict[str, str]:
+    """The parameters of the client's last training."""
+    client = MlflowClient(tracking_uri(job.layout))
+    experiment = client.get_experiment_by_name(f"ProductCategoriesClassification_{client_id}")
+    assert experiment
+    return dict(client.search_runs([experiment.experiment_id], max_results=1)[0].data.params)
+
+
+def test_a_blend_votes_as_scikit_learn_does(job: Job, prefix: Path, sample: Path) -> None:
+    """Fitted as Spark tasks, stored, and asked by the predict job: a VotingClassifier's answers, the forest compact."""
+    data = delivered(prefix, sample, "client_1")
+    client = make_client("client_1", model=VOTE, model_params={})
+    job.train(client)
+    job.predict(client)
+    X, y = data[list(FEATURES)].to_numpy(), data["category_id"].to_numpy(dtype=object)
+    training, _ = split(pd.factorize(y, sort=True)[0])
+    forest = ExtraTreesClassifier(**TREES)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(C=10.0, max_iter=500))
+    vote = VotingClassifier([("f", forest), ("l", linear)], voting="soft", weights=[2.0, 1.0]).fit(
+        X[training], y[training]
+    )
+    (file,) = (prefix / "prediction" / "client_id=client_1").glob("*.csv.gz")
+    products = pd.read_csv(file, dtype={"product_id": str}).sort_values("product_id")
+    wanted = np.sort(vote.predict_proba(products[list(FEATURES)].to_numpy()), axis=1)[:, ::-1][:, :5]
+    found = published_rows(prefix, "client_1")["pred_score"].to_numpy().reshape(-1, 5)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    model = champion(job, "client_1").model
+    assert isinstance(model, Blend)
+    assert isinstance(model.members[0], EmbeddedForest)
+    assert "StandardScaler" in logged(job, "client_1")["blend"]
+
+
+def test_calibration_is_inside_the_model(job: Job, prefix: Path, sample: Path) -> None:
+    """A forest that is too sure of itself has a better log-loss when calibrated; the calibrator comes with it."""
+    delivered(prefix, sample, "client_0")
+    forest = {
+        "classifier": "sklearn.ensemble.RandomForestClassifier",
+        "params": {"n_estimators": 15, "random_state": 0},
+    }
+    losses = {}
+    for calibrate in (None, "sigmoid"):
+        said = {"blend": [forest], **({"calibrate": calibrate} if calibrate else {})}
+        client = make_client("client_0", model=said, model_params={}, promotion={"mode": "disabled"})
+        job.train(client)
+        loaded = champion(job, "client_0")
+        losses[calibrate] = float(loaded.version.tags["log_loss"])
+        assert loaded.version.tags["model"] == client.model_name
+    assert losses["sigmoid"] < losses[None] - 0.2
+    assert isinstance(loaded.model, Blend)
+    assert isinstance(loaded.model.members[0], EmbeddedForest)
+
+
+def test_auto_registers_the_best_of_its_list(job: Job, prefix: Path, sample: Path) -> None:
+    """It is better than the default forest on rows that neither has seen, and the run says what was chosen."""
+    delivered(prefix, sample, "client_2")
+    job.train(make_client("client_2"))
+    default = champion(job, "client_2").version
+    job.train(make_client("client_2", model="auto", model_params={}))
+    chosen = champion(job, "client_2").version
+    assert chosen.number == default.number + 1
+    assert float(chosen.tags["log_loss"]) < float(default.tags["log_loss"])
+    said = logged(job, "client_2")
+    assert said["model"] == "auto"
+    assert Client(id="x", features=FEATURES, model=json.loads(said["blend"])).blend
+    assert job.predict(make_client("client_2", model="auto", model_params={})).rows == 1500
+
+
+def test_auto_takes_titles(job: Job, prefix: Path, deliver: Deliver) -> None:
+    """A client with text has a list of its own; a title that tells nothing is answered all the same."""
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 3, 240)
+    titles = [f"{['mobile', 'cool box', 'lens'][kind]} {rng.integers(50)}" for kind in kinds]
+    ids = [f"p{i}" for i in range(240)]
+    deliver("train", "x", "a.csv", pd.DataFrame({"product_id": ids, "category_id": kinds, "title": titles}))
+    deliver("prediction", "x", "a.csv", pd.DataFrame({"product_id": ["a", "b"], "title": ["cool lens box", ""]}))
+    client = Client(id="x", features={"title": "text"}, model="auto")
+    assert job.train(client).top_5 == 1.0
+    job.predict(client)
+    assert published_rows(prefix, "x")["product_id"].unique().tolist() == ["a", "b"]
+
+
+def test_a_forest_over_categories_is_compact(job: Job, prefix: Path, deliver: Deliver) -> None:
+    """Where a feature is a category, the forest's own encoder goes with it, and it answers as scikit-learn's does."""
+    rng = np.random.default_rng(0)
+    brand, size = rng.choice(["acme", "frost", "iris", ""], 400), rng.normal(size=400).round(3)
+    label = np.where(rng.random(400) < 0.8, brand, "other")
+    label = np.where(label == "", "none", label)
+    ids = [f"p{i:03}" for i in range(400)]
+    table = pd.DataFrame({"product_id": ids, "category_id": label, "brand": brand, "size": size})
+    deliver("train", "x", "a.csv", table)
+    asked = pd.DataFrame({"product_id": ["a", "b", "c"], "brand": ["iris", "unseen", ""], "size": [0.5, "", -0.5]})
+    deliver("prediction", "x", "a.csv", asked)
+    params = {"n_estimators": 12, "random_state": 1}
+    client = Client(
+        id="x",
+        features={"brand": "category", "size": "numeric"},
+        model="sklearn.ensemble.RandomForestClassifier",
+        model_params=params,
+    )
+    job.train(client)
+    job.predict(client)
+    model = champion(job, "x").model
+    assert isinstance(model, EmbeddedForest)
+    training, _ = split(pd.factorize(label, sort=True)[0])
+    learned = table[["brand", "size"]].iloc[training]
+    columns = make_column_transformer(
+        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["brand"]),
+        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), ["size"]),
+    )
+    oracle = make_pipeline(columns, RandomForestClassifier(**params)).fit(learned, label[training])
+    known = model.predict_proba(learned)
+    np.testing.assert_array_equal(known, oracle.predict_proba(learned))
+    assert len(published_rows(prefix, "x")) == 3 * len(np.unique(label))
+    assert log_loss(label[training], known, labels=model.classes_) < 0.5
+
+
+def test_what_scikit_learn_refuses_is_told(job: Job, prefix: Path, sample: Path) -> None:
+    """A member that cannot be fitted fails its client, by name; nothing is registered."""
+    delivered(prefix, sample, "client_0")
+    said = {"blend": [{"classifier": "sklearn.naive_bayes.MultinomialNB"}], "calibrate": "sigmoid"}
+    with pytest.raises(ModelError, match=r"Negative values.*MultinomialNB, sigmoid"):
+        job.train(make_client("client_0", model=said, model_params={}))
+    assert job.registry.versions("client_0") == []

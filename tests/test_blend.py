@@ -1,0 +1,139 @@
+"""Blends and calibration: held against scikit-learn's own, stored and read, refused where they were tampered with."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import make_classification
+from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss as sklearn_log_loss
+from sklearn.model_selection import cross_val_predict
+from sklearn.naive_bayes import GaussianNB
+
+from bc4all.blend import Blend, EmbeddedForest, placed, soft_vote
+from bc4all.calibration import best_method, fit_calibrator, log_loss
+from bc4all.errors import ModelError
+from bc4all.forest import CompactForest
+from bc4all.kinds import CALIBRATIONS
+from bc4all.model_file import SKOPS_FILE, digest, load_model, save_model
+
+X, CODES = make_classification(600, 6, n_informative=4, n_classes=4, n_clusters_per_class=1, random_state=0)
+NAMES = np.array(["a", "b", "c", "d"], dtype=object)
+Y = NAMES[CODES]
+
+
+def members() -> list[object]:
+    """A forest and a linear model."""
+    return [ExtraTreesClassifier(7, random_state=0).fit(X, Y), LogisticRegression().fit(X, Y)]
+
+
+def compact_blend(calibrator: object = None) -> Blend:
+    """The same two as a blend, the forest as compact arrays."""
+    forest, linear = members()
+    return Blend([CompactForest.from_sklearn(forest), linear], [2.0, 1.0], NAMES, calibrator)  # type: ignore[list-item]
+
+
+def test_votes_as_scikit_learn_does() -> None:
+    """The weighted mean of a VotingClassifier over the same members."""
+    forest, linear = members()
+    voting = VotingClassifier([("forest", forest), ("linear", linear)], voting="soft", weights=[2.0, 1.0]).fit(X, Y)
+    np.testing.assert_allclose(compact_blend().predict_proba(X), voting.predict_proba(X), rtol=1e-12)
+
+
+def test_what_a_member_has_never_met_it_gives_nothing() -> None:
+    """A member that was fitted without a category has 0 for it, in the right column."""
+    known = np.array(["b", "d"], dtype=object)
+    wide = placed(np.array([[0.25, 0.75]]), known, NAMES)
+    assert wide.tolist() == [[0.0, 0.25, 0.0, 0.75]]
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=5))
+def test_weights_need_not_sum_to_one(weights: list[float]) -> None:
+    """Equal answers stay as they are, whatever the weights."""
+    answers = np.full((2, 3), 1 / 3)
+    np.testing.assert_allclose(soft_vote([answers] * len(weights), weights), answers)
+
+
+@pytest.mark.parametrize("method", CALIBRATIONS)
+def test_calibrates_as_scikit_learn_does(method: str) -> None:
+    """From out-of-fold answers, a calibrator is the one that CalibratedClassifierCV(ensemble=False) fits."""
+    model = GaussianNB()
+    folds = [
+        (np.flatnonzero(np.arange(600) % 3 != fold), np.flatnonzero(np.arange(600) % 3 == fold)) for fold in range(3)
+    ]
+    answers = cross_val_predict(model, X, Y, cv=folds, method="predict_proba")
+    ours = fit_calibrator(answers, CODES, NAMES, method)
+    theirs = CalibratedClassifierCV(model, method=method, cv=folds, ensemble=False).fit(X, Y)
+    fitted = model.fit(X, Y).predict_proba(X)
+    np.testing.assert_allclose(ours.predict_proba(fitted), theirs.predict_proba(X), atol=1e-9)
+
+
+def test_an_overconfident_model_is_calibrated_and_an_honest_one_is_not() -> None:
+    """Where a method lowers the log-loss on rows that it has not seen it is taken; where none does, none is."""
+    rng = np.random.default_rng(0)
+    honest = rng.dirichlet(np.ones(4), 4000)
+    codes = np.array([rng.choice(4, p=row) for row in honest])
+    assert best_method(honest, codes) is None
+    sure = honest**4 / (honest**4).sum(axis=1, keepdims=True)
+    assert best_method(sure, codes) == "temperature"
+    calibrated = fit_calibrator(sure, codes, NAMES, "temperature").predict_proba(sure)
+    assert log_loss(calibrated, codes) < log_loss(sure, codes) - 0.5
+
+
+def test_a_category_of_one_row_is_no_obstacle() -> None:
+    """Calibration is judged on the categories that have rows for both halves."""
+    rng = np.random.default_rng(1)
+    answers, codes = rng.dirichlet(np.ones(4), 41), np.r_[np.arange(40) % 3, 3]
+    assert best_method(answers, codes) in (None, *CALIBRATIONS)
+    assert best_method(answers[:2], np.array([0, 3])) is None
+
+
+def test_log_loss_is_scikit_learns() -> None:
+    """Zeros included, which are clipped."""
+    answers = LogisticRegression().fit(X, Y).predict_proba(X)
+    answers[0] = np.eye(4)[(CODES[0] + 1) % 4]
+    assert log_loss(answers, CODES) == pytest.approx(sklearn_log_loss(CODES, answers, labels=range(4)))
+
+
+def test_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Stored and read, and pickled as Spark does, a calibrated blend answers as before; its forest stays compact."""
+    calibrator = fit_calibrator(compact_blend().predict_proba(X), CODES, NAMES, "sigmoid")
+    blend = compact_blend(calibrator)
+    file = save_model(blend, tmp_path)  # type: ignore[arg-type]
+    for again in (load_model(file, digest(file)), pickle.loads(pickle.dumps(blend))):  # noqa: S301 - our own
+        np.testing.assert_array_equal(again.predict_proba(X), blend.predict_proba(X))
+        assert isinstance(again.members[0], EmbeddedForest)
+    assert b"sklearn.tree" not in file.read_bytes()
+
+
+def test_a_forest_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+    """What a blend's file holds of a forest is checked as a forest's own file is."""
+    blend = compact_blend()
+    wrong = blend.members[0]._forest
+    wrong.nodes["tag"][0] = 77  # a feature that no row has
+    file = save_model(blend, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="asks for a feature out of range"):
+        load_model(file, digest(file))
+
+
+def test_no_file_makes_a_forest_without_its_checks(tmp_path: Path) -> None:
+    """A file that names CompactForest itself, whose constructor checks nothing, is refused."""
+    from skops import io
+
+    forest = CompactForest.from_sklearn(members()[0])
+    io.dump({"predict_proba": forest}, tmp_path / SKOPS_FILE)
+    assert "bc4all.forest.CompactForest" in io.get_untrusted_types(file=tmp_path / SKOPS_FILE)
+    with pytest.raises(ModelError, match="is refused"):
+        load_model(tmp_path / SKOPS_FILE, digest(tmp_path / SKOPS_FILE))
+
+
+def test_frozen_members_are_left_alone() -> None:
+    """scikit-learn's calibration of our answers fits nothing anew: its estimator is frozen."""
+    calibrator = fit_calibrator(compact_blend().predict_proba(X), CODES, NAMES, "isotonic")
+    assert isinstance(calibrator.estimator, FrozenEstimator)
