@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bc4all.arguments import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
 from bc4all.config import Client, Fleet, load_fleet
+from bc4all.config_writer import check_writable
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
 from bc4all.fleet import Outcome, exit_code, run_fleet, summary
@@ -54,6 +55,8 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     """Start Spark, which `stack` stops, and do the job for every client."""
     fleet = load_fleet(arguments.config)
     clients = selected_clients(fleet, arguments)
+    if arguments.write:
+        check_writable(arguments.config)
     layout = Layout.from_environment()
     state, registry = State.from_environment(layout), Registry(tracking_uri(layout), layout)
     spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
@@ -69,7 +72,7 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     if not job.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     recover(job.files, layout, state, fleet.publishing.keep_replaced, registry.close_run)
-    work = _alone(state, arguments.job, _work(job, arguments))
+    work = _alone(state, arguments.job, _work(job, arguments, out))
     return run_fleet(spark, arguments.job, clients, work, arguments.max_parallel, out, _tell_starter)
 
 
@@ -79,10 +82,14 @@ def selected_clients(fleet: Fleet, arguments: JobArguments) -> list[Client]:
     return [client.overridden(arguments.features, arguments.model_params) for client in clients]
 
 
-def _work(job: Job, arguments: JobArguments) -> Callable[[Client], Outcome]:
+def _work(job: Job, arguments: JobArguments, out: Console) -> Callable[[Client], Outcome]:
     if arguments.job == "train":
         return job.train
-    return lambda client: job.predict(client, arguments.model_version)
+    if arguments.job == "predict":
+        return lambda client: job.predict(client, arguments.model_version)
+    from bc4all.tune_job import TuneJob  # with Optuna, which the other jobs do without
+
+    return TuneJob.asked(job, arguments, out).tune
 
 
 def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callable[[Client], Outcome]:

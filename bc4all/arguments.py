@@ -28,6 +28,12 @@ class JobArguments:
     features: list[Any] | None = None  # as in the configuration
     model_params: dict[str, Any] | None = None
     model_version: int | None = None
+    budget: int | None = None
+    minutes: float | None = None
+    max_megabytes: float | None = None
+    max_fit_seconds: float | None = None
+    max_score_microseconds: float | None = None
+    write: bool = False
     log_level: str | None = None
     spark_options: tuple[str, ...] = ()
 
@@ -95,7 +101,8 @@ CONFIG_OPTION = click.option(
     help="The configuration file.",
 )
 
-DATE_OPTION = {"train": "--training-date", "predict": "--inference-date"}
+_LIMIT = click.FloatRange(0, min_open=True)
+DATE_OPTION = {"train": "--training-date", "predict": "--inference-date", "tune": "--tuning-date"}
 _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "train": [
         click.option(DATE_OPTION["train"], "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
@@ -106,7 +113,25 @@ _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
         ),
         click.option("--model-version", type=click.IntRange(1), help="Use this version instead of the champion."),
     ],
+    "tune": [
+        click.option(DATE_OPTION["tune"], "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
+        click.option(
+            "--budget",
+            type=click.IntRange(1, 10_000),
+            help="Candidates a client; by default 60, or as --minutes.",
+        ),
+        click.option("--minutes", type=_LIMIT, help="Begin no more candidates of a client after that time."),
+        click.option("--write", is_flag=True, help="Write what was found into the configuration, comments kept."),
+        click.option("--max-megabytes", type=_LIMIT, help="Of a model in memory."),
+        click.option("--max-fit-seconds", type=_LIMIT, help="To fit a model on two thirds of the rows, on one core."),
+        click.option("--max-score-microseconds", type=_LIMIT, help="To score a product, on one core."),
+    ],
 }
+_MODEL_PARAMS = click.option(
+    "--model-params",
+    type=_Checked("json", _parameters),
+    help="""Over the file's: '{"n_estimators": 50}'.""",
+)
 _SHARED = [
     click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated."),
     click.option("--all", "every_client", is_flag=True, help="Every enabled client of the configuration."),
@@ -119,11 +144,7 @@ _SHARED = [
         help="Clients worked on at a time.",
     ),
     click.option("--features", type=_Checked("json", _feature_list), help="""Instead of the file's: '["f0", "f1"]'."""),
-    click.option(
-        "--model-params",
-        type=_Checked("json", _parameters),
-        help="""Over the file's: '{"n_estimators": 50}'.""",
-    ),
+    _MODEL_PARAMS,
     click.option(
         "--log-level",
         type=click.Choice(LEVELS),
@@ -133,6 +154,7 @@ _SHARED = [
 _HELP = {
     "train": "Train the clients' models and register them in MLflow.",
     "predict": "Write the five best categories of every product of the clients.",
+    "tune": "Look for better models of the clients, and print them, or write them into the configuration.",
 }
 
 
@@ -149,5 +171,6 @@ def job_command(job: str, run: Callable[[JobArguments], int]) -> click.Command:
         command
     )
     for option in reversed([*_SHARED[:2], *_OPTIONS[job], *_SHARED[2:]]):
-        callback = option(callback)
+        if option is not _MODEL_PARAMS or job != "tune":  # which chooses them itself
+            callback = option(callback)
     return click.command(job, help=_HELP[job])(callback)

@@ -13,7 +13,8 @@ from bc4all.layout import Layout, check_client_id, check_date, check_run_id
 JOURNAL = "_run.json"
 OUTPUT, QUARANTINE = "products_categories", "quarantine"  # the folders that a run stages
 
-KINDS = {"train": "train", "predict": "prediction"}  # what the data of a job is called, by the job
+# What the data of a job is called, by the job.
+KINDS = {"train": "train", "predict": "prediction", "tune": "train"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Journal:
 
     def targets(self, layout: Layout) -> Mapping[str, str]:
         """The partitions that the run may replace, by the name of the folder in which it stages them."""
+        if self.job == "tune":  # which changes no data
+            return {}
         return {
             QUARANTINE: layout.quarantine(KINDS[self.job], self.client_id, self.day),
             OUTPUT: layout.published_partition(self.client_id, self.day),

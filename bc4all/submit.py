@@ -94,6 +94,9 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
         if (arguments.config.parent / CATEGORY_MAPS).is_dir():
             told = f"a driver on another machine does not see {arguments.config.parent / CATEGORY_MAPS}"
             raise ConfigurationError(told, remedy="use --deploy-mode client")
+        if arguments.write:
+            told = f"a driver on another machine cannot write {arguments.config}"
+            raise ConfigurationError(told, remedy="leave --write out, or use --deploy-mode client")
         options.extend("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
         if argv:  # of two options, the last counts
             argv = [*argv, "--config", arguments.config.name, DATE_OPTION[arguments.job], arguments.day]
@@ -226,7 +229,7 @@ def main() -> None:
     """Start a Spark job: bin/submit.sh JOB OPTIONS [-- any spark-submit option]."""
 
 
-for _job in ("train", "predict"):
+for _job in DATE_OPTION:
     main.add_command(job_command(_job, _submit))
 
 if __name__ == "__main__":

@@ -1,0 +1,150 @@
+"""The tune job, for one client at a time: from its training partition to a better model in the configuration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bc4all import config_writer, promotion, training_set
+from bc4all.arguments import JobArguments
+from bc4all.blending import Candidate, Limits
+from bc4all.config import Client
+from bc4all.errors import DataError
+from bc4all.fitting import Rows, folds
+from bc4all.fleet import Outcome
+from bc4all.job import Job
+from bc4all.products import Products, read_training
+from bc4all.session import phase
+from bc4all.tracking import Run
+from bc4all.tuning import Effort, Tuned, tune
+
+_BUDGET, _MOST = 60, 10_000  # candidates of a client, where no budget is given, and where only the time is
+_SHOWN = 5  # candidates of a client's table
+
+
+@dataclass(frozen=True)
+class TuneJob:
+    """What tuning works with, beside a client: `config` is the file to write the winner to, None to print it."""
+
+    job: Job
+    effort: Effort
+    limits: Limits
+    config: Path | None
+    out: Console
+
+    @classmethod
+    def asked(cls, job: Job, arguments: JobArguments, out: Console) -> "TuneJob":
+        """As the command line says it."""
+        candidates = arguments.budget or (_MOST if arguments.minutes else _BUDGET)
+        effort = Effort(candidates, arguments.minutes and arguments.minutes * 60)
+        megabytes = arguments.max_megabytes
+        limits = Limits(megabytes and megabytes * 1e6, arguments.max_fit_seconds, arguments.max_score_microseconds)
+        return cls(job, effort, limits, arguments.config if arguments.write else None, out)
+
+    def tune(self, client: Client) -> Outcome:
+        """Read, check, look for a better model, write or print it. Raises a Failure, and changes nothing, otherwise."""
+        job = self.job
+        with job.attempt(client, "tune") as (run, _):
+            products, data = self._collect(client)
+            rival = promotion.find_rival(job.registry, client, job.day)
+            training, _ = training_set.split(data.codes, rival.learned_among(data.ids))
+            rows = job.spark.sparkContext.broadcast(Rows(data, training, folds(data.codes[training])))
+            try:
+                with phase(job.spark, client.id, "tune", "search"):
+                    tuned = tune(job.spark, client, rows, self.effort, self.limits, _Progress(self, client, run).tell)
+            finally:
+                rows.destroy()
+            scores = tuned.choice.scores
+            run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
+            run.tag({"found": tuned.choice.blend.model_dump_json()[:4000], "better": tuned.is_better})
+            self._show(client, tuned)
+            note = "" if tuned.is_better else f"the present model stays: {tuned.present}; the best found: {scores}"
+        rows_in = products.accepted_rows, products.refused_rows
+        return Outcome(client.id, *rows_in, scores.top_5_accuracy, run_id=run.id, note=note)
+
+    def _collect(self, client: Client) -> tuple[Products, training_set.TrainingSet]:
+        """What a training would learn from; what it would refuse is refused, and left for it to tell."""
+        job, folder = self.job, self.job.layout.training(client.id)
+        with phase(job.spark, client.id, "tune", "read"):
+            products = read_training(job.spark, job.files, folder, client.features)
+        try:
+            if products.refused_rows > client.max_quarantine * products.rows or not products.accepted_rows:
+                told = f"{products.refused_rows} of {products.rows} rows refused"
+                raise DataError(told, folder, "train the client: its quarantine says why")
+            with phase(job.spark, client.id, "tune", "collect"):
+                new_names = client.category_map.names(job.day) if client.category_map else None
+                data = training_set.collect(products.accepted, client.features, new_names)
+            products.check_unchanged(job.files)
+        finally:
+            products.release()
+        return products, data
+
+    def _show(self, client: Client, tuned: Tuned) -> None:
+        """Print what was tried and the winner, and write the winner, if it is to be."""
+        self.out.print(_table(client, tuned))
+        if not tuned.is_better:
+            return
+        before = f", before {tuned.present.log_loss:.3f}" if tuned.present else ""
+        scores = tuned.choice.scores
+        note = f"tuned {self.job.day}: log-loss {scores.log_loss:.3f}{before}, top-5 {scores.top_5_accuracy:.3f}"
+        if self.config:
+            change = config_writer.write_model(self.config, client.id, tuned.choice.blend, note)
+        else:
+            change = config_writer.as_yaml(client.id, tuned.choice.blend, note)
+        self.out.print(change, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Tells a client's rounds to whoever watches, and each candidate to MLflow."""
+
+    work: TuneJob
+    client: Client
+    run: Run
+
+    def tell(self, found: Sequence[Candidate], tried: int, best: Candidate | None) -> None:
+        for candidate in found:
+            params = {"family": candidate.name, "model": candidate.member.name, **candidate.member.params}
+            error = candidate.answers.error
+            self.work.job.registry.record_child(self.run, candidate.name, params, _costs(candidate), error)
+        best_so_far = f"best: {best.scores} ({best.name})" if best else "none can be had so far"
+        told = f"{self.client.id}: tune: {tried} of {self.work.effort.candidates} tried, {best_so_far}"
+        self.work.out.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _costs(candidate: Candidate) -> dict[str, float]:
+    """What MLflow keeps of a candidate."""
+    answers, scores = candidate.answers, candidate.scores
+    costs = {
+        "fit_seconds": answers.fit_seconds,
+        "score_microseconds": answers.score_microseconds,
+        "megabytes": answers.size / 1e6,
+    }
+    return costs | vars(scores) if scores else costs
+
+
+def _metrics(tuned: Tuned) -> dict[str, float]:
+    found = vars(tuned.choice.scores)
+    return found | ({f"present_{name}": value for name, value in vars(tuned.present).items()} if tuned.present else {})
+
+
+def _table(client: Client, tuned: Tuned) -> Table:
+    """The winner, the present model and the best candidates, by falling merit."""
+    table = Table(title=f"{client.id}: {len(tuned.tried)} candidates, the best of them", title_justify="left")
+    table.add_column("candidate")
+    for name in ("log-loss", "top-5", "accuracy", "MB", "fit s", "us/row"):
+        table.add_column(name, justify="right")
+    winner = [candidate.answers for candidate in tuned.choice.candidates]
+    names = " + ".join(candidate.name for candidate in tuned.choice.candidates)
+    lines = [(f"found: {names}", tuned.choice.scores, winner)]
+    if tuned.present:
+        lines.append((f"present: {client.model_name.rpartition('.')[2]}", tuned.present, []))
+    sound = sorted((one for one in tuned.tried if one.scores), key=lambda one: one.scores.log_loss if one.scores else 0)
+    lines += [(one.name, one.scores, [one.answers]) for one in sound[:_SHOWN] if one.scores]
+    for name, scores, parts in lines:
+        costs = [sum(getattr(part, cost) for part in parts) for cost in ("size", "fit_seconds", "score_microseconds")]
+        shown = (f"{costs[0] / 1e6:.1f}", f"{costs[1]:.1f}", f"{costs[2]:.1f}") if parts else ("–", "–", "–")
+        table.add_row(name, f"{scores.log_loss:.4f}", f"{scores.top_5_accuracy:.3f}", f"{scores.accuracy:.3f}", *shown)
+    return table

@@ -1,0 +1,176 @@
+"""Looks for a better model of one client: Optuna proposes, Spark evaluates, a blend of the best is what is found.
+
+All within the rows that a training would fit on: what it holds out is never looked at.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+from pyspark import Broadcast
+from pyspark.sql import SparkSession
+
+from bc4all.blending import MOST, WORTH, Candidate, Choice, Limits, Sample, Scores, answers_of, compare, select
+from bc4all.candidates import Defaults, families
+from bc4all.errors import ModelError
+from bc4all.fitting import FOLDS, Rows
+from bc4all.model_settings import MemberSettings
+
+if TYPE_CHECKING:
+    from bc4all.config import Client
+
+_SEED = 1234
+_FAMILY = "family"
+_WITHOUT_NEWS = 200  # proposals in a row that were all made before
+
+
+@dataclass(frozen=True)
+class Effort:
+    """When to stop looking: after so many candidates, or seconds, whichever comes first."""
+
+    candidates: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was found: the best, how the present model does (None for `auto`, and where it fails), what was tried."""
+
+    choice: Choice
+    present: Scores | None
+    tried: Sequence[Candidate]
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the best is clearly better than the present model."""
+        return self.present is None or self.choice.scores.log_loss < self.present.log_loss - WORTH
+
+
+def tune(
+    spark: SparkSession,
+    client: "Client",
+    rows: Broadcast[Rows],
+    effort: Effort,
+    limits: Limits,
+    tell: Callable[[Sequence[Candidate], int, Candidate | None], None],
+) -> Tuned:
+    """Try candidates until the effort is spent.
+
+    `tell` is called after each round with its candidates, how many there are by now, and the best one so far. Raises
+    ModelError where none can be fitted within the limits.
+    """
+    end = time.monotonic() + (effort.seconds or float("inf"))
+    sample, proposals = Sample.of(rows), Proposals(client, len(rows.value.places))
+    present = _present(spark, client, rows, sample)
+    tried: list[Candidate] = []
+    kept: list[Candidate] = []
+    size = math.ceil(2 * spark.sparkContext.defaultParallelism / FOLDS)  # two waves of tasks: cores idle less
+    while len(tried) < effort.candidates and (not tried or time.monotonic() < end):
+        members = proposals.next(min(size, effort.candidates - len(tried)))
+        if not members:
+            break
+        found = [_judged(one, limits) for one in compare(spark, client, sample, members)]
+        proposals.learn(found)
+        kept = sorted([*kept, *(one for one in found if one.scores)], key=_loss)[:MOST]
+        tried += [replace(one, answers=replace(one.answers, probabilities=np.zeros((0, 0)))) for one in found]
+        tell(found, len(tried), kept[0] if kept else None)
+    if not kept:
+        raise ModelError(f"no candidate can be had: {tried[0].answers.error}", "tune", "change the data, or the limits")
+    return Tuned(select(sample, kept, limits), present, tried)
+
+
+def _loss(candidate: Candidate) -> float:
+    return candidate.scores.log_loss if candidate.scores else float("inf")
+
+
+def _judged(candidate: Candidate, limits: Limits) -> Candidate:
+    """The candidate, without scores where it costs too much."""
+    fault = limits.fault([candidate.answers])
+    if candidate.scores is None or fault is None:
+        return candidate
+    return replace(candidate, scores=None, answers=replace(candidate.answers, error=fault))
+
+
+def _present(spark: SparkSession, client: "Client", rows: Broadcast[Rows], sample: Sample) -> Scores | None:
+    if client.blend is None:
+        return None
+    try:
+        return sample.scores(answers_of(spark, client, rows, client.blend))
+    except ModelError:  # all the more reason to look for another
+        return None
+
+
+class Proposals:
+    """The members to try: first each family's defaults, then what Optuna makes of the answers."""
+
+    def __init__(self, client: "Client", rows: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._families = families(client.features, rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # group: parameters of one family are looked at together. constant_liar: candidates of one round keep their
+            # distance from one another.
+            sampler = optuna.samplers.TPESampler(seed=_SEED, multivariate=True, group=True, constant_liar=True)
+        self._study = optuna.create_study(direction="minimize", sampler=sampler)
+        self._asked: dict[str, optuna.Trial] = {}
+        self._values: dict[str, float | None] = {}
+        for name, family in self._families.items():
+            defaults = Defaults()
+            family(defaults)
+            said = {f"{name}.{parameter}": value for parameter, value in defaults.said.items()}
+            self._study.enqueue_trial({_FAMILY: name, **said})
+
+    def next(self, count: int) -> list[tuple[str, MemberSettings]]:
+        """Up to `count` members that were not tried before; none where Optuna has no more."""
+        found: list[tuple[str, MemberSettings]] = []
+        for _ in range(_WITHOUT_NEWS):
+            trial = self._study.ask()
+            name = trial.suggest_categorical(_FAMILY, list(self._families))
+            member = self._families[name](_Proposed(trial, name))
+            key = member.model_dump_json()
+            if key in self._values:
+                self._tell(trial, self._values[key])
+            elif key in self._asked:
+                self._study.tell(trial, state=TrialState.FAIL)
+            else:
+                self._asked[key] = trial
+                found.append((name, member))
+            if len(found) == count:
+                break
+        return found
+
+    def learn(self, candidates: Sequence[Candidate]) -> None:
+        """Tell Optuna how good candidates of `next` are."""
+        for candidate in candidates:
+            key = candidate.member.model_dump_json()
+            self._values[key] = candidate.scores.log_loss if candidate.scores else None
+            self._tell(self._asked.pop(key), self._values[key])
+
+    def _tell(self, trial: optuna.Trial, value: float | None) -> None:
+        if value is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, value)
+
+
+class _Proposed:
+    """Optuna's word for each parameter of a family."""
+
+    def __init__(self, trial: optuna.Trial, family: str) -> None:
+        self._trial, self._family = trial, family
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """Three digits: no more tell two candidates apart, and people read them."""
+        return float(f"{self._trial.suggest_float(f'{self._family}.{name}', low, high, log=True):.3g}")
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        return self._trial.suggest_int(f"{self._family}.{name}", low, high, log=True)
+
+    def choice(self, name: str, default: Any, options: Sequence[Any]) -> Any:
+        return self._trial.suggest_categorical(f"{self._family}.{name}", list(options))

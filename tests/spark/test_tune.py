@@ -1,0 +1,169 @@
+"""The tune job: what it tries, what it never looks at, what it writes."""
+
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from mlflow import MlflowClient
+from pyspark import Broadcast
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from bc4all import tuning
+from bc4all.arguments import JobArguments
+from bc4all.config import Client, load_fleet
+from bc4all.errors import DataError, ModelError
+from bc4all.fitting import Rows
+from bc4all.job import Job
+from bc4all.model_settings import BlendSettings
+from bc4all.tracking import tracking_uri
+from bc4all.training_set import split
+from bc4all.tune_job import TuneJob
+from tests.conftest import DAY, ROOT, make_client
+
+Deliver = Callable[..., Path]
+ASKED = JobArguments("tune", ("client_0",), False, DAY, ROOT / "conf" / "clients.yaml", 1, budget=4)
+
+
+def asked(job: Job, **changes: object) -> tuple[TuneJob, io.StringIO]:
+    """The tune job for some arguments, and what it prints."""
+    printed = io.StringIO()
+    return TuneJob.asked(job, replace(ASKED, **changes), Console(file=printed, width=120)), printed  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def delivered(prefix: Path, sample: Path) -> Path:
+    """Client 0's products."""
+    shutil.copytree(sample / "train" / "client_id=client_0", prefix / "train" / "client_id=client_0")
+    return prefix
+
+
+def test_finds_a_better_model_and_writes_it(job: Job, delivered: Path, tmp_path: Path) -> None:
+    """The winner stands in the configuration, with what it scored, and is better when it is trained."""
+    config = tmp_path / "clients.yaml"
+    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients:\n  # of ours\n  client_0:\n")
+    present = make_client("client_0")
+    work, printed = asked(job, config=config, write=True)
+    outcome = work.tune(present)
+    assert (outcome.rows, outcome.note, outcome.version) == (1500, "", None)
+    tuned = load_fleet(config).clients["client_0"]
+    assert isinstance(tuned.model, BlendSettings)
+    assert "# of ours" in config.read_text()
+    assert f"# tuned {DAY}: log-loss" in config.read_text()
+    for told in (
+        "client_0: tune: 4 of 4 tried, best: log-loss",
+        "present: RandomForestClassifier",
+        "+    model:  # tuned",
+    ):
+        assert told in printed.getvalue()
+    job.train(present)
+    job.train(tuned)
+    before, after = (job.registry.find("client_0", number).tags for number in (1, 2))
+    assert float(after["log_loss"]) < float(before["log_loss"])
+    assert job.registry.aliases("client_0")["champion"] == 2
+
+
+def test_mlflow_holds_each_candidate(job: Job, delivered: Path) -> None:
+    """A run for the client, and inside it one for each candidate, with what it scored and cost; all have ended."""
+    work, _ = asked(job)
+    outcome = work.tune(make_client("client_0"))
+    client = MlflowClient(tracking_uri(job.layout))
+    experiment = client.get_experiment_by_name("ProductCategoriesTuning_client_0")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == outcome.run_id]
+    assert parent.info.run_id == outcome.run_id
+    assert parent.info.run_name == f"tuning_{DAY}"
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(children) == 4
+    for child in children:
+        costs = {"log_loss", "top_5_accuracy", "accuracy", "fit_seconds", "score_microseconds", "megabytes"}
+        assert set(child.data.metrics) == costs
+    assert parent.data.metrics["log_loss"] <= min(child.data.metrics["log_loss"] for child in children)
+
+
+def test_what_a_training_holds_out_is_never_looked_at(
+    job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only rows that the next training fits on are among those that candidates are fitted on and judged by."""
+    seen = []
+
+    def watched(spark: SparkSession, client: Client, rows: Broadcast[Rows], *more: Any) -> tuning.Tuned:
+        seen.append(rows.value)
+        return tuning.tune(spark, client, rows, *more)
+
+    monkeypatch.setattr("bc4all.tune_job.tune", watched)
+    client = make_client("client_0")
+    job.train(client)  # there is a champion, which has learned from nine tenths
+    work, _ = asked(job, budget=1)
+    work.tune(client)
+    (rows,) = seen
+    _, held_out = split(rows.data.codes)
+    assert not set(held_out) & set(rows.places)
+    assert len(rows.places) + len(held_out) == 1500
+
+
+def test_a_model_that_is_as_good_stays(job: Job, delivered: Path, tmp_path: Path) -> None:
+    """Where nothing clearly better is found, the file stays as it is, and the line says so."""
+    config = tmp_path / "clients.yaml"
+    work, _ = asked(job, budget=7)
+    printed = io.StringIO()
+    best = replace(work, out=Console(file=printed, width=120))
+    best.tune(make_client("client_0"))
+    said = yaml.safe_load(printed.getvalue()[printed.getvalue().index("clients:") :])["clients"]["client_0"]["model"]
+    config.write_text(yaml.safe_dump({"defaults": {"features": ["f0"]}, "clients": {"client_0": {"model": said}}}))
+    before = config.read_text()
+    work, _ = asked(job, budget=2, config=config, write=True)
+    outcome = work.tune(make_client("client_0", model=said, model_params={}))
+    assert outcome.note.startswith("the present model stays: log-loss")
+    assert config.read_text() == before
+
+
+def test_limits_are_kept(job: Job, delivered: Path) -> None:
+    """A candidate over a limit counts as failed, and says why; where all are, the client fails with that reason."""
+    work, printed = asked(job, max_megabytes=0.9, budget=4)
+    work.tune(make_client("client_0"))
+    client = MlflowClient(tracking_uri(job.layout))
+    experiment = client.get_experiment_by_name("ProductCategoriesTuning_client_0")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id], "status = 'FAILED'")
+    assert {"extra_trees", "forest"} <= {run.info.run_name for run in runs}
+    assert all("over the limit of 0.9" in run.data.tags["error"] for run in runs)
+    assert "extra_trees" not in printed.getvalue().split("candidates, the best of them")[1]
+    work, _ = asked(job, max_score_microseconds=0.001, budget=2)
+    with pytest.raises(ModelError, match=r"no candidate can be had: .* us a row, over the limit"):
+        work.tune(make_client("client_0"))
+
+
+def test_time_ends_the_search(job: Job, delivered: Path) -> None:
+    """After --minutes no more candidates are begun; the first ones are tried in any case."""
+    work, printed = asked(job, budget=None, minutes=1e-9)
+    work.tune(make_client("client_0"))
+    lines = [line for line in printed.getvalue().splitlines() if " tried, best" in line]
+    assert len(lines) == 1
+
+
+def test_a_client_without_labels_fails(job: Job, deliver: Deliver) -> None:
+    """Rows that a training would refuse are refused, and nothing is written beside them."""
+    deliver("train", "x", "a.csv", "product_id,category_id,f0\n1,,0.5\n2,,0.1\n")
+    work, _ = asked(job)
+    with pytest.raises(DataError, match="2 of 2 rows refused"):
+        work.tune(Client(id="x", features=["f0"]))
+    assert not list((Path(job.layout.prefix.removeprefix("file:")) / "quarantine").rglob("*.parquet"))
+
+
+def test_only_the_search_for_titles_differs(job: Job, deliver: Deliver) -> None:
+    """A client with text is tuned like any other."""
+    rng = np.random.default_rng(0)
+    lines = [f"p{i},{kind},{'abc'[kind] * 3} {rng.integers(9)}" for i, kind in enumerate(rng.integers(0, 3, 120))]
+    deliver("train", "x", "a.csv", "product_id,category_id,title\n" + "\n".join(lines) + "\n")
+    work, _ = asked(job, budget=3)
+    outcome = work.tune(Client(id="x", features={"title": "text"}))
+    assert outcome.top_5 == 1.0
