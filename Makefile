@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 export DATA_PREFIX ?= data
+TUNE ?= --budget 30
 # Spark otherwise looks for this machine's name, which a laptop's network may not know.
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large bench-titles quality guards soak lock clean
+.PHONY: help setup demo test lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large bench-titles quality quality-tuned guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -77,6 +78,9 @@ bench-titles: setup ## score a client of a million titles: titles a second besid
 
 quality: setup ## hold out a part of SOURCE, train and predict it with FEATURES, compare: docs/quality.md
 	@$(BIN)/python -m bench.quality $(SOURCE) --features '$(FEATURES)'
+
+quality-tuned: setup ## train SOURCE with FEATURES, tune it, train it again, compare: docs/quality.md
+	@$(BIN)/python -m bench.tuned $(SOURCE) --features '$(FEATURES)' --tune '$(TUNE)'
 
 guards: setup ## take each guard of docs/reliability.md away and see its test fail
 	@$(BIN)/python -m tests.guards
