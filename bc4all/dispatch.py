@@ -177,8 +177,27 @@ class Dispatcher:
                 self._history.update(
                     [run.id], ended=iso(now), **_verdict(told.get(run.client), code, application.stopping)
                 )
+                if told.get(run.client, {}).get("drifted"):
+                    self._train_drifted(fleet, run, now)
         application.results.unlink(missing_ok=True)
         self._follow_up(fleet, application.runs, now)
+
+    def _train_drifted(self, fleet: Fleet, run: Run, now: float) -> None:
+        """Queue a training of a client whose products have drifted, where it asks for that.
+
+        After a training, only when there were as many predictions again as a drift is told from: a version that was not
+        promoted would otherwise be trained anew each day.
+        """
+        client = fleet.clients.get(run.client)
+        if client is None or not client.drift.train or not client.due("train") or run.trigger == "backfill":
+            return
+        trained = self._history.find("client = ? AND job = 'train' AND started IS NOT NULL", [run.client], limit=1)
+        predicted = "client = ? AND job = 'predict' AND state = 'done' AND id > ?"
+        since = self._history.find(predicted, [run.client, trained[0].id if trained else 0])
+        enough = not trained or len({one.day for one in since}) >= client.drift.counts[1]
+        if enough and (run.client, "train") not in self._history.pauses():
+            self._history.add(run.client, "train", run.day, run.scheduled_for, run.trigger, not_before=now)
+            log.info("%s: drifted, and will be trained", run.client)
 
     def _follow_up(self, fleet: Fleet, runs: Sequence[Run], now: float) -> None:
         """Queue retries, and give notice of what failed for good or is well again."""

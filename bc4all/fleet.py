@@ -40,6 +40,7 @@ class Outcome:
     exit_code: int = EXIT_OK
     run_id: str | None = None  # MLflow's
     note: str = ""  # what whoever reads the log should know of one that is done
+    drifted: bool = False  # whether its products have drifted, and lastingly
 
 
 def run_fleet(

@@ -126,7 +126,8 @@ class Job:
             run.tag({"model_version": loaded.version.number, "model_sha256": loaded.version.tags["sha256"]})
             note = self._tell_drift(run, client, loaded.version.number, drifted) if drifted else ""
         rows_in = products.accepted_rows, products.refused_rows
-        return Outcome(client.id, *rows_in, version=loaded.version.number, run_id=run.id, note=note)
+        version = loaded.version.number
+        return Outcome(client.id, *rows_in, version=version, run_id=run.id, note=note, drifted=bool(note))
 
     def _tell_drift(self, run: Run, client: Client, version: int, drifted: Drift) -> str:
         """Record the drift; what to know of it, where it lasts."""

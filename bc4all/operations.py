@@ -87,10 +87,11 @@ class Operations:
         for client_id in days.keys() - {run.client for run in mine}:
             say(f"{client_id}: {job} of {at} is the scheduler's: left to it")
         notifier = Notifier(fleet.scheduler)
-        clients = {run.client for run in mine}
+        clients, jobs = {run.client for run in mine}, {job, "train"}
 
-        def owns(run: Run) -> bool:  # retries included; the scheduler may have others of the same minute
-            return run.scheduled_for == at and run.trigger == trigger and run.job == job and run.client in clients
+        def owns(run: Run) -> bool:
+            """Of those of the same minute: retries, and the trainings of clients that have drifted, included."""
+            return run.scheduled_for == at and run.trigger == trigger and run.client in clients and run.job in jobs
 
         try:
             with _told_to_stop() as stop:
@@ -126,7 +127,7 @@ class Operations:
                 break
             time.sleep(_REST)
         self.history.update(waiting, state="stopped", error="interrupted before it was started")
-        final = {run.client: run for run in runs}
+        final = {(run.client, run.job): run for run in runs}
         return EXIT_INTERRUPTED if stop.is_set() else _exit_code(list(final.values()))
 
     def backfill(self, fleet: Fleet, client_id: str, first: date, last: date, say: Callable[[str], None]) -> int:

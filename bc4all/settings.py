@@ -130,6 +130,7 @@ class DriftSettings(BaseModel):
 
     psi: Annotated[float, Field(gt=0)] = 0.2
     windows: str = "2 of 3"  # in so many of so many predictions
+    train: bool = False  # whether the client is then trained, once in so many predictions
 
     @field_validator("windows")
     @classmethod

@@ -38,7 +38,7 @@ sleep "${SECONDS_EACH:-1}" & wait $!
 [ -z "$STUBBORN" ] || sleep 600
 for client in $clients; do
     printf '{"client_id": "%s", "exit_code": 0, "rows": 1, "version": 1, "top_5": null, ' "$client" >> "$BC4ALL_RESULTS"
-    printf '"run_id": "r", "error": null}\\n' >> "$BC4ALL_RESULTS"
+    printf '"run_id": "r", "error": null, "drifted": %s}\\n' "${DRIFTED:-false}" >> "$BC4ALL_RESULTS"
 done
 """
 
@@ -242,6 +242,19 @@ def test_run_now_is_remembered_and_passes_the_code_on(here: Path) -> None:
     assert operations(here).run_now(fleet, "predict", {"c0": "2026-01-31"}, "manual", said.append) == 1
     assert "c0: predict of 2026-01-31 failed" in said[-1]
     assert "exit code 1" in said[-1]
+
+
+def test_run_now_trains_what_has_drifted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of cron whose prediction tells of a drift trains the client, once, before it returns."""
+    monkeypatch.setenv("DRIFTED", "true")
+    clients = "  c0: {drift: {train: true}, train: {enabled: true}}\n  c1: {train: {enabled: true}}\n"
+    fleet = load_fleet(configure(here, clients))
+    said: list[str] = []
+    days = {"c0": "2026-01-31", "c1": "2026-01-31"}
+    assert operations(here).run_now(fleet, "predict", days, "cron", said.append) == 0
+    found = Counter((run.client, run.job, run.state) for run in runs(here))
+    assert found == {("c0", "predict", "done"): 1, ("c1", "predict", "done"): 1, ("c0", "train", "done"): 1}
+    assert said[-1].startswith("c0: train of 2026-01-31 done")
 
 
 def test_cron_and_the_scheduler_start_a_run_once(here: Path) -> None:

@@ -43,6 +43,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     seconds: float = 0.0
     code: Callable[[str, int], int] = lambda client, attempt: 0
+    drifted: Callable[[str, float], bool] = lambda client, now: False
     started: list[tuple[list[str], float]] = field(default_factory=list)  # clients and when, an application each
     ends: list[float] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
@@ -142,7 +143,9 @@ class StandIn:
             runs = self.world.runs(f"client = '{client}' AND state = 'running'")
             code = self.world.code(client, runs[-1].attempt)
             result = {"client_id": client, "exit_code": code, "rows": 1, "version": 1, "top_5": None, "run_id": "r"}
-            lines.append(json.dumps({**result, "error": "broken" if code else None}) + "\n")
+            result |= {"error": "broken" if code else None}
+            result |= {"drifted": runs[-1].job == "predict" and self.world.drifted(client, self.world.clock.now)}
+            lines.append(json.dumps(result) + "\n")
         self.order.results.write_text("".join(lines))
 
     @property
@@ -425,3 +428,26 @@ def test_a_run_that_was_never_let_begin_is_no_attempt(
     here.start().run_until(hours(1.5))
     assert len(here.started) == 2
     assert [(run.attempt, run.state) for run in here.runs()] == [(1, "done")]
+
+
+DRIFTING = "{train: {schedule: 0 0 1 1 *}, predict: {schedule: 0 6 * * *}, timezone: UTC, drift: {train: true}}"
+
+
+def trainings(world: World) -> list[str]:
+    """The days on which client a was trained."""
+    return [run.day for run in world.runs("client = 'a' AND job = 'train' AND started IS NOT NULL")]
+
+
+def test_a_drift_trains_where_it_is_asked_for(world: Callable[..., World]) -> None:
+    """Once in as many predictions as a drift is told from, by the predictions that tell of it, and not by default."""
+    running = world(
+        configuration([f"a: {DRIFTING}", f"b: {DRIFTING.replace('train: true', 'psi: 0.2')}"]),
+        seconds=60,
+        drifted=lambda client, now: now >= START.timestamp() + 10 * 86400,
+    ).start()
+    running.run_until(START + timedelta(days=18, hours=12))
+    assert trainings(running) == ["2026-01-11", "2026-01-14", "2026-01-17"]
+    assert not running.runs("client = 'b' AND job = 'train'")
+    running.history.pause("a", "train", "now")
+    running.run_until(START + timedelta(days=25))
+    assert trainings(running) == ["2026-01-11", "2026-01-14", "2026-01-17"]

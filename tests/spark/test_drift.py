@@ -57,7 +57,8 @@ def test_a_real_client_that_drifts_is_marked_when_it_lasts(job: Job, prefix: Pat
         shutil.copytree(seed / kind / "client_id=client_0", prefix / kind / "client_id=client_0")
     client = make_client("client_0")
     job.train(client)
-    assert job.predict(client).note == ""
+    calm = job.predict(client)
+    assert (calm.note, calm.drifted) == ("", False)
     assert runs(job)[0].data.metrics["psi_max"] < 0.2
     (file,) = (prefix / "prediction" / "client_id=client_0").iterdir()
     products = pd.read_csv(file, dtype={"product_id": str})
@@ -66,6 +67,7 @@ def test_a_real_client_that_drifts_is_marked_when_it_lasts(job: Job, prefix: Pat
     assert first.note == ""
     assert runs(job)[0].data.metrics["psi.f0"] > 1
     second = replace(job, day="2026-02-02").predict(client)
+    assert second.drifted
     assert second.note.startswith("drift in 2 of 3 predictions, PSI: f0 ")
     assert runs(job)[0].data.tags["drift"].startswith("f0 ")
     assert replace(job, day="2026-02-02").predict(client).note == second.note
