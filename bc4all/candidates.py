@@ -14,6 +14,8 @@ from bc4all.model_settings import MemberSettings
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
 
 _SCALE: tuple[str, dict[str, Any]] = ("sklearn.preprocessing.StandardScaler", {})
+# Products to predict may lack a number, even where none to learn from does.
+_FILL = ("sklearn.impute.SimpleImputer", {"strategy": "median", "keep_empty_features": True})
 _MOST_VALUES = 200_000_000  # float64 that a family may make of a client's numbers: 1.6 GB
 _MOST_TERMS = 2_000  # of a polynomial
 _SEED = 1234
@@ -95,20 +97,22 @@ def _kernel(suggest: Suggest, most: int) -> MemberSettings:
     mapped = {"gamma": gamma, "n_components": landmarks, "random_state": _SEED}
     params = {"C": suggest.number("C", 30.0, 0.3, 300.0), "max_iter": 300}
     return MemberSettings(
-        classifier=LINEAR_MODEL, params=params, transform=(_SCALE, ("sklearn.kernel_approximation.Nystroem", mapped))
+        classifier=LINEAR_MODEL,
+        params=params,
+        transform=(_FILL, _SCALE, ("sklearn.kernel_approximation.Nystroem", mapped)),
     )
 
 
 def _polynomial(suggest: Suggest, degrees: Sequence[int]) -> MemberSettings:
     """Logistic regression on products of features."""
     degree = suggest.choice("degree", 3 if 3 in degrees else degrees[0], degrees)
-    transform = (_SCALE, ("sklearn.preprocessing.PolynomialFeatures", {"degree": degree}), _SCALE)
+    transform = (_FILL, _SCALE, ("sklearn.preprocessing.PolynomialFeatures", {"degree": degree}), _SCALE)
     params = {"C": suggest.number("C", 1.0, 0.01, 30.0), "max_iter": 300}
     return MemberSettings(classifier=LINEAR_MODEL, params=params, transform=transform)
 
 
 def _neural(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
-    return _network(suggest, seed).model_copy(update={"transform": (_SCALE,)})
+    return _network(suggest, seed).model_copy(update={"transform": (_FILL, _SCALE)})
 
 
 def _network(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
@@ -148,7 +152,7 @@ def _neighbours(suggest: Suggest) -> MemberSettings:
         "n_neighbors": suggest.whole("neighbours", 50, 10, 200),
         "weights": suggest.choice("weights", "distance", ["uniform", "distance"]),
     }
-    return MemberSettings(classifier="sklearn.neighbors.KNeighborsClassifier", params=params, transform=(_SCALE,))
+    return MemberSettings(classifier="sklearn.neighbors.KNeighborsClassifier", params=params, transform=(_FILL, _SCALE))
 
 
 def _linear(suggest: Suggest) -> MemberSettings:

@@ -36,6 +36,15 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_kills.py::test_a_train_killed_at_any_step": [
         Guard("bc4all/recovery.py", "        publisher.end()\n", ""),
     ],
+    "tests/spark/test_tune.py::test_a_tune_that_was_killed_is_closed_by_the_next_job": [
+        Guard("bc4all/journal.py", ', "tune": "train"}', "}"),
+    ],
+    "tests/test_config_writer.py::test_a_file_that_would_not_do_stays_as_it_was": [
+        Guard("bc4all/config_writer.py", "            load_fleet(unfinished)\n", ""),
+    ],
+    "tests/test_blend.py::test_a_forest_that_was_tampered_with_is_refused": [
+        Guard("bc4all/forest_file.py", " and (plain < min(n_features, FEATURE)).all()", ""),
+    ],
     "tests/faults/test_kills.py::test_the_whole_group_killed_in_mid_score": [
         Guard("bc4all/publishing.py", "    publisher.begin()\n", ""),
     ],

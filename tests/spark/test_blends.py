@@ -18,8 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from bc4all.blend import Blend, EmbeddedForest
+from bc4all.candidates import fixed_list
 from bc4all.config import Client
 from bc4all.errors import ModelError
+from bc4all.estimators import build_member
 from bc4all.job import Job
 from bc4all.registry import LoadedModel
 from bc4all.tracking import tracking_uri
@@ -132,6 +134,23 @@ def test_auto_takes_titles(job: Job, prefix: Path, deliver: Deliver) -> None:
     assert job.train(client).top_5 == 1.0
     job.predict(client)
     assert published_rows(prefix, "x")["product_id"].unique().tolist() == ["a", "b"]
+
+
+def test_numbers_may_be_missing(job: Job, prefix: Path, sample: Path) -> None:
+    """In training or only in what is to be predicted: every family of the list copes with it."""
+    data = delivered(prefix, sample, "client_1")
+    (file,) = (prefix / "prediction" / "client_id=client_1").glob("*.csv.gz")
+    products = pd.read_csv(file, dtype={"product_id": str})
+    products.loc[::3, "f0"] = np.nan
+    products.to_csv(file, index=False)
+    client = make_client("client_1", model="auto", model_params={})
+    job.train(client)
+    assert job.predict(client).rows == 1500
+    data.loc[::5, ["f1", "f2"]] = np.nan
+    X = data[list(FEATURES)].to_numpy()
+    for name, member in fixed_list(client.features, len(X)):
+        model = build_member(member, client.features).fit(X, data["category_id"])
+        assert np.isfinite(model.predict_proba(X)).all(), name
 
 
 def test_a_forest_over_categories_is_compact(job: Job, prefix: Path, deliver: Deliver) -> None:

@@ -1,5 +1,6 @@
 """The tune job: what it tries, what it never looks at, what it writes."""
 
+import contextlib
 import io
 import shutil
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from bc4all.errors import DataError, ModelError
 from bc4all.fitting import Rows
 from bc4all.job import Job
 from bc4all.model_settings import BlendSettings
+from bc4all.recovery import recover
+from bc4all.state import State
 from bc4all.tracking import tracking_uri
 from bc4all.training_set import split
 from bc4all.tune_job import TuneJob
@@ -167,3 +170,32 @@ def test_only_the_search_for_titles_differs(job: Job, deliver: Deliver) -> None:
     work, _ = asked(job, budget=3)
     outcome = work.tune(Client(id="x", features={"title": "text"}))
     assert outcome.top_5 == 1.0
+
+
+class Killed(BaseException):
+    """Ends the search as SIGKILL would."""
+
+
+def test_a_tune_that_was_killed_is_closed_by_the_next_job(
+    job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run in MLflow ends as KILLED, its staging folder goes; there is nothing else to put right."""
+
+    def dies(*given: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr("bc4all.tune_job.tune", dies)
+    monkeypatch.setattr("bc4all.tracking.Run.recorded", contextlib.nullcontext)  # which a killed process does not reach
+    monkeypatch.setattr("bc4all.publishing.Publisher.end", lambda publisher: None)
+    work, _ = asked(job)
+    with pytest.raises(Killed):
+        work.tune(make_client("client_0"))
+    monkeypatch.undo()
+    staging = Path(job.layout.staged.removeprefix("file:"))
+    assert len(list(staging.iterdir())) == 1
+    recover(job.files, job.layout, State.from_environment(job.layout), 3600, job.registry.close_run)
+    assert list(staging.iterdir()) == []
+    client = MlflowClient(tracking_uri(job.layout))
+    experiment = client.get_experiment_by_name("ProductCategoriesTuning_client_0")
+    assert experiment
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["KILLED"]
