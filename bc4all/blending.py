@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from bc4all import blend, fitting
 from bc4all.calibration import best_method, fit_calibrator, log_loss
 from bc4all.candidates import fixed_list
-from bc4all.errors import ModelError
+from bc4all.errors import DataError, ModelError
 from bc4all.estimators import build_member
 from bc4all.fitting import OutOfFold, Rows
 from bc4all.model_settings import BlendSettings, MemberSettings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bc4all.config import Client
 
 _DRAWS = 20
-MOST = 12  # candidates of which a blend is made: the best ones
+_OF_FAMILY = 4  # candidates of which a blend is made: the best of each family, since unlike ones vote better
 WORTH = 0.003  # of log-loss, by which a blend must be better than its best member: it costs more
 # Of an OutOfFold: what it is called, in which unit it is told, and how many of these are one.
 _COSTS = (("size", "MB", 1e-6), ("fit_seconds", "s to fit", 1.0), ("score_microseconds", "us a row", 1.0))
@@ -101,9 +101,12 @@ class Sample:
 
     @classmethod
     def of(cls, rows: Broadcast[Rows]) -> "Sample":
-        """The sampled rows among those to fit on."""
+        """The sampled rows among those to fit on. Raises DataError where no category has two of them."""
         codes = rows.value.data.codes[rows.value.sampled]
-        return cls(rows, codes, np.bincount(codes)[codes] > 1)
+        scored = np.bincount(codes)[codes] > 1
+        if not scored.any():
+            raise DataError("no category has two products: models cannot be compared", remedy="deliver more products")
+        return cls(rows, codes, scored)
 
     def scores(self, probabilities: np.ndarray) -> Scores:
         """How good probabilities (rows, categories) are."""
@@ -130,7 +133,7 @@ def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | Non
 
     All candidates have scores, there is one at least, and each of them is within the limits.
     """
-    ordered = sorted(candidates, key=_loss)[:MOST]
+    ordered = best_of_each(candidates)
     counts = _greedy(sample, ordered, limits or Limits())
     weights = [float(count) for count in counts.values()]
     blended = blend.soft_vote((ordered[place].answers.probabilities for place in counts), weights)
@@ -141,6 +144,17 @@ def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | Non
     members = [one.member.model_copy(update={"weight": weight}) for one, weight in zip(chosen, weights, strict=True)]
     settings = BlendSettings(blend=members, calibrate=best_method(blended, sample.codes))
     return Choice(settings, chosen, blended, sample.scores(blended))
+
+
+def best_of_each(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The best few candidates of each family that have scores, the best one first."""
+    left: Counter[str] = Counter()
+    found = []
+    for candidate in sorted((one for one in candidates if one.scores), key=_loss):
+        left[candidate.name] += 1
+        if left[candidate.name] <= _OF_FAMILY:
+            found.append(candidate)
+    return found
 
 
 def _loss(candidate: Candidate) -> float:

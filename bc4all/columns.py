@@ -10,6 +10,8 @@ class MissingColumn(DataError):
     """A file has not all the columns that are needed."""
 
 
+ANSWERED = "answered"  # a further column of the output, where some products are not
+
 _KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 
 

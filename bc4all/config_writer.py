@@ -36,12 +36,12 @@ def write_model(path: Path, client_id: str, model: BlendSettings, note: str) -> 
     """
     path = path.resolve()
     with _only_writer(path):
-        before = path.read_text()
+        before = path.read_text(encoding="utf-8")
         after = with_model(before, client_id, model, note)
         file, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".yaml", dir=path.parent)
         unfinished = Path(name)
         try:
-            with os.fdopen(file, "w") as stream:
+            with os.fdopen(file, "w", encoding="utf-8") as stream:
                 stream.write(after)
             load_fleet(unfinished)
             unfinished.chmod(path.stat().st_mode)

@@ -89,7 +89,7 @@ def run(spark: SparkSession, about: str, items: Sequence[Any], work: Callable[[A
     return [result for result, _ in answers]
 
 
-def _refusal(error: ValueError) -> str:
+def _refusal(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -112,7 +112,7 @@ def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence
     def work(item: tuple[int, int]) -> OutOfFold:
         try:
             return _fold(estimators[item[0]], rows.value, item[1])
-        except ValueError as error:
+        except (ValueError, ArithmeticError, MemoryError) as error:  # another candidate may do
             return OutOfFold(np.zeros((0, 0), dtype=np.float32), error=_refusal(error))
 
     tasks = [(place, fold) for place in range(len(estimators)) for fold in range(FOLDS)]

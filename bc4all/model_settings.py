@@ -8,6 +8,7 @@ model:
   calibrate: temperature
 """
 
+from collections import Counter
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -49,12 +50,6 @@ class MemberSettings(BaseModel):
     transform: Transform = ()  # of numbers alone: other kinds are prepared by `preprocessing`
     weight: Annotated[float, Field(gt=0)] = 1.0
 
-    @property
-    def name(self) -> str:
-        """The classifier, short, with what stands before it."""
-        steps = [*(path for path, _ in self.transform), self.classifier]
-        return " + ".join(step.rpartition(".")[2] for step in steps)
-
     def said(self) -> dict[str, Any]:
         """As the configuration would say it: no defaults."""
         steps = [{path: params} if params else path for path, params in self.transform]
@@ -73,8 +68,9 @@ class BlendSettings(BaseModel):
 
     @property
     def name(self) -> str:
-        """The members, short."""
-        names = " | ".join(member.name for member in self.blend)
+        """The classifiers, short."""
+        counts = Counter(member.classifier.rpartition(".")[2] for member in self.blend)
+        names = " + ".join(f"{count} {name}" if count > 1 else name for name, count in counts.items())
         return f"{names}, {self.calibrate}" if self.calibrate else names
 
     def said(self) -> dict[str, Any]:

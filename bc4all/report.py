@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bc4all.agenda import due_timings
-from bc4all.columns import check_columns, data_names, file_kind, header_names
+from bc4all.columns import ANSWERED, check_columns, data_names, file_kind, header_names
 from bc4all.config import Client
 from bc4all.errors import DataError, Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout
@@ -158,11 +158,16 @@ def table(published: Published) -> Table:
     ranks = sorted(set(published.rows["rank"].to_pylist()))
     for rank in ranks:
         shown.add_column(f"rank {rank}", overflow="fold")
+    abstains = ANSWERED in published.rows.schema.names
+    if abstains:
+        shown.add_column(ANSWERED)
     answers: dict[str, list[str]] = {}
+    answered: dict[str, str] = {}
     for row in published.rows.to_pylist():
         answers.setdefault(row["product_id"], []).append(f"{row['pred_label']}  {row['pred_score']:.2f}")
+        answered[row["product_id"]] = "yes" if row.get(ANSWERED) else "no"
     for product_id, answer in answers.items():
-        shown.add_row(*map(_plain, (product_id, *answer)))
+        shown.add_row(*map(_plain, (product_id, *answer, *([answered[product_id]] if abstains else []))))
     return shown
 
 

@@ -12,12 +12,12 @@ from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
 from bc4all.abstention import Thresholds
+from bc4all.columns import ANSWERED
 from bc4all.features import Matrix, model_input
 from bc4all.kinds import Features
 from bc4all.partition import named
 
 TOP = 5  # categories of a product; fewer where the client has fewer
-ANSWERED = "answered"  # a further column, where some products are not
 SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
 
 

@@ -1,5 +1,6 @@
 """The tune job, for one client at a time: from its training partition to a better model in the configuration."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ class _Progress:
 
     def tell(self, found: Sequence[Candidate], tried: int, best: Candidate | None) -> None:
         for candidate in found:
-            params = {"family": candidate.name, "model": candidate.member.name, **candidate.member.params}
+            params = {"family": candidate.name, "model": candidate.member.classifier, **candidate.member.params}
             error = candidate.answers.error
             self.work.job.registry.record_child(self.run, candidate.name, params, _costs(candidate), error)
         best_so_far = f"best: {best.scores} ({best.name})" if best else "none can be had so far"
@@ -137,7 +138,8 @@ def _table(client: Client, tuned: Tuned) -> Table:
     for name in ("log-loss", "top-5", "accuracy", "MB", "fit s", "us/row"):
         table.add_column(name, justify="right")
     winner = [candidate.answers for candidate in tuned.choice.candidates]
-    names = " + ".join(candidate.name for candidate in tuned.choice.candidates)
+    counts = Counter(candidate.name for candidate in tuned.choice.candidates)
+    names = " + ".join(f"{count} {name}" if count > 1 else name for name, count in counts.items())
     lines = [(f"found: {names}", tuned.choice.scores, winner)]
     if tuned.present:
         lines.append((f"present: {client.model_name.rpartition('.')[2]}", tuned.present, []))

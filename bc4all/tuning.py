@@ -16,7 +16,18 @@ from optuna.trial import TrialState
 from pyspark import Broadcast
 from pyspark.sql import SparkSession
 
-from bc4all.blending import MOST, WORTH, Candidate, Choice, Limits, Sample, Scores, answers_of, compare, select
+from bc4all.blending import (
+    WORTH,
+    Candidate,
+    Choice,
+    Limits,
+    Sample,
+    Scores,
+    answers_of,
+    best_of_each,
+    compare,
+    select,
+)
 from bc4all.candidates import Defaults, families
 from bc4all.errors import ModelError
 from bc4all.fitting import FOLDS, Rows
@@ -77,16 +88,12 @@ def tune(
             break
         found = [_judged(one, limits) for one in compare(spark, client, sample, members)]
         proposals.learn(found)
-        kept = sorted([*kept, *(one for one in found if one.scores)], key=_loss)[:MOST]
+        kept = best_of_each([*kept, *found])
         tried += [replace(one, answers=replace(one.answers, probabilities=np.zeros((0, 0)))) for one in found]
         tell(found, len(tried), kept[0] if kept else None)
     if not kept:
         raise ModelError(f"no candidate can be had: {tried[0].answers.error}", "tune", "change the data, or the limits")
     return Tuned(select(sample, kept, limits), present, tried)
-
-
-def _loss(candidate: Candidate) -> float:
-    return candidate.scores.log_loss if candidate.scores else float("inf")
 
 
 def _judged(candidate: Candidate, limits: Limits) -> Candidate:

@@ -1,7 +1,7 @@
-"""What tuning is worth: train a fleet as it is configured, tune it, train it again, compare on the held-out parts.
+"""What `model: auto` and tuning are worth, beside a fleet's own models, on the held-out parts.
 
 All by the command line. The figures are those that each training measures on the tenth that it holds out, the same for
-both, which tuning has not seen. Run by `make quality-tuned`; writes a table for docs/quality.md.
+all three, which tuning has not seen. Run by `make quality-tuned`; writes a table for docs/quality.md.
 """
 
 import json
@@ -56,24 +56,27 @@ def figures(prefix: Path, number: int) -> pd.DataFrame:
 @click.option("--settings", default="{}", help="More of the configuration's defaults, a JSON object.")
 @click.option("--tune", "words", default="--budget 30", show_default=True, help="Options of the tune job.")
 def main(source: Path, features: str, settings: str, words: str) -> None:
-    """Train, tune, train again, and print two tables in Markdown: before and after."""
+    """Train, train with `model: auto`, tune and train, and print a table in Markdown for each."""
     with tempfile.TemporaryDirectory(prefix="bc4all-tuned-") as folder:
         prefix = Path(folder)
         shutil.copytree(source / "train", prefix / "train", copy_function=shutil.copyfile)
         clients = [one.name.removeprefix("client_id=") for one in sorted((prefix / "train").iterdir())]
         defaults = {"features": json.loads(features), **json.loads(settings)}
         config = prefix / "clients.yaml"
-        config.write_text(json.dumps({"defaults": defaults, "clients": dict.fromkeys(clients)}, indent=1))  # YAML, too
+        config.write_text(json.dumps({"defaults": defaults, "clients": dict.fromkeys(clients)}))  # YAML, too
         submit(prefix, config, "train")
+        auto = prefix / "auto.yaml"
+        chosen = {"features": json.loads(features), "model": "auto", "promotion": {"mode": "disabled"}}
+        auto.write_text(json.dumps({"defaults": chosen, "clients": dict.fromkeys(clients)}))
+        submit(prefix, auto, "train")
         submit(prefix, config, "tune", "--write", *words.split())
         submit(prefix, config, "train")
-        for title, number in (("before", 1), ("tuned", 2)):
+        for title, number in (("as configured", 1), ("auto", 2), ("tuned", 3)):
             table = figures(prefix, number)
             table.loc["mean"] = table.mean()
             click.echo(f"\n| {title} | " + " | ".join(table.columns) + " |\n|---|" + "--:|" * len(table.columns))
             for client_id, row in table.iterrows():
                 click.echo(f"| {client_id} | " + " | ".join(f"{value:.3f}" for value in row) + " |")
-        shutil.copy(config, Path("dist") / "tuned.yaml")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 
+from bc4all.cli import main
 from bc4all.errors import ModelError
 from bc4all.job import Job
 from bc4all.settings import AbstainSettings
@@ -32,6 +34,8 @@ def test_abstains_below_the_precision_asked_for(job: Job, prefix: Path, seed: Pa
         assert 0.1 < best["answered"].mean() < 0.9
         manifest = json.loads((partition(prefix, "client_0") / "_manifest.json").read_text())
         assert (manifest["answered"], manifest["coverage"]) == (best["answered"].sum(), best["answered"].mean())
+        shown = CliRunner(env={"COLUMNS": "200"}).invoke(main, ["show", "--client-id", "client_0", "--limit", "30"])
+        assert shown.output.count(" yes ") == best["answered"].head(30).sum()
         if not per_category:
             threshold = best.loc[best["answered"], "pred_score"].min()
             assert threshold > best.loc[~best["answered"], "pred_score"].max()

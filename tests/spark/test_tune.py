@@ -162,6 +162,17 @@ def test_a_client_without_labels_fails(job: Job, deliver: Deliver) -> None:
     assert not list((Path(job.layout.prefix.removeprefix("file:")) / "quarantine").rglob("*.parquet"))
 
 
+def test_a_client_whose_categories_have_a_product_each_fails(job: Job, deliver: Deliver) -> None:
+    """Nothing can be compared then: tuning and `model: auto` say so; a model that is named is trained."""
+    deliver("train", "x", "a.csv", "product_id,category_id,f0\n" + "".join(f"{i},c{i},{i}\n" for i in range(12)))
+    work, _ = asked(job)
+    with pytest.raises(DataError, match="no category has two products"):
+        work.tune(Client(id="x", features=["f0"]))
+    with pytest.raises(DataError, match="no category has two products"):
+        job.train(Client(id="x", features=["f0"], model="auto"))
+    assert job.train(Client(id="x", features=["f0"])).version == 1
+
+
 def test_only_the_search_for_titles_differs(job: Job, deliver: Deliver) -> None:
     """A client with text is tuned like any other."""
     rng = np.random.default_rng(0)
