@@ -122,8 +122,12 @@ _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
         ),
         click.option("--minutes", type=_LIMIT, help="Begin no more candidates of a client after that time."),
         click.option("--write", is_flag=True, help="Write what was found into the configuration, comments kept."),
-        click.option("--max-megabytes", type=_LIMIT, help="Of a model in memory."),
-        click.option("--max-fit-seconds", type=_LIMIT, help="To fit a model on two thirds of the rows, on one core."),
+        click.option("--max-megabytes", type=_LIMIT, help="Of a model in memory, as fitted for comparison."),
+        click.option(
+            "--max-fit-seconds",
+            type=_LIMIT,
+            help="To fit a model on one core, on 33,000 rows at most.",
+        ),
         click.option("--max-score-microseconds", type=_LIMIT, help="To score a product, on one core."),
     ],
 }
@@ -164,6 +168,8 @@ def job_command(job: str, run: Callable[[JobArguments], int]) -> click.Command:
     def command(spark_options: tuple[str, ...], **given: Any) -> None:
         if given["every_client"] == bool(given["client_ids"]):
             raise click.UsageError("Say which clients: either --client-id ID (it may be repeated) or --all.")
+        if given.get("write") and given["features"] is not None:
+            raise click.UsageError("--write would put a model of --features beside the file's: change the file first.")
         given["day"] = given["day"] or date.today().isoformat()
         raise SystemExit(run(JobArguments(job=job, spark_options=spark_options, **given)))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bc4all.errors import ModelError
 from bc4all.features import Matrix
 from bc4all.forest import CompactForest
 from bc4all.forest_file import read_forest, write_forest
@@ -24,6 +25,24 @@ class Blend:
         """`calibrator`, of `calibration.fit_calibrator`, turns the mean probabilities into calibrated ones."""
         self.members = [embedded(member) for member in members]
         self.weights, self.classes_, self.calibrator = list(map(float, weights)), classes, calibrator
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Raises ModelError where what was read cannot vote."""
+        self.__dict__.update(state)
+        try:
+            sound = self._is_sound()
+        except (AttributeError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            told = "the blend is refused: its members, weights and categories do not agree"
+            raise ModelError(told, remedy="train the client again")
+
+    def _is_sound(self) -> bool:
+        classes = list(self.classes_)
+        known = [set(member.classes_) for member in self.members]
+        agree = classes == sorted(set(classes)) and all(one <= set(classes) for one in known)
+        weighted = len(known) == len(self.weights) > 0 and all(0 < weight < np.inf for weight in self.weights)
+        return agree and weighted and (self.calibrator is None or list(self.calibrator.classes_) == classes)
 
     def predict_proba(self, X: Matrix) -> np.ndarray:
         """Probabilities, float64 of shape (rows, classes)."""

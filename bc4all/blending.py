@@ -59,7 +59,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best that was found, what it is made of, what that answers together, before it is calibrated: out of fold."""
+    """The best that was found, and what it is made of.
+
+    Out of fold: `probabilities`, what that answers together before it is calibrated, and the scores after that.
+    """
 
     blend: BlendSettings
     candidates: Sequence[Candidate]
@@ -77,11 +80,7 @@ class Limits:
 
     def fault(self, parts: Sequence[OutOfFold]) -> str | None:
         """How models together are over a limit; None where they are not."""
-        for name, unit, scale in (
-            ("size", "MB", 1e-6),
-            ("fit_seconds", "s to fit", 1.0),
-            ("score_microseconds", "us a row", 1.0),
-        ):
+        for name, unit, scale in _COSTS:
             limit, cost = getattr(self, name), sum(getattr(part, name) for part in parts)
             if limit is not None and cost > limit:
                 return f"{cost * scale:.1f} {unit}, over the limit of {limit * scale:.1f}"
@@ -135,15 +134,18 @@ def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | Non
     """
     ordered = best_of_each(candidates)
     counts = _greedy(sample, ordered, limits or Limits())
-    weights = [float(count) for count in counts.values()]
-    blended = blend.soft_vote((ordered[place].answers.probabilities for place in counts), weights)
-    if log_loss(blended[sample.scored], sample.codes[sample.scored]) > _loss(ordered[0]) - WORTH:
-        counts, weights = Counter({0: 1}), [1.0]
-        blended = ordered[0].answers.probabilities.astype(np.float64)
     chosen = [ordered[place] for place in counts]
+    blended = _choice(sample, chosen, [float(count) for count in counts.values()])
+    alone = _choice(sample, ordered[:1], [1.0])
+    return blended if blended.scores.log_loss < alone.scores.log_loss - WORTH else alone
+
+
+def _choice(sample: Sample, chosen: Sequence[Candidate], weights: Sequence[float]) -> Choice:
+    """Candidates together, calibrated where that helps."""
+    mean = blend.soft_vote((one.answers.probabilities for one in chosen), weights)
+    method, calibrated = best_method(mean, sample.codes)
     members = [one.member.model_copy(update={"weight": weight}) for one, weight in zip(chosen, weights, strict=True)]
-    settings = BlendSettings(blend=members, calibrate=best_method(blended, sample.codes))
-    return Choice(settings, chosen, blended, sample.scores(blended))
+    return Choice(BlendSettings(blend=members, calibrate=method), chosen, mean, sample.scores(calibrated))
 
 
 def best_of_each(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -53,28 +53,48 @@ def fit_calibrator(probabilities: np.ndarray, codes: np.ndarray, classes: np.nda
     return calibrated.fit(np.asarray(probabilities, dtype=np.float64), classes[codes])
 
 
-def best_method(probabilities: np.ndarray, codes: np.ndarray) -> Calibration | None:
-    """The method with the least log-loss on rows that it was not fitted on; None where none clearly helps.
+def cross_fitted(probabilities: np.ndarray, codes: np.ndarray, method: str) -> np.ndarray:
+    """Probabilities (rows, categories), each row's as calibrated by what was fitted on the other half of the rows.
 
-    Fitted on one half of the rows, of every category that has two, and judged on the other, in turn.
+    A category of one row has none in one of the halves: its probabilities stay as they are.
     """
-    kept = np.bincount(codes, minlength=probabilities.shape[1]) >= 2
-    rows = kept[codes]
-    known = probabilities[rows][:, kept].astype(np.float64) + _TINY
-    known /= known.sum(axis=1, keepdims=True)
-    codes, classes = (np.cumsum(kept) - 1)[codes[rows]], np.arange(kept.sum())
-    if len(classes) < 2:
-        return None
-    first = np.empty(len(codes), dtype=bool)
-    first[np.argsort(codes, kind="stable")] = np.arange(len(codes)) % 2 == 0
-    losses: dict[Calibration | None, float] = {None: log_loss(known, codes) - _WORTH}
+    kept = np.bincount(codes, minlength=probabilities.shape[1]) > 1
+    rows, classes = kept[codes], np.arange(kept.sum())
+    answers = probabilities.astype(np.float64)
+    if len(classes) < 2:  # nothing to tell apart
+        return answers
+    share = answers[:, kept].sum(axis=1, keepdims=True)
+    known = (answers[:, kept] + _TINY) / (share + _TINY * len(classes))
+    truth = (np.cumsum(kept) - 1)[codes]
+    first = np.zeros(len(codes), dtype=bool)
+    order = np.argsort(codes, kind="stable")
+    first[order] = np.arange(len(codes)) % 2 == 0
+    calibrated = np.empty_like(known)
+    for half in (first, ~first):
+        calibrator = fit_calibrator(known[half & rows], truth[half & rows], classes, method)
+        calibrated[~half] = calibrator.predict_proba(known[~half])
+    answers[:, kept] = calibrated * share
+    return answers
+
+
+def best_method(probabilities: np.ndarray, codes: np.ndarray) -> tuple[Calibration | None, np.ndarray]:
+    """The method with the least log-loss on rows that it was not fitted on, and the probabilities that it gives them.
+
+    None, and the probabilities as they are, where no method clearly helps. Rows of a category that no other row has do
+    not count.
+    """
+    counted = np.bincount(codes)[codes] > 1
+    best: tuple[float, Calibration | None, np.ndarray] = (
+        log_loss(probabilities[counted], codes[counted]) - _WORTH,
+        None,
+        probabilities,
+    )
     for method in CALIBRATIONS:
-        answers = np.empty_like(known)
-        for half in (first, ~first):
-            calibrator = fit_calibrator(known[half], codes[half], classes, method)
-            answers[~half] = calibrator.predict_proba(known[~half])
-        losses[method] = log_loss(answers, codes)
-    return min(losses, key=lambda method: losses[method])
+        answers = cross_fitted(probabilities, codes, method)
+        loss = log_loss(answers[counted], codes[counted])
+        if loss < best[0]:
+            best = loss, method, answers
+    return best[1], best[2]
 
 
 def log_loss(probabilities: np.ndarray, codes: np.ndarray) -> float:

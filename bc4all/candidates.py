@@ -1,7 +1,7 @@
 """Families of classifiers worth trying, each with the range of its parameters and a default that does well.
 
 A family is a function that asks `suggest` for its parameters and returns a blend's member. `Defaults` answers with the
-defaults; the tune job lets Optuna answer. Measured in docs/quality.md.
+defaults; the tune job lets Optuna answer. What they are worth: docs/quality.md.
 """
 
 import math

@@ -191,7 +191,7 @@ class Dispatcher:
         client = fleet.clients.get(run.client)
         if client is None or not client.drift.train or not client.due("train") or run.trigger == "backfill":
             return
-        trained = self._history.find("client = ? AND job = 'train' AND started IS NOT NULL", [run.client], limit=1)
+        trained = self._history.find("client = ? AND job = 'train' AND state != 'missed'", [run.client], limit=1)
         predicted = "client = ? AND job = 'predict' AND state = 'done' AND id > ?"
         since = self._history.find(predicted, [run.client, trained[0].id if trained else 0])
         enough = not trained or len({one.day for one in since}) >= client.drift.counts[1]

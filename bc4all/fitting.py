@@ -25,6 +25,7 @@ from bc4all.training_set import TrainingSet
 
 FOLDS = 3
 MOST_ROWS = 50_000  # of which candidates are compared: more tell them apart no better
+_MOST_CELLS = 5_000_000  # rows x categories of them: 20 MB a candidate, of which the driver holds dozens
 _FOLD_SEED = 1234
 _CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
 _NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every category
@@ -48,7 +49,7 @@ class Rows:
 class OutOfFold:
     """What an estimator answers for rows that it was not fitted on, and what it costs.
 
-    probabilities float32 (rows, categories), of `Rows.sampled` in order; the seconds to fit on all folds but one, the
+    probabilities float32 (rows, categories), of `Rows.sampled` in order; the seconds to fit on the other folds, the
     microseconds to score a row, the bytes in memory. With an `error`, scikit-learn refused.
     """
 
@@ -59,14 +60,15 @@ class OutOfFold:
     error: str = ""
 
 
-def folds(codes: np.ndarray, most: int = MOST_ROWS) -> np.ndarray:
+def folds(codes: np.ndarray, most_rows: int = MOST_ROWS, most_cells: int = _MOST_CELLS) -> np.ndarray:
     """A fold, 0 to FOLDS - 1, for each row, uint8: every category in as many as it has rows for.
 
-    FOLDS itself, for none, where there are more than `most` rows: a random sample, of every category, will do.
+    FOLDS itself, for none, where there are more rows than that: a random sample, with every category in it, will do.
     """
     order = np.random.default_rng(_FOLD_SEED).permutation(len(codes))
     first = np.unique(codes[order], return_index=True)[1]
-    taken = np.concatenate([order[first], np.delete(order, first)])[: max(most, len(first))]
+    most = max(min(most_rows, most_cells // len(first)), 2 * len(first))
+    taken = np.concatenate([order[first], np.delete(order, first)])[:most]
     by_category = taken[np.argsort(codes[taken], kind="stable")]
     found = np.full(len(codes), FOLDS, dtype=np.uint8)
     found[by_category] = np.arange(len(taken)) % FOLDS
@@ -132,8 +134,8 @@ def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:
         probabilities[own == fold] = part.probabilities
     return OutOfFold(
         probabilities,
-        max(part.fit_seconds for part in parts),
-        float(np.median([part.score_microseconds for part in parts])),
+        float(np.median([part.fit_seconds for part in parts])),
+        min(part.score_microseconds for part in parts),  # the others may have been the first in their worker
         max(part.size for part in parts),
     )
 
@@ -143,8 +145,9 @@ def _fold(estimator: Any, rows: Rows, fold: int) -> OutOfFold:
     started = time.perf_counter()
     others = rows.places[(rows.folds != fold) & (rows.folds < FOLDS)]
     model = _fit_whole(estimator, Rows(data, others, rows.folds))
-    fitted = time.perf_counter()
     X = rows_at(data.X, asked)
+    model.predict_proba(X[:1])  # what is compiled or loaded at the first time is no cost of the model
+    fitted = time.perf_counter()
     probabilities = placed(model.predict_proba(X), model.classes_, data.names).astype(np.float32)
     scored = time.perf_counter() - fitted
     size = model.nbytes if isinstance(model, CompactForest | EmbeddedForest) else len(cloudpickle.dumps(model))

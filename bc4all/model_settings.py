@@ -48,7 +48,7 @@ class MemberSettings(BaseModel):
     classifier: str
     params: dict[str, Any] = {}
     transform: Transform = ()  # of numbers alone: other kinds are prepared by `preprocessing`
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     def said(self) -> dict[str, Any]:
         """As the configuration would say it: no defaults."""

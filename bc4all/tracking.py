@@ -42,6 +42,8 @@ _EXPERIMENTS = {
     TUNING: "ProductCategoriesTuning",
 }
 
+_PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
+
 PATIENCE = 60.0  # seconds for which a server that fails is asked again
 _WAIT = (0.2, 10.0)  # seconds between two questions, at first and at most
 # MLflow would ask again on its own, for minutes, inside each of our questions; and wait two minutes for an answer. Its
@@ -107,15 +109,20 @@ class Tracking:
     def start_run(self, client: Client, kind: str, day: str, tags: Mapping[str, str]) -> "Run":
         """A new run in the client's experiment of this kind."""
         described = {"client_id": client.id, "job": kind, "code_version": bc4all.__version__, "config_sha": client.sha}
-        experiment, name = self._experiment(f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"), f"{kind}_{day}"
-        described["attempt"] = uuid.uuid4().hex
+        experiment = self._experiment(f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}")
+        return self._create_run(experiment, f"{kind}_{day}", {**described, **tags})
+
+    def _create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> "Run":
+        attempt = uuid.uuid4().hex
         asked: list[bool] = []
 
         def create() -> MlflowRun:
             """The run: the one that is there where this was asked before and the answer was lost."""
-            made = self._client.search_runs([experiment], f"tags.attempt = '{described['attempt']}'") if asked else []
+            made = self._client.search_runs([experiment], f"tags.attempt = '{attempt}'") if asked else []
             asked.append(True)
-            return made[0] if made else self._client.create_run(experiment, run_name=name, tags={**described, **tags})
+            if made:
+                return made[0]
+            return self._client.create_run(experiment, run_name=name, tags={**tags, "attempt": attempt})
 
         started = self.ask(create)
         return Run(self, self._client, str(started.info.run_id), experiment)
@@ -129,11 +136,10 @@ class Tracking:
         error: str = "",
     ) -> None:
         """A run inside another one, begun and ended at once: FAILED where there was an error."""
-        tags = {"mlflow.parentRunId": parent.id, **({"error": redact(error)[:5000]} if error else {})}
-        made = self.ask(lambda: self._client.create_run(parent.experiment_id, run_name=name, tags=tags))
-        Run(self, self._client, str(made.info.run_id), parent.experiment_id).log(metrics, params)
-        status = "FAILED" if error else "FINISHED"
-        self.ask(lambda: self._client.set_terminated(made.info.run_id, status))
+        tags = {_PARENT: parent.id, **({"error": redact(error)[:5000]} if error else {})}
+        child = self._create_run(parent.experiment_id, name, tags)
+        child.log(metrics, params)
+        self.ask(lambda: self._client.set_terminated(child.id, "FAILED" if error else "FINISHED"))
 
     def recent(self, client: Client, kind: str, metric: str, version: int, count: int) -> list[float]:
         """A metric of the client's last runs of this kind with one version: the latest first, one a date."""
@@ -147,14 +153,21 @@ class Tracking:
         return list(latest.values())[:count]
 
     def close_run(self, run_id: str) -> None:
-        """End a run whose process was killed, if it has not ended and is still known."""
+        """End a run whose process was killed, and those inside it, if it has not ended and is still known."""
         try:
             run = self.ask(lambda: self._client.get_run(run_id), f"there is no run {run_id}")
         except ModelError:
             return
-        if run.info.status == "RUNNING":
-            self.ask(lambda: self._client.set_tag(run_id, "error", "its process was killed"))
-            self.ask(lambda: self._client.set_terminated(run_id, "KILLED"))
+        if run.info.status != "RUNNING":
+            return
+        inside = f"tags.`{_PARENT}` = '{run_id}' AND attributes.status = 'RUNNING'"
+        children = self.ask(lambda: self._client.search_runs([run.info.experiment_id], inside))
+        for left in (*(child.info.run_id for child in children), run_id):
+            self._kill(left)
+
+    def _kill(self, run_id: str) -> None:
+        self.ask(lambda: self._client.set_tag(run_id, "error", "its process was killed"))
+        self.ask(lambda: self._client.set_terminated(run_id, "KILLED"))
 
     def training_place(self, client_id: str) -> str:
         """Below which the files of all of a client's trainings lie."""

@@ -16,7 +16,7 @@ from bc4all.kinds import Features
 from bc4all.scoring import Model
 from bc4all.training_set import TrainingSet, split
 
-if TYPE_CHECKING:  # evaluations run in Python workers, which need neither YAML nor pydantic
+if TYPE_CHECKING:
     from bc4all.config import Client
     from bc4all.model_settings import BlendSettings
 

@@ -1,9 +1,12 @@
 """The tune job, for one client at a time: from its training partition to a better model in the configuration."""
 
+import logging
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +15,7 @@ from bc4all import config_writer, promotion, training_set
 from bc4all.arguments import JobArguments
 from bc4all.blending import Candidate, Limits
 from bc4all.config import Client
-from bc4all.errors import DataError
+from bc4all.errors import ConfigurationError, DataError, Failure
 from bc4all.fitting import Rows, folds
 from bc4all.fleet import Outcome
 from bc4all.job import Job
@@ -21,7 +24,10 @@ from bc4all.session import phase
 from bc4all.tracking import Run
 from bc4all.tuning import Effort, Tuned, tune
 
+log = logging.getLogger(__name__)
+
 _BUDGET, _MOST = 60, 10_000  # candidates of a client, where no budget is given, and where only the time is
+FOUND = "found.yaml"  # what a run in MLflow keeps of what it found
 _SHOWN = 5  # candidates of a client's table
 
 
@@ -59,7 +65,11 @@ class TuneJob:
                 rows.destroy()
             scores = tuned.choice.scores
             run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
-            run.tag({"found": tuned.choice.blend.model_dump_json()[:4000], "better": tuned.is_better})
+            run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
+            with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+                text = config_writer.as_yaml(client.id, tuned.choice.blend, _note(job.day, tuned))
+                (Path(scratch) / FOUND).write_text(text)
+                run.log_files(Path(scratch))
             self._show(client, tuned)
             note = "" if tuned.is_better else f"the present model stays: {tuned.present}; the best found: {scores}"
         rows_in = products.accepted_rows, products.refused_rows
@@ -87,14 +97,19 @@ class TuneJob:
         self.out.print(_table(client, tuned))
         if not tuned.is_better:
             return
-        before = f", before {tuned.present.log_loss:.3f}" if tuned.present else ""
-        scores = tuned.choice.scores
-        note = f"tuned {self.job.day}: log-loss {scores.log_loss:.3f}{before}, top-5 {scores.top_5_accuracy:.3f}"
-        if self.config:
-            change = config_writer.write_model(self.config, client.id, tuned.choice.blend, note)
-        else:
-            change = config_writer.as_yaml(client.id, tuned.choice.blend, note)
-        self.out.print(change, markup=False, highlight=False, soft_wrap=True)
+        found, told = tuned.choice.blend, _note(self.job.day, tuned)
+        if not self.config:
+            self._print(config_writer.as_yaml(client.id, found, told))
+            return
+        try:
+            change = config_writer.write_model(self.config, client.id, found, told)
+        except ConfigurationError:  # the search was long: what it found is not lost
+            self._print(config_writer.as_yaml(client.id, found, told))
+            raise
+        self._print(change)
+
+    def _print(self, text: str) -> None:
+        self.out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -107,12 +122,27 @@ class _Progress:
 
     def tell(self, found: Sequence[Candidate], tried: int, best: Candidate | None) -> None:
         for candidate in found:
-            params = {"family": candidate.name, "model": candidate.member.classifier, **candidate.member.params}
-            error = candidate.answers.error
-            self.work.job.registry.record_child(self.run, candidate.name, params, _costs(candidate), error)
+            error, registry = candidate.answers.error, self.work.job.registry
+            try:
+                registry.record_child(self.run, candidate.name, _params(candidate), _costs(candidate), error)
+            except Failure as failure:  # the search goes on: what it finds is what matters
+                log.warning("%s: tune: a candidate is not recorded: %s", self.client.id, failure)
         best_so_far = f"best: {best.scores} ({best.name})" if best else "none can be had so far"
         told = f"{self.client.id}: tune: {tried} of {self.work.effort.candidates} tried, {best_so_far}"
-        self.work.out.print(told, markup=False, highlight=False, soft_wrap=True)
+        self.work._print(told)
+
+
+def _note(day: str, tuned: Tuned) -> str:
+    before = tuned.present.log_loss if tuned.present else None
+    return config_writer.note(day, tuned.choice.scores.log_loss, before, tuned.choice.scores.top_5_accuracy)
+
+
+def _params(candidate: Candidate) -> dict[str, Any]:
+    """All that tells a candidate from others."""
+    member = candidate.member
+    steps = ((path.rpartition(".")[2], params) for path, params in member.transform)
+    transform = {f"{step}.{name}": value for step, params in steps for name, value in params.items()}
+    return {"family": candidate.name, "classifier": member.classifier, **transform, **member.params}
 
 
 def _costs(candidate: Candidate) -> dict[str, float]:

@@ -25,9 +25,11 @@ from bc4all.blending import (
     Scores,
     answers_of,
     best_of_each,
+    choose,
     compare,
     select,
 )
+from bc4all.calibration import cross_fitted
 from bc4all.candidates import Defaults, families
 from bc4all.errors import ModelError
 from bc4all.fitting import FOLDS, Rows
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _SEED = 1234
 _FAMILY = "family"
+_REFUSED = 1000.0  # the log-loss of what cannot be had, so that Optuna proposes less of its like
 _WITHOUT_NEWS = 200  # proposals in a row that were all made before
 
 
@@ -51,7 +54,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was found: the best, how the present model does (None for `auto`, and where it fails), what was tried."""
+    """What was found: the best, how the present model does (None where it fails), what was tried."""
 
     choice: Choice
     present: Scores | None
@@ -105,12 +108,14 @@ def _judged(candidate: Candidate, limits: Limits) -> Candidate:
 
 
 def _present(spark: SparkSession, client: "Client", rows: Broadcast[Rows], sample: Sample) -> Scores | None:
-    if client.blend is None:
-        return None
     try:
-        return sample.scores(answers_of(spark, client, rows, client.blend))
+        if client.blend is None:
+            return choose(spark, client, rows).scores
+        answers = answers_of(spark, client, rows, client.blend)
     except ModelError:  # all the more reason to look for another
         return None
+    method = client.blend.calibrate
+    return sample.scores(cross_fitted(answers, sample.codes, method) if method else answers)
 
 
 class Proposals:
@@ -119,14 +124,13 @@ class Proposals:
     def __init__(self, client: "Client", rows: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._families = families(client.features, rows)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # group: parameters of one family are looked at together. constant_liar: candidates of one round keep their
-            # distance from one another.
-            sampler = optuna.samplers.TPESampler(seed=_SEED, multivariate=True, group=True, constant_liar=True)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        # group: parameters of one family are looked at together. constant_liar: candidates of one round keep their
+        # distance from one another.
+        sampler = optuna.samplers.TPESampler(seed=_SEED, multivariate=True, group=True, constant_liar=True)
         self._study = optuna.create_study(direction="minimize", sampler=sampler)
         self._asked: dict[str, optuna.Trial] = {}
-        self._values: dict[str, float | None] = {}
+        self._values: dict[str, float] = {}
         for name, family in self._families.items():
             defaults = Defaults()
             family(defaults)
@@ -142,7 +146,7 @@ class Proposals:
             member = self._families[name](_Proposed(trial, name))
             key = member.model_dump_json()
             if key in self._values:
-                self._tell(trial, self._values[key])
+                self._study.tell(trial, self._values[key])
             elif key in self._asked:
                 self._study.tell(trial, state=TrialState.FAIL)
             else:
@@ -156,14 +160,8 @@ class Proposals:
         """Tell Optuna how good candidates of `next` are."""
         for candidate in candidates:
             key = candidate.member.model_dump_json()
-            self._values[key] = candidate.scores.log_loss if candidate.scores else None
-            self._tell(self._asked.pop(key), self._values[key])
-
-    def _tell(self, trial: optuna.Trial, value: float | None) -> None:
-        if value is None:
-            self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            self._study.tell(trial, value)
+            self._values[key] = candidate.scores.log_loss if candidate.scores else _REFUSED
+            self._study.tell(self._asked.pop(key), self._values[key])
 
 
 class _Proposed:

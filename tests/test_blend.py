@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
 from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 
 from bc4all.blend import Blend, EmbeddedForest, placed, soft_vote
-from bc4all.calibration import best_method, fit_calibrator, log_loss
+from bc4all.calibration import best_method, cross_fitted, fit_calibrator, log_loss
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
 from bc4all.kinds import CALIBRATIONS
@@ -79,9 +78,12 @@ def test_an_overconfident_model_is_calibrated_and_an_honest_one_is_not() -> None
     rng = np.random.default_rng(0)
     honest = rng.dirichlet(np.ones(4), 4000)
     codes = np.array([rng.choice(4, p=row) for row in honest])
-    assert best_method(honest, codes) is None
+    assert best_method(honest, codes)[0] is None
     sure = honest**4 / (honest**4).sum(axis=1, keepdims=True)
-    assert best_method(sure, codes) == "temperature"
+    method, answers = best_method(sure, codes)
+    assert method == "temperature"
+    np.testing.assert_array_equal(answers, cross_fitted(sure, codes, "temperature"))
+    assert log_loss(answers, codes) == pytest.approx(log_loss(honest, codes), abs=0.01)
     calibrated = fit_calibrator(sure, codes, NAMES, "temperature").predict_proba(sure)
     assert log_loss(calibrated, codes) < log_loss(sure, codes) - 0.5
 
@@ -90,8 +92,12 @@ def test_a_category_of_one_row_is_no_obstacle() -> None:
     """Calibration is judged on the categories that have rows for both halves."""
     rng = np.random.default_rng(1)
     answers, codes = rng.dirichlet(np.ones(4), 41), np.r_[np.arange(40) % 3, 3]
-    assert best_method(answers, codes) in (None, *CALIBRATIONS)
-    assert best_method(answers[:2], np.array([0, 3])) is None
+    for method in CALIBRATIONS:
+        calibrated = cross_fitted(answers, codes, method)
+        np.testing.assert_array_equal(calibrated[:, 3], answers[:, 3])
+        np.testing.assert_allclose(calibrated.sum(axis=1), 1)
+    alone = cross_fitted(answers[:2], np.array([0, 3]), "sigmoid")
+    np.testing.assert_array_equal(alone, answers[:2])
 
 
 def test_log_loss_is_scikit_learns() -> None:
@@ -133,7 +139,29 @@ def test_no_file_makes_a_forest_without_its_checks(tmp_path: Path) -> None:
         load_model(tmp_path / SKOPS_FILE, digest(tmp_path / SKOPS_FILE))
 
 
-def test_frozen_members_are_left_alone() -> None:
-    """scikit-learn's calibration of our answers fits nothing anew: its estimator is frozen."""
-    calibrator = fit_calibrator(compact_blend().predict_proba(X), CODES, NAMES, "isotonic")
-    assert isinstance(calibrator.estimator, FrozenEstimator)
+@pytest.mark.parametrize(
+    "change",
+    [{"members": []}, {"weights": [1.0]}, {"weights": [1.0, -1.0]}, {"classes_": NAMES[::-1]}, {"classes_": NAMES[:2]}],
+)
+def test_a_blend_that_cannot_vote_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+    """Members, weights and categories must agree when a blend is read: else columns would be another category's."""
+    blend = compact_blend()
+    blend.__dict__.update(change)
+    file = save_model(blend, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="the blend is refused"):
+        load_model(file, digest(file))
+
+
+@pytest.mark.parametrize("method", CALIBRATIONS)
+@pytest.mark.parametrize("classes", [2, 4])
+def test_each_calibrator_comes_back(method: str, classes: int, tmp_path: Path) -> None:
+    """Of two categories, too, which scikit-learn treats in another way."""
+    rows = np.flatnonzero(classes > CODES)
+    linear = LogisticRegression().fit(X[rows], Y[rows])
+    answers = linear.predict_proba(X[rows])
+    calibrator = fit_calibrator(answers, CODES[rows], NAMES[:classes], method)
+    blend = Blend([linear], [1.0], NAMES[:classes], calibrator)
+    file = save_model(blend, tmp_path)  # type: ignore[arg-type]
+    again = load_model(file, digest(file))
+    np.testing.assert_array_equal(again.predict_proba(X), blend.predict_proba(X))
+    np.testing.assert_allclose(again.predict_proba(X).sum(axis=1), 1)

@@ -73,6 +73,7 @@ def test_folds_hold_a_share_of_every_category(most: int) -> None:
     """Each category's rows are spread over the folds; of many rows a sample has a fold, and every category is in it."""
     codes = np.repeat(np.arange(10), [1, 2, 3, 4, 5, 6, 20, 30, 60, 100])
     found = folds(codes, most)
+    assert (folds(codes, 1000, 10 * most) == found).all()
     sampled = found < FOLDS
     assert sampled.sum() == min(most, len(codes))
     assert set(codes[sampled]) == set(range(10))

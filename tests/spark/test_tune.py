@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
@@ -19,7 +20,7 @@ from rich.console import Console
 from bc4all import tuning
 from bc4all.arguments import JobArguments
 from bc4all.config import Client, load_fleet
-from bc4all.errors import DataError, ModelError
+from bc4all.errors import ConfigurationError, DataError, ModelError, TransientFailure
 from bc4all.fitting import Rows
 from bc4all.job import Job
 from bc4all.model_settings import BlendSettings
@@ -90,12 +91,16 @@ def test_mlflow_holds_each_candidate(job: Job, delivered: Path) -> None:
         costs = {"log_loss", "top_5_accuracy", "accuracy", "fit_seconds", "score_microseconds", "megabytes"}
         assert set(child.data.metrics) == costs
     assert parent.data.metrics["log_loss"] <= min(child.data.metrics["log_loss"] for child in children)
+    (neural,) = [child for child in children if child.info.run_name == "neural"]
+    assert (neural.data.params["alpha"], neural.data.params["SimpleImputer.strategy"]) == ("0.3", "median")
+    found = client.download_artifacts(parent.info.run_id, "found.yaml")
+    assert yaml.safe_load(Path(found).read_text())["clients"]["client_0"]["model"]["blend"]
 
 
 def test_what_a_training_holds_out_is_never_looked_at(
     job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only rows that the next training fits on are among those that candidates are fitted on and judged by."""
+    """Candidates see only products that the next training fits on, also where new ones have come since the champion."""
     seen = []
 
     def watched(spark: SparkSession, client: Client, rows: Broadcast[Rows], *more: Any) -> tuning.Tuned:
@@ -104,13 +109,21 @@ def test_what_a_training_holds_out_is_never_looked_at(
 
     monkeypatch.setattr("bc4all.tune_job.tune", watched)
     client = make_client("client_0")
-    job.train(client)  # there is a champion, which has learned from nine tenths
+    (file,) = (delivered / "train" / "client_id=client_0").iterdir()
+    products = pd.read_csv(file, dtype=str)
+    products.iloc[:1100].to_csv(file, index=False)
+    job.train(client)
+    products.to_csv(file, index=False)
     work, _ = asked(job, budget=1)
     work.tune(client)
+    job.train(client)
     (rows,) = seen
-    _, held_out = split(rows.data.codes)
-    assert not set(held_out) & set(rows.places)
-    assert len(rows.places) + len(held_out) == 1500
+    fitted_on = job.registry.training_ids(job.registry.find("client_0", 2))
+    assert fitted_on is not None
+    assert set(rows.data.ids[rows.places]) == set(fitted_on)
+    assert len(fitted_on) < len(rows.data.ids) == 1500
+    first, _ = split(rows.data.codes)
+    assert set(rows.data.ids[first]) != set(fitted_on)  # which a tune without the champion would look at
 
 
 def test_a_model_that_is_as_good_stays(job: Job, delivered: Path, tmp_path: Path) -> None:
@@ -143,6 +156,35 @@ def test_limits_are_kept(job: Job, delivered: Path) -> None:
     work, _ = asked(job, max_score_microseconds=0.001, budget=2)
     with pytest.raises(ModelError, match=r"no candidate can be had: .* us a row, over the limit"):
         work.tune(make_client("client_0"))
+
+
+def test_a_dead_mlflow_does_not_end_the_search(job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that cannot be recorded is told of, and the search goes on."""
+
+    def fails(*given: object) -> None:
+        raise TransientFailure("MLflow: it cannot be reached")
+
+    monkeypatch.setattr(job.registry, "record_child", fails)
+    work, printed = asked(job, budget=2)
+    assert work.tune(make_client("client_0")).note == ""
+    assert "candidates, the best of them" in printed.getvalue()
+
+
+def test_what_was_found_is_not_lost_with_the_file(job: Job, delivered: Path, tmp_path: Path) -> None:
+    """Where the configuration cannot be changed after the search, what to write is printed."""
+    config = tmp_path / "clients.yaml"
+    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients: {client_0: &x {}, client_1: *x}\n")
+    work, printed = asked(job, config=config, write=True, budget=1)
+    with pytest.raises(ConfigurationError, match="would change others"):
+        work.tune(make_client("client_0"))
+    assert "clients:\n  client_0:\n    model:  # tuned" in printed.getvalue()
+
+
+def test_auto_is_replaced_by_what_is_better_alone(job: Job, delivered: Path) -> None:
+    """One candidate is no better than the best of the whole list that `model: auto` tries."""
+    work, _ = asked(job, budget=1)
+    outcome = work.tune(make_client("client_0", model="auto", model_params={}))
+    assert outcome.note.startswith("the present model stays: log-loss")
 
 
 def test_time_ends_the_search(job: Job, delivered: Path) -> None:
@@ -180,7 +222,8 @@ def test_only_the_search_for_titles_differs(job: Job, deliver: Deliver) -> None:
     deliver("train", "x", "a.csv", "product_id,category_id,title\n" + "\n".join(lines) + "\n")
     work, _ = asked(job, budget=3)
     outcome = work.tune(Client(id="x", features={"title": "text"}))
-    assert outcome.top_5 == 1.0
+    run = MlflowClient(tracking_uri(job.layout)).get_run(str(outcome.run_id))
+    assert run.data.metrics["accuracy"] == 1.0
 
 
 class Killed(BaseException):
@@ -192,7 +235,9 @@ def test_a_tune_that_was_killed_is_closed_by_the_next_job(
 ) -> None:
     """Its run in MLflow ends as KILLED, its staging folder goes; there is nothing else to put right."""
 
-    def dies(*given: object) -> None:
+    def dies(*given: Any) -> None:
+        parent = given[-1].__self__.run
+        job.registry._create_run(parent.experiment_id, "a candidate", {"mlflow.parentRunId": parent.id})
         raise Killed
 
     monkeypatch.setattr("bc4all.tune_job.tune", dies)
@@ -209,4 +254,4 @@ def test_a_tune_that_was_killed_is_closed_by_the_next_job(
     client = MlflowClient(tracking_uri(job.layout))
     experiment = client.get_experiment_by_name("ProductCategoriesTuning_client_0")
     assert experiment
-    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["KILLED"]
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["KILLED"] * 2
