@@ -26,7 +26,7 @@ from bc4all.tuning import Effort, Tuned, tune
 
 log = logging.getLogger(__name__)
 
-_BUDGET, _MOST = 60, 10_000  # candidates of a client, where no budget is given, and where only the time is
+_BUDGET = 60  # candidates of a client, where neither they nor the time are limited
 FOUND = "found.yaml"  # what a run in MLflow keeps of what it found
 _SHOWN = 5  # candidates of a client's table
 
@@ -44,7 +44,7 @@ class TuneJob:
     @classmethod
     def asked(cls, job: Job, arguments: JobArguments, out: Console) -> "TuneJob":
         """As the command line says it."""
-        candidates = arguments.budget or (_MOST if arguments.minutes else _BUDGET)
+        candidates = arguments.budget or (None if arguments.minutes else _BUDGET)
         effort = Effort(candidates, arguments.minutes and arguments.minutes * 60)
         megabytes = arguments.max_megabytes
         limits = Limits(megabytes and megabytes * 1e6, arguments.max_fit_seconds, arguments.max_score_microseconds)
@@ -63,14 +63,11 @@ class TuneJob:
                     tuned = tune(job.spark, client, rows, self.effort, self.limits, _Progress(self, client, run).tell)
             finally:
                 rows.destroy()
+            try:
+                self._show(client, tuned)
+            finally:
+                self._record(client, run, tuned)
             scores = tuned.choice.scores
-            run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
-            run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
-            with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-                text = config_writer.as_yaml(client.id, tuned.choice.blend, _note(job.day, tuned))
-                (Path(scratch) / FOUND).write_text(text)
-                run.log_files(Path(scratch))
-            self._show(client, tuned)
             note = "" if tuned.is_better else f"the present model stays: {tuned.present}; the best found: {scores}"
         rows_in = products.accepted_rows, products.refused_rows
         return Outcome(client.id, *rows_in, scores.top_5_accuracy, run_id=run.id, note=note)
@@ -91,6 +88,15 @@ class TuneJob:
         finally:
             products.release()
         return products, data
+
+    def _record(self, client: Client, run: Run, tuned: Tuned) -> None:
+        """Keep in MLflow what was found."""
+        run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
+        run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
+        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+            text = config_writer.as_yaml(client.id, tuned.choice.blend, _note(self.job.day, tuned))
+            (Path(scratch) / FOUND).write_text(text)
+            run.log_files(Path(scratch))
 
     def _show(self, client: Client, tuned: Tuned) -> None:
         """Print what was tried and the winner, and write the winner, if it is to be."""
@@ -128,8 +134,9 @@ class _Progress:
             except Failure as failure:  # the search goes on: what it finds is what matters
                 log.warning("%s: tune: a candidate is not recorded: %s", self.client.id, failure)
         best_so_far = f"best: {best.scores} ({best.name})" if best else "none can be had so far"
-        told = f"{self.client.id}: tune: {tried} of {self.work.effort.candidates} tried, {best_so_far}"
-        self.work._print(told)
+        budget = self.work.effort.candidates
+        of = f" of {budget}" if budget else ""
+        self.work._print(f"{self.client.id}: tune: {tried}{of} tried, {best_so_far}")
 
 
 def _note(day: str, tuned: Tuned) -> str:

@@ -46,9 +46,9 @@ _WITHOUT_NEWS = 200  # proposals in a row that were all made before
 
 @dataclass(frozen=True)
 class Effort:
-    """When to stop looking: after so many candidates, or seconds, whichever comes first."""
+    """When to stop looking: after so many candidates, or seconds, whichever comes first. None: never for that."""
 
-    candidates: int
+    candidates: int | None
     seconds: float | None = None
 
 
@@ -79,14 +79,14 @@ def tune(
     `tell` is called after each round with its candidates, how many there are by now, and the best one so far. Raises
     ModelError where none can be fitted within the limits.
     """
-    end = time.monotonic() + (effort.seconds or float("inf"))
+    end, budget = time.monotonic() + (effort.seconds or math.inf), effort.candidates or math.inf
     sample, proposals = Sample.of(rows), Proposals(client, len(rows.value.places))
     present = _present(spark, client, rows, sample)
     tried: list[Candidate] = []
     kept: list[Candidate] = []
     size = math.ceil(2 * spark.sparkContext.defaultParallelism / FOLDS)  # two waves of tasks: cores idle less
-    while len(tried) < effort.candidates and (not tried or time.monotonic() < end):
-        members = proposals.next(min(size, effort.candidates - len(tried)))
+    while len(tried) < budget and (not tried or time.monotonic() < end):
+        members = proposals.next(int(min(size, budget - len(tried))))
         if not members:
             break
         found = [_judged(one, limits) for one in compare(spark, client, sample, members)]

@@ -24,7 +24,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([str(SUBMIT), *arguments], env=env, capture_output=True, text=True, cwd="/", check=False)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"], ["tune", "--help"]])
 def test_help_needs_no_java(arguments: list[str]) -> None:
     """Every --help answers without starting Java, from any directory."""
     done = run(*arguments)
@@ -46,6 +46,11 @@ def test_help_needs_no_java(arguments: list[str]) -> None:
         (["train", "--all", "--model-params", "[]"], "not a JSON object"),
         (["train", "--all", "--max-parallel", "0"], "not in the range"),
         (["train", "--all", "--config", "/no.yaml"], "does not exist"),
+        (["tune", "--all", "--budget", "0"], "not in the range"),
+        (["tune", "--all", "--minutes", "-1"], "not in the range"),
+        (["tune", "--all", "--max-megabytes", "0"], "not in the range"),
+        (["tune", "--all", "--write", "--features", '["f0"]'], "change the file first"),
+        (["tune", "--all", "--model-params", "{}"], "No such option"),
         (["trian", "--all"], "No such command 'trian'"),
     ],
 )
@@ -93,6 +98,15 @@ def settings(words: list[str]) -> dict[str, str]:
     """The --conf settings of a command line."""
     pairs = [words[i + 1] for i, word in enumerate(words) if word == "--conf"]
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def test_a_driver_elsewhere_cannot_change_the_configuration() -> None:
+    """It has a copy: what it found would be gone with it."""
+    arguments = JobArguments("tune", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4, write=True)
+    elsewhere = replace(arguments, spark_options=("--deploy-mode", "cluster", "--master", "yarn"))
+    with pytest.raises(ConfigurationError, match="leave --write out"):
+        spark_submit(elsewhere, ["--all", "--write"])
+    assert "--write" in spark_submit(arguments, ["--all", "--write"])
 
 
 def test_an_archive_brings_the_workers_python() -> None:
