@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from bc4all.estimators import FORESTS
-from bc4all.kinds import TEXT, Features, all_numeric
+from bc4all.kinds import NUMERIC, TEXT, Features, all_numeric
 from bc4all.model_settings import MemberSettings
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
 
@@ -62,7 +62,8 @@ Family = Callable[[Suggest], MemberSettings]
 def families(features: Features, rows: int) -> dict[str, Family]:
     """Those that suit a client's features, and its rows to fit on."""
     if TEXT in features.values():
-        return {"linear": _linear, "bayes": _bayes}
+        counts = NUMERIC not in features.values()  # as naive Bayes wants them: none is negative
+        return {"linear": _linear, "bayes": _bayes} if counts else {"linear": _linear}
     if not all_numeric(features):
         return {"linear": _linear, "extra_trees": _extra_trees, "forest": _forest, "neural": _network}
     found: dict[str, Family] = {

@@ -1,6 +1,7 @@
 """Many clients in one application, and the whole thing as a user starts it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
 from bc4all.cli import main
-from bc4all.config import Client
+from bc4all.config import Client, load_fleet
 from bc4all.errors import DataError, TransientFailure
 from bc4all.fleet import Outcome, exit_code, run_fleet
 from bc4all.job import Job
@@ -122,6 +123,20 @@ def test_a_users_commands_work_from_anywhere(submitted: dict[str, str], prefix: 
     refused = submit(submitted, "train", "--client-id", "client_l")
     assert refused.returncode == 2
     assert "there is no client 'client_l', did you mean 'client_" in refused.stdout + refused.stderr
+
+
+def test_two_clients_are_tuned_and_written_at_a_time(submitted: dict[str, str]) -> None:
+    """One after the other finds its place in the project's own file; the change is shown, and can be trained."""
+    config = Path(submitted["PROJECT"]) / "conf" / "clients.yaml"
+    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients:\n  client_0:\n  client_1:\n  client_2:\n")
+    clients = ("--client-id", "client_0", "--client-id", "client_2")
+    tuned = submit(submitted, "tune", *clients, "--budget", "2", "--write", "--", "--conf", "spark.ui.enabled=false")
+    assert tuned.returncode == 0, tuned.stderr
+    for client_id in ("client_0", "client_2"):
+        assert f"{client_id}: tune: 2 of 2 tried, best: log-loss" in tuned.stdout
+    assert tuned.stdout.count("+    model:  # tuned ") == 2
+    assert not re.search(r"Traceback|Warning|Downloading", tuned.stdout + tuned.stderr)
+    assert [isinstance(client.model, str) for client in load_fleet(config).clients.values()] == [False, True, False]
 
 
 def test_the_notebook_runs_on_published_data(job: Job, prefix: Path, sample: Path) -> None:
