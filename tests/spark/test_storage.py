@@ -18,12 +18,14 @@ FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "arguments": "the configuration file's default place",
     "application": "the environment",
+    "blend": "a forest's file inside a model's, in memory",
     "category_map": "the files beside the configuration",
     "child": "a job's log and results, in the state folder",
     "cli": "the folder that sample-data is told to fill",
     "cli_crontab": "the project's cron folder",
     "cli_runs": "the state folder",
     "config": "the configuration file",
+    "config_writer": "the configuration file",
     "crontab": "the project's cron folder",
     "dispatch": "logs and results, in the state folder",
     "doctor": "the environment",
@@ -49,6 +51,7 @@ LOCAL_FILES = {
     "status": "a run's log, in the state folder",
     "submit": "the project's own files",
     "tracking": "the environment, figures in a scratch folder, the SQLite file of a local prefix",
+    "tune_job": "the configuration file's path, a scratch folder",
     "yaml_source": "the configuration file",
 }
 

@@ -240,13 +240,13 @@ def test_a_tune_that_was_killed_is_closed_by_the_next_job(
         job.registry._create_run(parent.experiment_id, "a candidate", {"mlflow.parentRunId": parent.id})
         raise Killed
 
-    monkeypatch.setattr("bc4all.tune_job.tune", dies)
-    monkeypatch.setattr("bc4all.tracking.Run.recorded", contextlib.nullcontext)  # which a killed process does not reach
-    monkeypatch.setattr("bc4all.publishing.Publisher.end", lambda publisher: None)
     work, _ = asked(job)
-    with pytest.raises(Killed):
-        work.tune(make_client("client_0"))
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr("bc4all.tune_job.tune", dies)
+        patched.setattr("bc4all.tracking.Run.recorded", contextlib.nullcontext)  # a killed process does not reach it
+        patched.setattr("bc4all.publishing.Publisher.end", lambda publisher: None)
+        with pytest.raises(Killed):
+            work.tune(make_client("client_0"))
     staging = Path(job.layout.staged.removeprefix("file:"))
     assert len(list(staging.iterdir())) == 1
     recover(job.files, job.layout, State.from_environment(job.layout), 3600, job.registry.close_run)
