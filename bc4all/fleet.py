@@ -82,11 +82,10 @@ def run_fleet(
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """75 where a retry may help some client, else 1 where one failed for good, else 0."""
-    codes = {outcome.exit_code for outcome in outcomes}
-    for code in (EXIT_TRANSIENT, EXIT_TERMINAL):
-        if code in codes:
-            return code
-    return EXIT_OK
+    failed = {outcome.exit_code for outcome in outcomes} - {EXIT_OK}
+    if EXIT_TRANSIENT in failed:
+        return EXIT_TRANSIENT
+    return EXIT_TERMINAL if failed else EXIT_OK  # also for one whose own code says configuration: others were done
 
 
 def summary(job: str, outcomes: Sequence[Outcome]) -> Table:

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from bc4all.cli import main
 from bc4all.config import Client, load_fleet
-from bc4all.errors import DataError, TransientFailure
+from bc4all.errors import ConfigurationError, DataError, TransientFailure
 from bc4all.fleet import Outcome, exit_code, run_fleet
 from bc4all.job import Job
 from bc4all.session import phase
@@ -48,6 +48,8 @@ def test_one_broken_client_leaves_the_others_alone(job: Job, prefix: Path, sampl
         ([DataError("bad"), TransientFailure("gone")], 75),
         ([None, ConnectionError("reset")], 75),
         ([None, KeyError("x")], 1),
+        ([None, ConfigurationError("bad")], 1),  # its own code, 2, would say that nothing was started
+        ([ConfigurationError("bad"), TransientFailure("gone")], 75),
     ],
 )
 def test_the_exit_code_says_whether_a_retry_may_help(
