@@ -1,13 +1,12 @@
 """MLflow's tracking server: experiments and runs, asked again while it may come back.
 
 Works through MlflowClient with explicit run ids, so that clients trained side by side never share an active run. This
-module and `registry` alone import mlflow.
+module, `registry` and `mlflow_failures` alone import mlflow.
 """
 
 import json
 import logging
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +24,9 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 import bc4all
+from bc4all import mlflow_failures
 from bc4all.config import Client
-from bc4all.errors import ConfigurationError, Failure, ModelError, TransientFailure
+from bc4all.errors import ConfigurationError, Failure, ModelError
 from bc4all.kinds import NUMERIC, Features
 from bc4all.layout import Layout, check_client_id
 from bc4all.redaction import redact
@@ -96,13 +96,17 @@ class Tracking:
         attempts = None if self._answered else 1
         try:
             for attempt in stamina.retry_context(
-                on=_may_pass, attempts=attempts, timeout=self._patience, wait_initial=_WAIT[0], wait_max=_WAIT[1]
+                on=mlflow_failures.may_pass,
+                attempts=attempts,
+                timeout=self._patience,
+                wait_initial=_WAIT[0],
+                wait_max=_WAIT[1],
             ):
                 with attempt:
                     answer = question()
         except (MlflowException, requests.RequestException, SQLAlchemyError, OSError, ImportError) as error:
-            self._answered = self._answered and not _passes(error)
-            raise _failure(error, missing, self._uri) from error
+            self._answered = self._answered and not mlflow_failures.passes(error)
+            raise mlflow_failures.failure(error, missing, self._uri) from error
         self._answered = True
         return answer
 
@@ -249,61 +253,3 @@ def column_types(features: Features) -> Iterator[tuple[str, str]]:
 
 def _is_database(uri: str) -> bool:
     return uri.partition("://")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
-
-
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
-_REFUSED = (*_ABSENT, "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "ENDPOINT_NOT_FOUND")
-_FORBIDDEN = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
-
-
-# A server's word on an artifact comes inside a text.
-_STATUS = {"401": _FORBIDDEN[1], "403": _FORBIDDEN[0], "404": _ABSENT[0]}
-
-
-def _code(error: Exception) -> str | None:
-    """MLflow's code of what went wrong."""
-    status = re.search(r"\b(40[134]) Client Error", str(error))
-    return _STATUS[status[1]] if status else getattr(error, "error_code", None)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether to put the same question again; if so, why is told."""
-    if _passes(error):
-        log.warning("MLflow: %s", _told(error))
-        return True
-    return False
-
-
-def _passes(error: Exception) -> bool:
-    if _code(error) in (*_REFUSED, *_FORBIDDEN):
-        return False
-    return isinstance(error, MlflowException | requests.RequestException | SQLAlchemyError | OSError)
-
-
-# What requests and urllib3 say, which MLflow wraps into half a page.
-_SHORT = {
-    r"timed out|timeout exception": "it did not answer in time",
-    r"too many (\d+) error responses": "it answers with server errors",
-    r"Max retries exceeded|Connection aborted|Connection refused|RemoteDisconnected": "it cannot be reached",
-}
-
-
-def _told(error: Exception) -> str:
-    """What happened, on one line."""
-    said = " ".join(str(error).split())
-    short = [meaning for pattern, meaning in _SHORT.items() if re.search(pattern, said)]
-    return short[0] if short else redact(said)[:300]
-
-
-def _failure(error: Exception, missing: str, uri: str) -> Failure:
-    where, code = redact(uri), _code(error)
-    if isinstance(error, ImportError):  # of a database's driver
-        return ConfigurationError(f"MLflow: {error}", where, "install it, or name another driver in the URI")
-    if code in _FORBIDDEN:
-        remedy = "give this job the right MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        return Failure(f"MLflow refuses these credentials: {_told(error)}", where, remedy)
-    if missing and code in _ABSENT:
-        return ModelError(missing, where, "train the client first: bin/submit.sh train")
-    if code in _REFUSED:
-        return Failure(f"MLflow refuses this: {_told(error)}", where)
-    return TransientFailure(f"MLflow: {_told(error)}", where, "is the tracking server well?")

@@ -80,7 +80,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/tracking.py", "            asked.append(True)\n", ""),
     ],
     "tests/faults/test_mlflow.py::test_a_server_that_has_no_files": [
-        Guard("bc4all/tracking.py", "return _STATUS[status[1]] if status else", "return"),
+        Guard("bc4all/mlflow_failures.py", "return _STATUS[status[1]] if status else", "return"),
     ],
     "tests/test_child.py::test_a_stranger_of_the_same_number_and_age_is_not_it": [
         Guard("bc4all/child.py", "other or stranger or", "other or"),
@@ -130,7 +130,7 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_mlflow.py::test_down_at_start": [
         Guard(
-            "bc4all/tracking.py",
+            "bc4all/mlflow_failures.py",
             "for pattern, meaning in _SHORT.items() if",
             "for pattern, meaning in _SHORT.items() if not",
         ),
@@ -148,7 +148,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/champions.py", "        self._registry.set_alias(version, CHAMPION)\n", ""),
     ],
     "tests/faults/test_mlflow.py::test_slow": [
-        Guard("bc4all/tracking.py", 'r"timed out|timeout exception"', 'r"no such words"'),
+        Guard("bc4all/mlflow_failures.py", 'r"timed out|timeout exception"', 'r"no such words"'),
     ],
     "tests/faults/test_mlflow.py::test_a_lost_answer_registers_nothing_twice": [
         Guard(
@@ -159,16 +159,16 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_mlflow.py::test_refuses_the_credentials": [
         Guard(
-            "bc4all/tracking.py",
+            "bc4all/mlflow_failures.py",
             '_FORBIDDEN = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")',
             "_FORBIDDEN = ()",
         ),
     ],
     "tests/faults/test_mlflow.py::test_eight_trainings_on_a_locked_sqlite_file": [
-        Guard("bc4all/tracking.py", "if _code(error) in (*_REFUSED, *_FORBIDDEN):", "if True:"),
+        Guard("bc4all/mlflow_failures.py", "if _code(error) in (*_REFUSED, *_FORBIDDEN):", "if True:"),
     ],
     "tests/faults/test_mlflow.py::test_a_file_that_stays_locked": [
-        Guard("bc4all/tracking.py", "return TransientFailure(", "return Failure("),
+        Guard("bc4all/mlflow_failures.py", "return TransientFailure(", "return Failure("),
     ],
     "tests/faults/test_disk.py": [
         Guard("bc4all/failures.py", "if _FULL in text:", "if False:"),
