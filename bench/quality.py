@@ -6,9 +6,6 @@ Run by `make quality`; writes a table for docs/quality.md.
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +18,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import GroupShuffleSplit
 
-ROOT = Path(__file__).resolve().parent.parent
+from bc4all.arguments import DATE_OPTION
+from bench.fleet import markdown, submit, write_fleet
+
 # Cosine of the sets of three letters. With this one, held-out titles are as close to the nearest one of the training
 # part as the real prediction part's are (medians 0.78 and 0.80): docs/quality.md.
 NEARLY_THE_SAME = 0.95
@@ -90,21 +89,12 @@ def main(source: Path, features: str, settings: str, seeds: int) -> None:
             prefix = Path(folder)
             truths = dict(hold_out(source, prefix, names, seed))
             defaults = {"features": json.loads(features), **json.loads(settings)}
-            config = prefix / "clients.yaml"
-            config.write_text(json.dumps({"defaults": defaults, "clients": dict.fromkeys(truths)}))  # YAML, too
-            environment = {**os.environ, "DATA_PREFIX": str(prefix)}
-            environment.pop("MLFLOW_TRACKING_URI", None)
-            for job, date in (("train", "--training-date"), ("predict", "--inference-date")):
-                command = [str(ROOT / "bin" / "submit.sh"), job, "--all", "--config", str(config), date, DAY]
-                subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
+            config = write_fleet(prefix / "clients.yaml", defaults, truths)
+            for job in ("train", "predict"):
+                submit(prefix, config, job, DATE_OPTION[job], DAY)
             tables.append(pd.DataFrame([compared(prefix, client_id, truth) for client_id, truth in truths.items()]))
     means = pd.concat(tables).groupby("client", sort=False).mean()
-    means.loc["mean"] = means.mean()
-    whole = ["held out", "categories"]
-    click.echo("| client | " + " | ".join(means.columns) + " |\n|---|" + "--:|" * len(means.columns))
-    for client_id, row in means.iterrows():
-        shown = [f"{row[name]:.0f}" if name in whole else f"{row[name]:.3f}" for name in means.columns]
-        click.echo(f"| {client_id} | " + " | ".join(shown) + " |")
+    click.echo(markdown(means, "client", whole=("held out", "categories")))
 
 
 if __name__ == "__main__":

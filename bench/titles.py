@@ -5,9 +5,7 @@ probabilities in one process. Run by `make bench-titles`.
 """
 
 import json
-import os
 import statistics
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -16,11 +14,12 @@ import click
 import numpy as np
 import pandas as pd
 
+from bc4all.arguments import DATE_OPTION
 from bc4all.estimators import build_estimator
 from bc4all.linear_text import compiled
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS, with_preprocessing
+from bench.fleet import submit, write_fleet
 
-ROOT = Path(__file__).resolve().parent.parent
 _TRAINING, _CATEGORIES, _WORDS = 2000, 10, 400
 _SAMPLE = 20_000  # titles that scikit-learn is timed on
 _DAY = "2026-01-31"
@@ -63,9 +62,9 @@ def main(rows: int, runs: int) -> None:
             (prefix / kind / "client_id=shop").mkdir(parents=True)
             part.to_parquet(prefix / kind / "client_id=shop" / "data.parquet", index=False, row_group_size=100_000)
         defaults = {"features": [{"name": "title", "kind": "text"}]}
-        (prefix / "clients.yaml").write_text(json.dumps({"defaults": defaults, "clients": {"shop": None}}))
-        _submit(prefix, "train", "--training-date")
-        took = [_submit(prefix, "predict", "--inference-date") for _ in range(runs)]
+        write_fleet(prefix / "clients.yaml", defaults, ["shop"])
+        _submit(prefix, "train")
+        took = [_submit(prefix, "predict") for _ in range(runs)]
     job, whole = (statistics.median(run[place] for run in took) for place in (0, 1))
     click.echo(f"the predict job of {rows:,} titles: {job:.1f} s, {rows / job:,.0f} titles/s")
     click.echo(f"from bin/submit.sh to its exit, Spark's start included: {whole:.1f} s, {rows / whole:,.0f} titles/s")
@@ -77,15 +76,12 @@ def _seconds(model: object, sample: pd.DataFrame) -> float:
     return time.perf_counter() - started
 
 
-def _submit(prefix: Path, job: str, date: str) -> tuple[float, float]:
+def _submit(prefix: Path, job: str) -> tuple[float, float]:
     """Run a job; the seconds that it took by its own table, and from start to end."""
     results = prefix / "results.jsonl"
     results.unlink(missing_ok=True)
-    environment = {**os.environ, "DATA_PREFIX": str(prefix), "BC4ALL_RESULTS": str(results)}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [str(ROOT / "bin" / "submit.sh"), job, "--all", "--config", str(prefix / "clients.yaml"), date, _DAY]
     started = time.perf_counter()
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    submit(prefix, prefix / "clients.yaml", job, DATE_OPTION[job], _DAY, BC4ALL_RESULTS=str(results))
     return float(json.loads(results.read_text())["seconds"]), time.perf_counter() - started
 
 
