@@ -13,7 +13,6 @@ from rich.console import Console
 
 from bc4all.arguments import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
 from bc4all.config import Client, Fleet, load_fleet
-from bc4all.config_writer import check_writable
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
 from bc4all.fleet import Outcome, exit_code, run_fleet, summary
@@ -56,6 +55,8 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     fleet = load_fleet(arguments.config)
     clients = selected_clients(fleet, arguments)
     if arguments.write:
+        from bc4all.config_writer import check_writable  # with ruamel.yaml, which the other jobs do without
+
         check_writable(arguments.config)
     layout = Layout.from_environment()
     state, registry = State.from_environment(layout), Registry(tracking_uri(layout), layout)

@@ -103,15 +103,22 @@ CONFIG_OPTION = click.option(
 
 _LIMIT = click.FloatRange(0, min_open=True)
 DATE_OPTION = {"train": "--training-date", "predict": "--inference-date", "tune": "--tuning-date"}
+_MODEL_PARAMS = click.option(
+    "--model-params",
+    type=_Checked("json", _parameters),
+    help="""Over the file's: '{"n_estimators": 50}'.""",
+)
 _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "train": [
         click.option(DATE_OPTION["train"], "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
+        _MODEL_PARAMS,
     ],
     "predict": [
         click.option(
             DATE_OPTION["predict"], "day", type=DATE, help="Names the partition; by default today (YYYY-MM-DD)."
         ),
         click.option("--model-version", type=click.IntRange(1), help="Use this version instead of the champion."),
+        _MODEL_PARAMS,
     ],
     "tune": [
         click.option(DATE_OPTION["tune"], "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
@@ -131,11 +138,6 @@ _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
         click.option("--max-score-microseconds", type=_LIMIT, help="To score a product, on one core."),
     ],
 }
-_MODEL_PARAMS = click.option(
-    "--model-params",
-    type=_Checked("json", _parameters),
-    help="""Over the file's: '{"n_estimators": 50}'.""",
-)
 _SHARED = [
     click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated."),
     click.option("--all", "every_client", is_flag=True, help="Every enabled client of the configuration."),
@@ -148,7 +150,6 @@ _SHARED = [
         help="Clients worked on at a time.",
     ),
     click.option("--features", type=_Checked("json", _feature_list), help="""Instead of the file's: '["f0", "f1"]'."""),
-    _MODEL_PARAMS,
     click.option(
         "--log-level",
         type=click.Choice(LEVELS),
@@ -177,6 +178,5 @@ def job_command(job: str, run: Callable[[JobArguments], int]) -> click.Command:
         command
     )
     for option in reversed([*_SHARED[:2], *_OPTIONS[job], *_SHARED[2:]]):
-        if option is not _MODEL_PARAMS or job != "tune":  # which chooses them itself
-            callback = option(callback)
+        callback = option(callback)
     return click.command(job, help=_HELP[job])(callback)

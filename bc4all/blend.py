@@ -92,9 +92,9 @@ class EmbeddedForest:
         return self._forest.predict_proba(X if self._columns is None else self._columns.transform(X))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # For Spark's broadcasts, which no stranger writes: without the file's compression and checks. skops takes no
-        # method for a constructor, and asks __getstate__.
-        return EmbeddedForest.made, (self._forest, self._columns)
+        # For Spark's broadcasts, which no stranger writes: without the file's compression and checks. skops takes a
+        # function for no constructor, and asks __getstate__.
+        return _embedded, (self._forest, self._columns)
 
     def __getstate__(self) -> dict[str, Any]:
         content = BytesIO()
@@ -104,10 +104,9 @@ class EmbeddedForest:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._forest, self._columns = read_forest(BytesIO(state["file"])), state["columns"]
 
-    @classmethod
-    def made(cls, forest: CompactForest, columns: Any) -> "EmbeddedForest":
-        """As the constructor."""
-        return cls(forest, columns)
+
+def _embedded(forest: CompactForest, columns: Any) -> EmbeddedForest:
+    return EmbeddedForest(forest, columns)
 
 
 def embedded(model: Any) -> Any:

@@ -15,11 +15,11 @@ from pyspark import Broadcast
 from pyspark.sql import SparkSession
 
 from bc4all import blend, fitting
-from bc4all.calibration import best_method, fit_calibrator, log_loss
+from bc4all.calibration import best_method, fit_calibrator, log_loss, mean_loss
 from bc4all.candidates import fixed_list
 from bc4all.errors import DataError, ModelError
 from bc4all.estimators import build_member
-from bc4all.fitting import OutOfFold, Rows
+from bc4all.fitting import COSTS, OutOfFold, Rows
 from bc4all.model_settings import BlendSettings, MemberSettings
 from bc4all.scoring import Model, rank
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _DRAWS = 20
 _OF_FAMILY = 4  # candidates of which a blend is made: the best of each family, since unlike ones vote better
 WORTH = 0.003  # of log-loss, by which a blend must be better than its best member: it costs more
-# Of an OutOfFold: what it is called, in which unit it is told, and how many of these are one.
-_COSTS = (("size", "MB", 1e-6), ("fit_seconds", "s to fit", 1.0), ("score_microseconds", "us a row", 1.0))
-
 log = logging.getLogger(__name__)
 
 
@@ -70,26 +67,31 @@ class Choice:
     scores: Scores
 
 
+def cost(parts: Sequence[Candidate]) -> dict[str, float]:
+    """What candidates cost together, by the names of COSTS."""
+    return {name: sum(part.answers.costs[name] for part in parts) for name in COSTS}
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What a model may cost at most: bytes in memory, seconds to fit in one task, microseconds to score a row."""
+    """What a model may cost at most; None for anything."""
 
-    size: float | None = None
-    fit_seconds: float | None = None
-    score_microseconds: float | None = None
+    megabytes: float | None = None  # in memory
+    fit_seconds: float | None = None  # in one task
+    score_microseconds: float | None = None  # a row
 
-    def fault(self, parts: Sequence[OutOfFold]) -> str | None:
-        """How models together are over a limit; None where they are not."""
-        for name, unit, scale in _COSTS:
-            limit, cost = getattr(self, name), sum(getattr(part, name) for part in parts)
-            if limit is not None and cost > limit:
-                return f"{cost * scale:.1f} {unit}, over the limit of {limit * scale:.1f}"
+    def fault(self, parts: Sequence[Candidate]) -> str | None:
+        """How candidates together are over a limit; None where they are not."""
+        for name, value in cost(parts).items():
+            limit = getattr(self, name)
+            if limit is not None and value > limit:
+                return f"{value:.1f} {name.replace('_', ' ')}, over the limit of {limit:.1f}"
         return None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The rows that candidates are compared on, whose categories are places in `names`.
+    """The rows that candidates are compared on; `codes` (rows,) are their true categories.
 
     Left out of all scores are rows whose category no other row has: nobody could know it.
     """
@@ -130,7 +132,7 @@ def compare(
 def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | None = None) -> Choice:
     """The best single candidate, or a blend of some where that is clearly better, calibrated where that helps.
 
-    All candidates have scores, there is one at least, and each of them is within the limits.
+    One candidate at least has scores, and those that have are within the limits, each alone.
     """
     ordered = best_of_each(candidates)
     counts = _greedy(sample, ordered, limits or Limits())
@@ -167,16 +169,15 @@ def _greedy(sample: Sample, candidates: Sequence[Candidate], limits: Limits) -> 
     """How often each candidate was added. Of each row, only its true category's probability counts for that."""
     asked = np.flatnonzero(sample.scored)
     truth = np.stack([one.answers.probabilities[asked, sample.codes[asked]] for one in candidates]).astype(np.float64)
-    tiny = np.finfo(np.float64).eps
     counts: Counter[int] = Counter()
     total, best = np.zeros(len(asked)), (np.inf, counts)
     for drawn in range(1, _DRAWS + 1):
         within = [
             place
             for place in range(len(candidates))
-            if limits.fault([candidates[one].answers for one in {*counts, place}]) is None
+            if limits.fault([candidates[one] for one in {*counts, place}]) is None
         ]
-        losses = {place: -np.log(np.clip((total + truth[place]) / drawn, tiny, 1)).mean() for place in within}
+        losses = {place: mean_loss((total + truth[place]) / drawn) for place in within}
         place = min(losses, key=lambda one: losses[one])
         total += truth[place]
         counts[place] += 1
@@ -185,18 +186,19 @@ def _greedy(sample: Sample, candidates: Sequence[Candidate], limits: Limits) -> 
     return best[1]
 
 
-def choose(spark: SparkSession, client: "Client", rows: Broadcast[Rows]) -> Choice:
-    """The best blend of the fixed list, for `model: auto`. Raises ModelError where scikit-learn refuses all of it."""
-    sample = Sample.of(rows)
-    candidates = compare(spark, client, sample, fixed_list(client.features, len(rows.value.places)))
+def choose(spark: SparkSession, client: "Client", sample: Sample) -> tuple[Choice, list[Candidate]]:
+    """The best blend of the fixed list, for `model: auto`, and all of the list.
+
+    Raises ModelError where scikit-learn refuses all of it.
+    """
+    candidates = compare(spark, client, sample, fixed_list(client.features, len(sample.rows.value.places)))
     for candidate in candidates:
         log.info("%s: %s: %s", client.id, candidate.name, candidate.scores or candidate.answers.error)
-    sound = [candidate for candidate in candidates if candidate.scores]
-    if not sound:
+    if not best_of_each(candidates):
         raise ModelError(candidates[0].answers.error, "auto", "change the client's data or its `model`")
-    choice = select(sample, sound)
+    choice = select(sample, candidates)
     log.info("%s: chosen: %s: %s", client.id, choice.blend.name, choice.scores)
-    return choice
+    return choice, candidates
 
 
 def fit_blend(

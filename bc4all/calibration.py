@@ -99,5 +99,9 @@ def best_method(probabilities: np.ndarray, codes: np.ndarray) -> tuple[Calibrati
 
 def log_loss(probabilities: np.ndarray, codes: np.ndarray) -> float:
     """The mean negative logarithm (natural) of the true category's probability."""
-    of_truth = probabilities[np.arange(len(codes)), codes].astype(np.float64)
-    return float(-np.log(np.clip(of_truth, _TINY, 1)).mean())
+    return mean_loss(probabilities[np.arange(len(codes)), codes])
+
+
+def mean_loss(of_truth: np.ndarray) -> float:
+    """The log-loss of rows (rows,) whose true categories have these probabilities."""
+    return float(-np.log(np.clip(of_truth.astype(np.float64), _TINY, 1)).mean())

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from bc4all.estimators import FORESTS
+from bc4all.estimators import EXTRA_TREES, RANDOM_FOREST
 from bc4all.kinds import NUMERIC, TEXT, Features, all_numeric
 from bc4all.model_settings import MemberSettings
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
@@ -18,6 +18,7 @@ _SCALE: tuple[str, dict[str, Any]] = ("sklearn.preprocessing.StandardScaler", {}
 _FILL = ("sklearn.impute.SimpleImputer", {"strategy": "median", "keep_empty_features": True})
 _MOST_VALUES = 200_000_000  # float64 that a family may make of a client's numbers: 1.6 GB
 _MOST_TERMS = 2_000  # of a polynomial
+_FEWEST_LANDMARKS = 100  # of a kernel: fewer tell little
 _SEED = 1234
 
 
@@ -78,7 +79,7 @@ def families(features: Features, rows: int) -> dict[str, Family]:
     if degrees:
         found["polynomial"] = lambda suggest: _polynomial(suggest, degrees)
     most = min(1000, _MOST_VALUES // rows)
-    if most >= 100:
+    if most >= _FEWEST_LANDMARKS:
         found["kernel"] = lambda suggest: _kernel(suggest, most)
     return found
 
@@ -131,11 +132,11 @@ def _network(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
 
 
 def _extra_trees(suggest: Suggest) -> MemberSettings:
-    return MemberSettings(classifier=FORESTS[1], params=_trees(suggest, leaf=3, share=None))
+    return MemberSettings(classifier=EXTRA_TREES, params=_trees(suggest, leaf=3, share=None))
 
 
 def _forest(suggest: Suggest) -> MemberSettings:
-    return MemberSettings(classifier=FORESTS[0], params=_trees(suggest, leaf=5, share="sqrt"))
+    return MemberSettings(classifier=RANDOM_FOREST, params=_trees(suggest, leaf=5, share="sqrt"))
 
 
 def _trees(suggest: Suggest, leaf: int, share: str | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bc4all.category_map import CategoryMap, read_category_map
 from bc4all.errors import ConfigurationError
-from bc4all.estimators import Place, did_you_mean, model_faults
+from bc4all.estimators import RANDOM_FOREST, Place, did_you_mean, model_faults
 from bc4all.kinds import Features, all_numeric
 from bc4all.layout import check_client_id
 from bc4all.model_settings import AUTO, KIND_TAGS, BlendSettings, MemberSettings, ModelChoice, as_blend
@@ -43,7 +43,6 @@ from bc4all.settings import (
 )
 from bc4all.yaml_source import YamlSource, read_yaml
 
-DEFAULT_MODEL = "sklearn.ensemble.RandomForestClassifier"
 _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
 
 
@@ -54,7 +53,7 @@ class Client(BaseModel):
 
     id: str
     features: FeatureKinds
-    model: ModelChoice = DEFAULT_MODEL
+    model: ModelChoice = RANDOM_FOREST
     model_params: dict[str, Any] = {}
     category_separator: str | None = None  # between the parts of a category that is a path
     category_map: CategoryMap | None = None  # of the file beside the configuration, if there is one
@@ -280,7 +279,7 @@ def _chosen_model(
 
 def _default_model(defaults: ClientSettings, features: Features) -> str | BlendSettings:
     # A forest would be kept as scikit-learn's own, hundreds of megabytes, where features are not numbers alone.
-    return defaults.model or (DEFAULT_MODEL if all_numeric(features) else LINEAR_MODEL)
+    return defaults.model or (RANDOM_FOREST if all_numeric(features) else LINEAR_MODEL)
 
 
 def _check_estimator(

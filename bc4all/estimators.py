@@ -16,14 +16,9 @@ from bc4all.kinds import TEXT, Features, all_numeric
 from bc4all.model_settings import AUTO, BlendSettings, MemberSettings
 from bc4all.preprocessing import LINEAR_MODEL, takes_sparse, with_preprocessing
 
-FORESTS = ("sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier")
+RANDOM_FOREST, EXTRA_TREES = "sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier"
 Place: TypeAlias = tuple[str | int, ...]
 _ONE_AT_A_TIME = threading.Lock()
-
-
-def classifiers() -> dict[str, type]:
-    """scikit-learn's classifiers by their public dotted path."""
-    return listed("classifier")
 
 
 def listed(role: str) -> dict[str, type]:
@@ -107,7 +102,7 @@ def model_faults(model: str | BlendSettings, params: Mapping[str, Any], features
 def _transform_faults(member: MemberSettings, features: Features) -> list[str]:
     if member.transform and not all_numeric(features):
         return ["only numbers are transformed: text and categories are prepared for every classifier alike"]
-    if member.transform and member.classifier in FORESTS:
+    if member.transform and member.classifier in (RANDOM_FOREST, EXTRA_TREES):
         return ["a forest needs no transform: its trees ask which of two numbers is larger"]
     return [
         fault for path, params in member.transform for _, fault in estimator_faults(path, params, role="transformer")

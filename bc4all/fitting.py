@@ -7,8 +7,8 @@ whole, and one large client uses the whole cluster. Every other classifier fits 
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -24,6 +24,7 @@ from bc4all.scoring import Model
 from bc4all.training_set import TrainingSet
 
 FOLDS = 3
+COSTS = ("megabytes", "fit_seconds", "score_microseconds")
 MOST_ROWS = 50_000  # of which candidates are compared: more tell them apart no better
 _MOST_CELLS = 5_000_000  # rows x categories of them: 20 MB a candidate, of which the driver holds dozens
 _FOLD_SEED = 1234
@@ -49,14 +50,12 @@ class Rows:
 class OutOfFold:
     """What an estimator answers for rows that it was not fitted on, and what it costs.
 
-    probabilities float32 (rows, categories), of `Rows.sampled` in order; the seconds to fit on the other folds, the
-    microseconds to score a row, the bytes in memory. With an `error`, scikit-learn refused.
+    probabilities float32 (rows, categories), of `Rows.sampled` in order; the costs by the names of COSTS: the size in
+    memory, the time to fit on the other folds, to score a row. With an `error`, scikit-learn refused.
     """
 
     probabilities: np.ndarray
-    fit_seconds: float = 0.0
-    score_microseconds: float = 0.0
-    size: int = 0
+    costs: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(COSTS, 0.0))
     error: str = ""
 
 
@@ -100,7 +99,14 @@ def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequ
     shape = len(rows.value.places), len(rows.value.data.names)
     cores = spark.sparkContext.defaultParallelism
     work = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, cores)]
-    parts = run(spark, about, work, lambda item: _fit_part(estimators[item[0]], rows.value, *item))
+
+    def fit_part(item: tuple[int, tuple[int, int]]) -> Model:
+        estimator, data, places = estimators[item[0]], rows.value.data, rows.value.places
+        if is_forest(estimator):
+            return _fit_chunk(estimator, data, places, *item[1])
+        return _fit_whole(estimator, data, places)
+
+    parts = run(spark, about, work, fit_part)
     fitted: list[Model] = []
     for n, estimator in enumerate(estimators):
         own = [part for (place, _), part in zip(work, parts, strict=True) if place == n]
@@ -115,7 +121,7 @@ def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence
         try:
             return _fold(estimators[item[0]], rows.value, item[1])
         except (ValueError, ArithmeticError, MemoryError) as error:  # another candidate may do
-            return OutOfFold(np.zeros((0, 0), dtype=np.float32), error=_refusal(error))
+            return OutOfFold(np.zeros((0, 0)), error=_refusal(error))
 
     tasks = [(place, fold) for place in range(len(estimators)) for fold in range(FOLDS)]
     answers = spark.sparkContext.parallelize(tasks, len(tasks)).map(work).collect()
@@ -125,33 +131,30 @@ def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence
 
 def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:
     """One estimator's answers of all folds, back in the rows' order."""
-    error = next((part.error for part in parts if part.error), "")
-    if error:
-        return OutOfFold(np.zeros((0, 0), dtype=np.float32), error=error)
+    refused = next((part for part in parts if part.error), None)
+    if refused:
+        return refused
     own = rows.folds[rows.folds < FOLDS]
     probabilities = np.zeros((len(own), len(rows.data.names)), dtype=np.float32)
     for fold, part in enumerate(parts):
         probabilities[own == fold] = part.probabilities
-    return OutOfFold(
-        probabilities,
-        float(np.median([part.fit_seconds for part in parts])),
-        min(part.score_microseconds for part in parts),  # the others may have been the first in their worker
-        max(part.size for part in parts),
-    )
+    # The least of the folds: the others may have been the first in their worker.
+    return OutOfFold(probabilities, {name: min(part.costs[name] for part in parts) for name in COSTS})
 
 
 def _fold(estimator: Any, rows: Rows, fold: int) -> OutOfFold:
     data, asked = rows.data, rows.places[rows.folds == fold]
-    started = time.perf_counter()
     others = rows.places[(rows.folds != fold) & (rows.folds < FOLDS)]
-    model = _fit_whole(estimator, Rows(data, others, rows.folds))
+    started = time.perf_counter()
+    model = _fit_whole(estimator, data, others)
     X = rows_at(data.X, asked)
     model.predict_proba(X[:1])  # what is compiled or loaded at the first time is no cost of the model
     fitted = time.perf_counter()
     probabilities = placed(model.predict_proba(X), model.classes_, data.names).astype(np.float32)
     scored = time.perf_counter() - fitted
     size = model.nbytes if isinstance(model, CompactForest | EmbeddedForest) else len(cloudpickle.dumps(model))
-    return OutOfFold(probabilities, fitted - started, scored / max(1, len(asked)) * 1e6, size)
+    costs = (size / 1e6, fitted - started, scored / max(1, len(asked)) * 1e6)
+    return OutOfFold(probabilities, dict(zip(COSTS, costs, strict=True)))
 
 
 def _with_seed(estimator: Any) -> Any:
@@ -169,32 +172,28 @@ def _chunks(estimator: Any, rows: int, categories: int, cores: int) -> list[tupl
     return [(start, min(start + size, trees)) for start in range(0, trees, size)]
 
 
-def _fit_part(estimator: Any, rows: Rows, place: int, chunk: tuple[int, int]) -> Model:
-    return _fit_chunk(estimator, rows, *chunk) if is_forest(estimator) else _fit_whole(estimator, rows)
-
-
-def _fit_whole(estimator: Any, rows: Rows) -> Model:
-    """Fitted in this task alone; a forest chunk by chunk, behind columns or not."""
+def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
+    """Fitted on some rows in this task alone; a forest chunk by chunk, behind columns or not."""
     if is_forest(estimator):
-        chunks = _chunks(_with_seed(estimator), len(rows.places), len(rows.data.names), 1)
-        return CompactForest.merge([_fit_chunk(estimator, rows, *chunk) for chunk in chunks])
+        chunks = _chunks(_with_seed(estimator), len(places), len(data.names), 1)
+        return CompactForest.merge([_fit_chunk(estimator, data, places, *chunk) for chunk in chunks])
     columns, classifier = split_columns(estimator)
     if columns is not None and is_forest(classifier):
-        numbers = columns.fit_transform(rows_at(rows.data.X, rows.places))
+        numbers = columns.fit_transform(rows_at(data.X, places))
         if isinstance(numbers, np.ndarray):  # text becomes a sparse matrix, which compact trees do not take
-            data = replace(rows.data, X=numbers, codes=rows.data.codes[rows.places])
-            forest = _fit_whole(classifier, Rows(data, np.arange(len(numbers)), rows.folds))
+            prepared = replace(data, X=numbers, codes=data.codes[places])
+            forest = _fit_whole(classifier, prepared, np.arange(len(numbers)))
             return EmbeddedForest(cast(CompactForest, forest), columns)
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         # `max_iter` restrains a model as others do: what it is worth is measured on rows that it has not seen.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted: Model = estimator.fit(rows_at(rows.data.X, rows.places), rows.data.labels(rows.places))
+        fitted: Model = estimator.fit(rows_at(data.X, places), data.labels(places))
     return fitted
 
 
-def _fit_chunk(forest: Any, rows: Rows, start: int, stop: int) -> CompactForest:
+def _fit_chunk(forest: Any, data: TrainingSet, places: np.ndarray, start: int, stop: int) -> CompactForest:
     """The trees [start, stop) of the forest that scikit-learn would fit in one go, node for node.
 
     scikit-learn draws each tree's seed from one generator in turn; with `warm_start` it skips as many draws as there
@@ -202,7 +201,6 @@ def _fit_chunk(forest: Any, rows: Rows, start: int, stop: int) -> CompactForest:
     """
     from sklearn.base import clone
 
-    data, places = rows.data, rows.places
     forest = clone(forest).set_params(n_estimators=stop, warm_start=start > 0)
     if start:
         forest.estimators_ = [None] * start

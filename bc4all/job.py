@@ -38,6 +38,7 @@ from bc4all.registry import CURVES, PROFILE, TRAINING_IDS, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
 from bc4all.tracking import KIND_OF, PREDICTION, Run
+from bc4all.training_set import TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +84,7 @@ class Job:
                 products = read_training(self.spark, self.files, folder, client.features)
             try:
                 self._stage_refused(publisher, client, "train", products)
-                with phase(self.spark, client.id, "train", "collect"):
-                    new_names = client.category_map.names(self.day) if client.category_map else None
-                    data = training_set.collect(products.accepted, client.features, new_names)
-                products.check_unchanged(self.files)
+                data = self.collect(client, "train", products)
                 self._publish_refused(publisher, client, products)
             finally:
                 products.release()
@@ -110,6 +108,14 @@ class Job:
         said = "was promoted" if verdict.promoted else "was not promoted"
         note = f"version {version.number} {said}: {verdict.reason}" if verdict.told or not verdict.promoted else ""
         return Outcome(client.id, *rows, top_5, version.number, run_id=run.id, note=note)
+
+    def collect(self, client: Client, job: str, products: Products) -> TrainingSet:
+        """What there is to learn from, in memory. Raises a Failure where that is not enough, or files have changed."""
+        with phase(self.spark, client.id, job, "collect"):
+            new_names = client.category_map.names(self.day) if client.category_map else None
+            data = training_set.collect(products.accepted, client.features, new_names)
+        products.check_unchanged(self.files)
+        return data
 
     def predict(self, client: Client, number: int | None = None) -> Outcome:
         """Score with the champion (or version `number`), stage, audit, publish. Nothing is published by a failure."""
@@ -157,15 +163,14 @@ class Job:
             with phase(self.spark, client.id, job, "quarantine"):
                 staged = publisher.stage(products.refused.coalesce(1), QUARANTINE)
                 audit_count(self.spark, staged, products.refused_rows)
-        share = products.refused_rows / products.rows
-        if share > client.max_quarantine or not products.accepted_rows:
+        if products.too_many_refused(client.max_quarantine):
             products.check_unchanged(self.files)
             self._publish_refused(publisher, client, products)
             worst = max(products.refusals, key=lambda reason: products.refusals[reason])
             raise DataError(
                 f"{products.refused_rows} of {products.rows} rows refused, most for: {worst}",
                 f"see {publisher.target(QUARANTINE)}",
-                f"mend the data or raise max_quarantine above {share:.2f}",
+                f"mend the data or raise max_quarantine above {products.refused_rows / products.rows:.2f}",
             )
 
     def _drift(
@@ -235,7 +240,7 @@ class Job:
         client: Client,
         folder: str,
         products: Products,
-        data: training_set.TrainingSet,
+        data: TrainingSet,
         fitted: training.Fitted,
     ) -> None:
         """Record what the model was made from and how good it is."""

@@ -9,6 +9,7 @@ model:
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -50,6 +51,11 @@ class MemberSettings(BaseModel):
     transform: Transform = ()  # of numbers alone: other kinds are prepared by `preprocessing`
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
+    @property
+    def key(self) -> str:
+        """Equal for equal ones."""
+        return self.model_dump_json()
+
     def said(self) -> dict[str, Any]:
         """As the configuration would say it: no defaults."""
         steps = [{path: params} if params else path for path, params in self.transform]
@@ -69,14 +75,18 @@ class BlendSettings(BaseModel):
     @property
     def name(self) -> str:
         """The classifiers, short."""
-        counts = Counter(member.classifier.rpartition(".")[2] for member in self.blend)
-        names = " + ".join(f"{count} {name}" if count > 1 else name for name, count in counts.items())
+        names = counted(member.classifier.rpartition(".")[2] for member in self.blend)
         return f"{names}, {self.calibrate}" if self.calibrate else names
 
     def said(self) -> dict[str, Any]:
         """As the configuration would say it."""
         calibrate = {"calibrate": self.calibrate} if self.calibrate else {}
         return {"blend": [member.said() for member in self.blend], **calibrate}
+
+
+def counted(names: Iterable[str]) -> str:
+    """`a + 2 b`, of a, b, b."""
+    return " + ".join(f"{count} {name}" if count > 1 else name for name, count in Counter(names).items())
 
 
 def _kind(said: Any) -> str:

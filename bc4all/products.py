@@ -66,6 +66,10 @@ class Products:
         """All rows of the partition."""
         return self.accepted_rows + self.refused_rows
 
+    def too_many_refused(self, max_quarantine: float) -> bool:
+        """Whether more than that share of the rows is refused, or all."""
+        return self.refused_rows / self.rows > max_quarantine or not self.accepted_rows
+
     def check_unchanged(self, files: FileSystem) -> None:
         """Raise TransientFailure where the files are no longer those that were read."""
         check_unchanged(files, self.folder, self.source)

@@ -8,7 +8,7 @@ import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import SparkSession
 
-from bc4all.blending import choose, fit_blend
+from bc4all.blending import Sample, choose, fit_blend
 from bc4all.evaluation import Evaluation, evaluate
 from bc4all.features import model_input, rows_at
 from bc4all.fitting import Rows, folds, run
@@ -47,7 +47,7 @@ def train(spark: SparkSession, client: "Client", data: TrainingSet, learned: np.
         if client.blend:
             choice, model = client.blend, fit_blend(spark, client, shared, client.blend)
         else:
-            found = choose(spark, client, shared)
+            found, _ = choose(spark, client, Sample.of(shared))
             choice, model = found.blend, fit_blend(spark, client, shared, found.blend, found.probabilities)
         parts = {"training": training, **({"held out": held_out} if len(held_out) else {})}
         evaluated = _evaluate_parts(spark, client, shared, model, parts)

@@ -2,7 +2,6 @@
 
 import logging
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +10,25 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bc4all import config_writer, promotion, training_set
+from bc4all import config_writer, promotion
 from bc4all.arguments import JobArguments
-from bc4all.blending import Candidate, Limits
+from bc4all.blending import Candidate, Limits, Scores, cost
 from bc4all.config import Client
 from bc4all.errors import ConfigurationError, DataError, Failure
 from bc4all.fitting import Rows, folds
 from bc4all.fleet import Outcome
 from bc4all.job import Job
+from bc4all.model_settings import counted
 from bc4all.products import Products, read_training
 from bc4all.session import phase
 from bc4all.tracking import Run
+from bc4all.training_set import TrainingSet, split
 from bc4all.tuning import Effort, Tuned, tune
 
 log = logging.getLogger(__name__)
 
 _BUDGET = 60  # candidates of a client, where neither they nor the time are limited
-FOUND = "found.yaml"  # what a run in MLflow keeps of what it found
+_FOUND = "found.yaml"  # what a run in MLflow keeps of what it found
 _SHOWN = 5  # candidates of a client's table
 
 
@@ -46,8 +47,7 @@ class TuneJob:
         """As the command line says it."""
         candidates = arguments.budget or (None if arguments.minutes else _BUDGET)
         effort = Effort(candidates, arguments.minutes and arguments.minutes * 60)
-        megabytes = arguments.max_megabytes
-        limits = Limits(megabytes and megabytes * 1e6, arguments.max_fit_seconds, arguments.max_score_microseconds)
+        limits = Limits(arguments.max_megabytes, arguments.max_fit_seconds, arguments.max_score_microseconds)
         return cls(job, effort, limits, arguments.config if arguments.write else None, out)
 
     def tune(self, client: Client) -> Outcome:
@@ -56,7 +56,7 @@ class TuneJob:
         with job.attempt(client, "tune") as (run, _):
             products, data = self._collect(client)
             rival = promotion.find_rival(job.registry, client, job.day)
-            training, _ = training_set.split(data.codes, rival.learned_among(data.ids))
+            training, _ = split(data.codes, rival.learned_among(data.ids))
             rows = job.spark.sparkContext.broadcast(Rows(data, training, folds(data.codes[training])))
             try:
                 with phase(job.spark, client.id, "tune", "search"):
@@ -72,22 +72,18 @@ class TuneJob:
         rows_in = products.accepted_rows, products.refused_rows
         return Outcome(client.id, *rows_in, scores.top_5_accuracy, run_id=run.id, note=note)
 
-    def _collect(self, client: Client) -> tuple[Products, training_set.TrainingSet]:
+    def _collect(self, client: Client) -> tuple[Products, TrainingSet]:
         """What a training would learn from; what it would refuse is refused, and left for it to tell."""
         job, folder = self.job, self.job.layout.training(client.id)
         with phase(job.spark, client.id, "tune", "read"):
             products = read_training(job.spark, job.files, folder, client.features)
         try:
-            if products.refused_rows > client.max_quarantine * products.rows or not products.accepted_rows:
+            if products.too_many_refused(client.max_quarantine):
                 told = f"{products.refused_rows} of {products.rows} rows refused"
                 raise DataError(told, folder, "train the client: its quarantine says why")
-            with phase(job.spark, client.id, "tune", "collect"):
-                new_names = client.category_map.names(job.day) if client.category_map else None
-                data = training_set.collect(products.accepted, client.features, new_names)
-            products.check_unchanged(job.files)
+            return products, job.collect(client, "tune", products)
         finally:
             products.release()
-        return products, data
 
     def _record(self, client: Client, run: Run, tuned: Tuned) -> None:
         """Keep in MLflow what was found."""
@@ -95,7 +91,7 @@ class TuneJob:
         run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
             text = config_writer.as_yaml(client.id, tuned.choice.blend, _note(self.job.day, tuned))
-            (Path(scratch) / FOUND).write_text(text)
+            (Path(scratch) / _FOUND).write_text(text)
             run.log_files(Path(scratch))
 
     def _show(self, client: Client, tuned: Tuned) -> None:
@@ -130,7 +126,7 @@ class _Progress:
         for candidate in found:
             error, registry = candidate.answers.error, self.work.job.registry
             try:
-                registry.record_child(self.run, candidate.name, _params(candidate), _costs(candidate), error)
+                registry.record_child(self.run, candidate.name, _params(candidate), _measured(candidate), error)
             except Failure as failure:  # the search goes on: what it finds is what matters
                 log.warning("%s: tune: a candidate is not recorded: %s", self.client.id, failure)
         best_so_far = f"best: {best.scores} ({best.name})" if best else "none can be had so far"
@@ -152,15 +148,9 @@ def _params(candidate: Candidate) -> dict[str, Any]:
     return {"family": candidate.name, "classifier": member.classifier, **transform, **member.params}
 
 
-def _costs(candidate: Candidate) -> dict[str, float]:
+def _measured(candidate: Candidate) -> dict[str, float]:
     """What MLflow keeps of a candidate."""
-    answers, scores = candidate.answers, candidate.scores
-    costs = {
-        "fit_seconds": answers.fit_seconds,
-        "score_microseconds": answers.score_microseconds,
-        "megabytes": answers.size / 1e6,
-    }
-    return costs | vars(scores) if scores else costs
+    return cost([candidate]) | (vars(candidate.scores) if candidate.scores else {})
 
 
 def _metrics(tuned: Tuned) -> dict[str, float]:
@@ -174,16 +164,15 @@ def _table(client: Client, tuned: Tuned) -> Table:
     table.add_column("candidate")
     for name in ("log-loss", "top-5", "accuracy", "MB", "fit s", "us/row"):
         table.add_column(name, justify="right")
-    winner = [candidate.answers for candidate in tuned.choice.candidates]
-    counts = Counter(candidate.name for candidate in tuned.choice.candidates)
-    names = " + ".join(f"{count} {name}" if count > 1 else name for name, count in counts.items())
-    lines = [(f"found: {names}", tuned.choice.scores, winner)]
+    winner = tuned.choice.candidates
+    lines: list[tuple[str, Scores, Sequence[Candidate]]] = [
+        (f"found: {counted(candidate.name for candidate in winner)}", tuned.choice.scores, winner)
+    ]
     if tuned.present:
         lines.append((f"present: {client.model_name.rpartition('.')[2]}", tuned.present, []))
     sound = sorted((one for one in tuned.tried if one.scores), key=lambda one: one.scores.log_loss if one.scores else 0)
-    lines += [(one.name, one.scores, [one.answers]) for one in sound[:_SHOWN] if one.scores]
+    lines += [(one.name, one.scores, [one]) for one in sound[:_SHOWN] if one.scores]
     for name, scores, parts in lines:
-        costs = [sum(getattr(part, cost) for part in parts) for cost in ("size", "fit_seconds", "score_microseconds")]
-        shown = (f"{costs[0] / 1e6:.1f}", f"{costs[1]:.1f}", f"{costs[2]:.1f}") if parts else ("–", "–", "–")
+        shown = [f"{value:.1f}" if parts else "–" for value in cost(parts).values()]
         table.add_row(name, f"{scores.log_loss:.4f}", f"{scores.top_5_accuracy:.3f}", f"{scores.accuracy:.3f}", *shown)
     return table

@@ -81,7 +81,7 @@ def tune(
     """
     end, budget = time.monotonic() + (effort.seconds or math.inf), effort.candidates or math.inf
     sample, proposals = Sample.of(rows), Proposals(client, len(rows.value.places))
-    present = _present(spark, client, rows, sample)
+    present, known = _present(spark, client, sample)
     tried: list[Candidate] = []
     kept: list[Candidate] = []
     size = math.ceil(2 * spark.sparkContext.defaultParallelism / FOLDS)  # two waves of tasks: cores idle less
@@ -89,7 +89,7 @@ def tune(
         members = proposals.next(int(min(size, budget - len(tried))))
         if not members:
             break
-        found = [_judged(one, limits) for one in compare(spark, client, sample, members)]
+        found = [_judged(one, limits) for one in _compared(spark, client, sample, members, known)]
         proposals.learn(found)
         kept = best_of_each([*kept, *found])
         tried += [replace(one, answers=replace(one.answers, probabilities=np.zeros((0, 0)))) for one in found]
@@ -101,21 +101,38 @@ def tune(
 
 def _judged(candidate: Candidate, limits: Limits) -> Candidate:
     """The candidate, without scores where it costs too much."""
-    fault = limits.fault([candidate.answers])
+    fault = limits.fault([candidate])
     if candidate.scores is None or fault is None:
         return candidate
     return replace(candidate, scores=None, answers=replace(candidate.answers, error=fault))
 
 
-def _present(spark: SparkSession, client: "Client", rows: Broadcast[Rows], sample: Sample) -> Scores | None:
+def _present(spark: SparkSession, client: "Client", sample: Sample) -> tuple[Scores | None, list[Candidate]]:
+    """How the present model does, None where it fails; and the candidates that were compared for that."""
     try:
         if client.blend is None:
-            return choose(spark, client, rows).scores
-        answers = answers_of(spark, client, rows, client.blend)
+            choice, candidates = choose(spark, client, sample)
+            return choice.scores, candidates
+        answers = answers_of(spark, client, sample.rows, client.blend)
     except ModelError:  # all the more reason to look for another
-        return None
+        return None, []
     method = client.blend.calibrate
-    return sample.scores(cross_fitted(answers, sample.codes, method) if method else answers)
+    return sample.scores(cross_fitted(answers, sample.codes, method) if method else answers), []
+
+
+def _compared(
+    spark: SparkSession,
+    client: "Client",
+    sample: Sample,
+    members: Sequence[tuple[str, MemberSettings]],
+    known: Sequence[Candidate],
+) -> list[Candidate]:
+    """The candidates of some members; those that are known are not fitted again."""
+    found = {one.member.key: one for one in known}
+    new = [(name, member) for name, member in members if member.key not in found]
+    if new:
+        found |= {one.member.key: one for one in compare(spark, client, sample, new)}
+    return [found[member.key] for _, member in members]
 
 
 class Proposals:
@@ -144,7 +161,7 @@ class Proposals:
             trial = self._study.ask()
             name = trial.suggest_categorical(_FAMILY, list(self._families))
             member = self._families[name](_Proposed(trial, name))
-            key = member.model_dump_json()
+            key = member.key
             if key in self._values:
                 self._study.tell(trial, self._values[key])
             elif key in self._asked:
@@ -159,7 +176,7 @@ class Proposals:
     def learn(self, candidates: Sequence[Candidate]) -> None:
         """Tell Optuna how good candidates of `next` are."""
         for candidate in candidates:
-            key = candidate.member.model_dump_json()
+            key = candidate.member.key
             self._values[key] = candidate.scores.log_loss if candidate.scores else _REFUSED
             self._study.tell(self._asked.pop(key), self._values[key])
 

@@ -112,7 +112,7 @@ def test_comes_back_as_it_was(tmp_path: Path) -> None:
     calibrator = fit_calibrator(compact_blend().predict_proba(X), CODES, NAMES, "sigmoid")
     blend = compact_blend(calibrator)
     file = save_model(blend, tmp_path)  # type: ignore[arg-type]
-    for again in (load_model(file, digest(file)), pickle.loads(pickle.dumps(blend))):  # noqa: S301 - our own
+    for again in (load_model(file, digest(file)), pickle.loads(pickle.dumps(blend))):  # noqa: S301 - as Spark does to a broadcast
         np.testing.assert_array_equal(again.predict_proba(X), blend.predict_proba(X))
         assert isinstance(again.members[0], EmbeddedForest)
     assert b"sklearn.tree" not in file.read_bytes()

@@ -5,7 +5,7 @@ import pytest
 
 from bc4all.blending import Candidate, Limits, Sample, best_of_each, select
 from bc4all.calibration import log_loss
-from bc4all.fitting import OutOfFold
+from bc4all.fitting import COSTS, OutOfFold
 from bc4all.model_settings import MemberSettings
 
 ROWS, CATEGORIES = 3000, 4
@@ -13,11 +13,11 @@ TRUTH = np.random.default_rng(0).integers(0, CATEGORIES, ROWS)
 SAMPLE = Sample(None, TRUTH, np.ones(ROWS, dtype=bool))  # type: ignore[arg-type]
 
 
-def candidate(name: str, noise: float, seed: int, size: int = 1) -> Candidate:
+def candidate(name: str, noise: float, seed: int, megabytes: float = 0.1) -> Candidate:
     """One that knows the truth but for noise of its own."""
     evidence = 2 * np.eye(CATEGORIES)[TRUTH] + noise * np.random.default_rng(seed).normal(size=(ROWS, CATEGORIES))
     answers = np.exp(evidence) / np.exp(evidence).sum(axis=1, keepdims=True)
-    parts = OutOfFold(answers.astype(np.float32), size=size)
+    parts = OutOfFold(answers.astype(np.float32), {**dict.fromkeys(COSTS, 0.0), "megabytes": megabytes})
     return Candidate(name, MemberSettings(classifier=f"x.{name}"), parts, SAMPLE.scores(parts.probabilities))
 
 
@@ -44,10 +44,10 @@ def test_what_adds_nothing_is_left_out() -> None:
 
 def test_a_blend_stays_within_the_limits() -> None:
     """What would be over a limit together is not put together; what fits, is."""
-    heavy = [candidate(name, 1.5, seed, size=6_000_000) for seed, name in enumerate("abc")]
-    assert len(select(SAMPLE, heavy, Limits(size=20e6)).candidates) == 3
-    assert len(select(SAMPLE, heavy, Limits(size=13e6)).candidates) == 2
-    assert len(select(SAMPLE, heavy, Limits(size=7e6)).candidates) == 1
+    heavy = [candidate(name, 1.5, seed, megabytes=6.0) for seed, name in enumerate("abc")]
+    assert len(select(SAMPLE, heavy, Limits(megabytes=20)).candidates) == 3
+    assert len(select(SAMPLE, heavy, Limits(megabytes=13)).candidates) == 2
+    assert len(select(SAMPLE, heavy, Limits(megabytes=7)).candidates) == 1
 
 
 def test_scores_are_those_of_the_calibrated_model() -> None:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from bc4all.blending import Candidate, Limits, Scores
-from bc4all.candidates import families, fixed_list
+from bc4all.candidates import Defaults, families, fixed_list
 from bc4all.config import Client
 from bc4all.estimators import build_member, model_faults
-from bc4all.fitting import FOLDS, OutOfFold, folds
+from bc4all.fitting import COSTS, FOLDS, OutOfFold, folds
 from bc4all.model_settings import BlendSettings
 from bc4all.tuning import Proposals
 
@@ -84,8 +84,9 @@ def test_folds_hold_a_share_of_every_category(most: int) -> None:
 
 def test_a_limit_is_on_the_sum_of_what_is_blended() -> None:
     """Each part may be within a limit, and the blend of them over it."""
-    part = OutOfFold(np.zeros((0, 0)), fit_seconds=4.0, score_microseconds=10.0, size=3_000_000)
-    limits = Limits(size=5e6, score_microseconds=50)
+    costs = dict(zip(COSTS, (3.0, 4.0, 10.0), strict=True))
+    part = Candidate("x", Defaults(), OutOfFold(np.zeros((0, 0)), costs), None)  # type: ignore[arg-type]
+    limits = Limits(megabytes=5, score_microseconds=50)
     assert limits.fault([part]) is None
-    assert limits.fault([part, part]) == "6.0 MB, over the limit of 5.0"
+    assert limits.fault([part, part]) == "6.0 megabytes, over the limit of 5.0"
     assert Limits().fault([part] * 9) is None

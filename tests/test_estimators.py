@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bc4all.errors import ConfigurationError
-from bc4all.estimators import build_estimator, classifiers, estimator_class, estimator_faults
+from bc4all.estimators import build_estimator, estimator_class, estimator_faults, listed
 
 
 def test_builds_what_scikit_learn_lists() -> None:
@@ -18,14 +18,14 @@ def test_builds_what_scikit_learn_lists() -> None:
 
 def test_gives_the_very_class_that_scikit_learn_exports() -> None:
     """Every listed path is where scikit-learn's own users import that class from."""
-    for path, kind in classifiers().items():
+    for path, kind in listed("classifier").items():
         module, _, name = path.rpartition(".")
         assert getattr(importlib.import_module(module), name) is kind is estimator_class(path)
 
 
 def test_changing_the_list_changes_nothing() -> None:
     """What a caller does to the list that it was given stays its own affair."""
-    classifiers().clear()
+    listed("classifier").clear()
     assert estimator_class("sklearn.ensemble.RandomForestClassifier")
 
 
@@ -82,9 +82,9 @@ def test_many_threads_may_ask_first() -> None:
     """Clients are trained side by side: the first look-up imports all of scikit-learn, and several may come at once."""
     program = (
         "from concurrent.futures import ThreadPoolExecutor\n"
-        "from bc4all.estimators import classifiers\n"
+        "from bc4all.estimators import listed\n"
         "with ThreadPoolExecutor(8) as pool:\n"
-        "    counts = {len(found) for found in pool.map(lambda _: classifiers(), range(8))}\n"
+        "    counts = {len(found) for found in pool.map(lambda _: listed('classifier'), range(8))}\n"
         "assert len(counts) == 1, counts\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

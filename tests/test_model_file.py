@@ -9,7 +9,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from bc4all.errors import ModelError
-from bc4all.estimators import build_estimator, classifiers, estimator_faults
+from bc4all.estimators import build_estimator, estimator_faults, listed
 from bc4all.forest import CompactForest
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model, read_model, save_model
 
@@ -17,7 +17,7 @@ X = np.abs(np.random.default_rng(0).normal(size=(90, 4))).round()
 Y = np.array(["a", "b", "c"], dtype=object)[np.arange(90) % 3]
 # Their fits, not their files, differ from run to run in the last bits of a float.
 INEXACT = ("LabelPropagation", "LabelSpreading")
-ALLOWED = sorted(path for path in classifiers() if not estimator_faults(path, {}))
+ALLOWED = sorted(path for path in listed("classifier") if not estimator_faults(path, {}))
 
 
 @pytest.mark.parametrize("path", ALLOWED)

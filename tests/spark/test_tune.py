@@ -17,7 +17,7 @@ from pyspark import Broadcast
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from bc4all import tuning
+from bc4all import blending, tuning
 from bc4all.arguments import JobArguments
 from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError, DataError, ModelError, TransientFailure
@@ -73,10 +73,18 @@ def test_finds_a_better_model_and_writes_it(job: Job, delivered: Path, tmp_path:
     assert job.registry.aliases("client_0")["champion"] == 2
 
 
-def test_mlflow_holds_each_candidate(job: Job, delivered: Path) -> None:
-    """A run for the client, and inside it one for each candidate, with what it scored and cost; all have ended."""
-    work, _ = asked(job)
+def test_mlflow_holds_each_candidate(job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run for the client, and inside it one for each candidate, with what it scored and cost; all have ended.
+
+    The table shows the same, and the rows were broadcast once for all of them.
+    """
+    sent, real = [], job.spark.sparkContext.broadcast
+    monkeypatch.setattr(job.spark.sparkContext, "broadcast", lambda value: sent.append(type(value)) or real(value))
+    work, printed = asked(job)
     outcome = work.tune(make_client("client_0"))
+    assert sent == [Rows]
+    (head,) = [line for line in printed.getvalue().splitlines() if "candidate " in line and "log-loss" in line]
+    assert [name.strip() for name in head.strip("┃").split("┃")][4:] == ["MB", "fit s", "us/row"]
     client = MlflowClient(tracking_uri(job.layout))
     experiment = client.get_experiment_by_name("ProductCategoriesTuning_client_0")
     assert experiment
@@ -154,7 +162,7 @@ def test_limits_are_kept(job: Job, delivered: Path) -> None:
     assert all("over the limit of 0.9" in run.data.tags["error"] for run in runs)
     assert "extra_trees" not in printed.getvalue().split("candidates, the best of them")[1]
     work, _ = asked(job, max_score_microseconds=0.001, budget=2)
-    with pytest.raises(ModelError, match=r"no candidate can be had: .* us a row, over the limit"):
+    with pytest.raises(ModelError, match=r"no candidate can be had: .* score microseconds, over the limit"):
         work.tune(make_client("client_0"))
 
 
@@ -180,11 +188,22 @@ def test_what_was_found_is_not_lost_with_the_file(job: Job, delivered: Path, tmp
     assert "clients:\n  client_0:\n    model:  # tuned" in printed.getvalue()
 
 
-def test_auto_is_replaced_by_what_is_better_alone(job: Job, delivered: Path) -> None:
-    """One candidate is no better than the best of the whole list that `model: auto` tries."""
-    work, _ = asked(job, budget=1)
+def test_auto_is_replaced_by_what_is_better_alone(job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first candidates are those of `model: auto`, fitted once for both, and no better than themselves."""
+    fitted: list[str] = []
+    real = blending.compare
+
+    def watched(spark: SparkSession, client: Client, sample: blending.Sample, members: Any) -> Any:
+        fitted.extend(name for name, _ in members)
+        return real(spark, client, sample, members)
+
+    monkeypatch.setattr(blending, "compare", watched)
+    monkeypatch.setattr(tuning, "compare", watched)
+    work, printed = asked(job, budget=3)
     outcome = work.tune(make_client("client_0", model="auto", model_params={}))
     assert outcome.note.startswith("the present model stays: log-loss")
+    assert len(fitted) == len(set(fitted)) == 7
+    assert "3 of 3 tried" in printed.getvalue()
 
 
 def test_time_ends_the_search(job: Job, delivered: Path) -> None:
