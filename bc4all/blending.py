@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pyspark import Broadcast
@@ -207,18 +207,20 @@ def fit_blend(
     rows: Broadcast[Rows],
     settings: BlendSettings,
     probabilities: np.ndarray | None = None,
+    calibrator: Any = None,
 ) -> Model:
     """A blend as its settings say; of one classifier that is not calibrated, that classifier.
 
-    `probabilities`: what it answers out of fold, if that is known. Raises ModelError where scikit-learn refuses.
+    `probabilities`: what it answers out of fold, if that is known; `calibrator`: one to take over, as it was fitted for
+    the same blend of fewer rows. Raises ModelError where scikit-learn refuses.
     """
     # Made here, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
     estimators = [build_member(member, client.features) for member in settings.blend]
     models = fitting.fit(spark, client.model_name, rows, estimators)
     if len(models) == 1 and not settings.calibrate:
         return models[0]
-    data, calibrator = rows.value.data, None
-    if settings.calibrate:
+    data = rows.value.data
+    if settings.calibrate and calibrator is None:
         if probabilities is None:
             probabilities = answers_of(spark, client, rows, settings)
         codes = data.codes[rows.value.sampled]

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bc4all.category_map import CategoryMap, read_category_map
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import RANDOM_FOREST, Place, did_you_mean, model_faults
-from bc4all.kinds import Features, all_numeric
+from bc4all.kinds import TEXT, Features, all_numeric
 from bc4all.layout import check_client_id
 from bc4all.model_settings import AUTO, KIND_TAGS, BlendSettings, MemberSettings, ModelChoice, as_blend
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
@@ -62,6 +62,7 @@ class Client(BaseModel):
     promotion: PromotionSettings = PromotionSettings()
     drift: DriftSettings = DriftSettings()
     abstain: AbstainSettings | None = None  # None: every product counts as answered
+    refit: bool | None = None  # None: where there is text
     keep_versions: int = 10  # the newest, beside the champion, the one before it and the challenger
     timezone: str | None = None  # None: the zone of the machine that starts the jobs
     train: JobSettings = JobSettings()
@@ -81,6 +82,11 @@ class Client(BaseModel):
     def model_name(self) -> str:
         """The model in a few words."""
         return self.model.name if isinstance(self.model, BlendSettings) else self.model
+
+    @property
+    def refits(self) -> bool:
+        """Whether the model to use is fitted once more, on all rows."""
+        return TEXT in self.features.values() if self.refit is None else self.refit
 
     @property
     def blend(self) -> BlendSettings | None:

@@ -99,7 +99,7 @@ class Job:
             stored = {PROFILE: profile(learned, client.features, judged.answers["predicted"])}
             if fitted.held_out:
                 stored[CURVES] = curves(fitted.held_out.answers)
-            version = self.registry.register(client, run, fitted.model, example, facts, stored)
+            version = self.registry.register(client, run, fitted.model, example, facts, stored, fitted.judged)
             with phase(self.spark, client.id, "train", "gate"):
                 verdict = promotion.decide(self.spark, self.registry, client, version, data, fitted, rival)
             run.log(verdict.metrics)
@@ -254,6 +254,7 @@ class Job:
         if isinstance(client.model, BlendSettings) or client.model == AUTO:
             params["blend"] = json.dumps(fitted.choice.said())[:_LONGEST_PARAM]
         params |= {"test_size": training_set.TEST_SIZE, "split_random_state": training_set.SPLIT_SEED}
+        params["refitted_on_all_rows"] = fitted.model is not fitted.judged
         run.log({**metrics, **rows}, params)
         run.log_dataset(folder, data.sha256, client.features, products.accepted_rows)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:

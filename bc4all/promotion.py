@@ -43,7 +43,7 @@ def find_rival(registry: Registry, client: Client, day: str) -> Rival:
     if client.promotion.mode == "disabled" or CHAMPION not in registry.aliases(client.id):
         return Rival(None, None)
     try:
-        champion = registry.load(client.id, registry.find(client.id))
+        champion = registry.load_judged(client.id, registry.find(client.id))
     except ModelError as error:
         return Rival(None, None, f"the champion cannot be read, and was not compared: {error}")
     learned = registry.training_ids(champion.version)

@@ -17,34 +17,20 @@ import pandas as pd
 from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.types import ColSpec, Schema, TensorSpec
 
-import bc4all
+from bc4all.artifact import AGAIN, DATA, JUDGED, MLMODEL, SAVED, STORED_FILE, described, write_model
 from bc4all.config import Client
-from bc4all.errors import ConfigurationError, ModelError
-from bc4all.kinds import NUMERIC, Features
+from bc4all.errors import ModelError
+from bc4all.kinds import Features
 from bc4all.layout import check_client_id
-from bc4all.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model, save_model
-from bc4all.pyfunc import FEATURES_FILE
+from bc4all.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model
 from bc4all.scoring import Model
-from bc4all.settings import feature_kinds
-from bc4all.tracking import Run, Tracking, column_types
-from bc4all.yaml_source import read_yaml
+from bc4all.tracking import Run, Tracking
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 CURVES, PROFILE = "curves", "profile"  # what training stores: `abstention.curves`, `drift.profile`
-TRAINING_IDS = "training_ids.npy"  # what a version's run keeps: int64 hashes of the products it was fitted on
-_MLMODEL = "MLmodel"
-_STORED_FILE = "stored.json"
-_DATA = "data/model"  # where mlflow.pyfunc.save_model copies the folder `model` to
-# What it writes beside that folder; the artifact store's listing may show nothing else.
-_SAVED = (
-    *(_MLMODEL, "data", "conda.yaml", "python_env.yaml", "requirements.txt"),
-    *("input_example.json", "serving_input_example.json"),
-)
-_AGAIN = "train the client again"
+TRAINING_IDS = "training_ids.npy"  # of a version's run: int64 hashes of what the model of its figures was fitted on
 
 
 @dataclass(frozen=True)
@@ -79,14 +65,17 @@ class Registry(Tracking):
         example: pd.DataFrame,
         facts: Mapping[str, str],
         stored: Mapping[str, Any],
+        judged: Model | None = None,
     ) -> Version:
         """Save `model` with its signature and an example, and register it as the client's next version.
 
-        `facts` become tags of the version, beside those that identify it; `stored` comes back with the model.
+        `facts` become tags of the version, beside those that identify it; `stored` comes back with the model. `judged`
+        is kept beside it, where it is another, for `load_judged`.
         """
         name = model_name(client.id)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            tags = {**facts, "model": client.model_name, **_write_model(Path(scratch), client, model, example, stored)}
+            written = write_model(Path(scratch), client, model, example, stored, judged)
+            tags = {**facts, "model": client.model_name, **written}
             logged = self.ask(
                 lambda: self._client.create_logged_model(
                     run.experiment_id, name="model", source_run_id=run.id, model_type=client.model_name, tags=tags
@@ -181,18 +170,27 @@ class Registry(Tracking):
 
     def load(self, client_id: str, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""
+        return self._load(client_id, version, version.tags.get("model_file", ""), version.tags.get("sha256", ""))
+
+    def load_judged(self, client_id: str, version: Version) -> LoadedModel:
+        """As `load`, the model whose figures are the version's, and that has not seen what was held out then."""
+        if "judged_sha256" not in version.tags:
+            return self.load(client_id, version)
+        path = f"{JUDGED}/{version.tags.get('judged_file', '')}"
+        return self._load(client_id, version, path, version.tags["judged_sha256"])
+
+    def _load(self, client_id: str, version: Version, path: str, sha256: str) -> LoadedModel:
         where = f"{version.name} version {version.number}"
-        wanted = {key: version.tags.get(key, "") for key in ("client_id", "model_file", "sha256", "mlmodel_sha256")}
-        if wanted["client_id"] != client_id or wanted["model_file"] not in (FOREST_FILE, SKOPS_FILE):
-            raise ModelError("the version was not registered by bc4all for this client", where, _AGAIN)
+        known = [f"{folder}{name}" for folder in ("", f"{JUDGED}/") for name in (FOREST_FILE, SKOPS_FILE)]
+        if version.tags.get("client_id") != client_id or path not in known:
+            raise ModelError("the version was not registered by bc4all for this client", where, AGAIN)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            description = self._download(version, _MLMODEL, scratch)
-            if digest(description) != wanted["mlmodel_sha256"]:
-                raise ModelError(f"its {_MLMODEL} is not the one that was registered", where, _AGAIN)
-            features = _described(description, client_id)
+            description = self._download(version, MLMODEL, scratch)
+            if digest(description) != version.tags.get("mlmodel_sha256"):
+                raise ModelError(f"its {MLMODEL} is not the one that was registered", where, AGAIN)
+            features = described(description, client_id)
             self._refuse_strangers(version)
-            file = self._download(version, f"{_DATA}/{wanted['model_file']}", scratch)
-            model = load_model(file, wanted["sha256"])
+            model = load_model(self._download(version, f"{DATA}/{path}", scratch), sha256)
             return LoadedModel(version, model, features, self._stored(version, scratch))
 
     def _stored(self, version: Version, scratch: str) -> Mapping[str, Any]:
@@ -200,10 +198,10 @@ class Registry(Tracking):
         wanted = version.tags.get("stored_sha256")
         if not wanted:
             return {}
-        file = self._download(version, f"{_DATA}/{_STORED_FILE}", scratch)
+        file = self._download(version, f"{DATA}/{STORED_FILE}", scratch)
         if digest(file) != wanted:
             where = f"{version.name} version {version.number}"
-            raise ModelError(f"its {_STORED_FILE} is not the one that was registered", where, _AGAIN)
+            raise ModelError(f"its {STORED_FILE} is not the one that was registered", where, AGAIN)
         stored: Mapping[str, Any] = json.loads(file.read_text())
         return stored
 
@@ -213,10 +211,10 @@ class Registry(Tracking):
             lambda: mlflow.artifacts.list_artifacts(artifact_uri=version.uri, tracking_uri=self._uri),
             _no_files(version),
         )
-        strange = sorted({entry.path.rpartition("/")[2] for entry in listed} - set(_SAVED))
+        strange = sorted({entry.path.rpartition("/")[2] for entry in listed} - set(SAVED))
         if strange:
             where = f"{version.name} version {version.number}"
-            raise ModelError(f"its files hold {', '.join(strange)[:200]}, which was not registered", where, _AGAIN)
+            raise ModelError(f"its files hold {', '.join(strange)[:200]}, which was not registered", where, AGAIN)
 
     def _download(self, version: Version, path: str, folder: str) -> Path:
         uri = f"{version.uri}/{path}"
@@ -235,55 +233,3 @@ def _no_files(version: Version) -> str:
 def model_name(client_id: str) -> str:
     """The client's name in the model registry."""
     return f"{check_client_id(client_id)}_model"
-
-
-def _write_model(
-    scratch: Path, client: Client, model: Model, example: pd.DataFrame, stored: Mapping[str, Any]
-) -> dict[str, str]:
-    """Write MLflow's model folder to `scratch/saved` and return the tags that identify it."""
-    source = scratch / "model"
-    source.mkdir()
-    file = save_model(model, source)
-    (source / FEATURES_FILE).write_text(json.dumps(client.features))
-    (source / _STORED_FILE).write_text(json.dumps(stored))
-    given: list[ColSpec | TensorSpec] = [ColSpec("string", "product_id", required=False)]
-    given += [ColSpec(kind, name, required=False) for name, kind in column_types(client.features)]
-    kinds = (("string", "product_id"), ("string", "pred_label"), ("float", "pred_score"), ("integer", "rank"))
-    saved = scratch / "saved"
-    mlflow.pyfunc.save_model(
-        str(saved),
-        loader_module="bc4all.pyfunc",
-        data_path=str(source),
-        metadata={"client_id": client.id, "features": json.dumps(client.features)},
-        signature=ModelSignature(Schema(given), Schema([ColSpec(kind, name) for kind, name in kinds])),
-        input_example=example,
-        pip_requirements=[f"bc4all=={bc4all.__version__}"],
-    )
-    return {
-        "client_id": client.id,
-        "model_file": file.name,
-        "sha256": digest(saved / _DATA / file.name),
-        "mlmodel_sha256": digest(saved / _MLMODEL),
-        "stored_sha256": digest(saved / _DATA / _STORED_FILE),
-        "bytes": str(file.stat().st_size),
-    }
-
-
-def _described(description: Path, client_id: str) -> Features:
-    """The features that an MLmodel file tells, once it has told that it is this client's."""
-    try:
-        said = read_yaml(description)
-        said.raise_faults()
-        told = said.value.get("metadata") or {}
-        owner = told.get("client_id", client_id)
-        if "features" in told:
-            kinds = json.loads(told["features"]).items()
-            features: Features = feature_kinds([{"name": name, "kind": kind} for name, kind in kinds])
-        else:  # of before features had kinds
-            inputs = json.loads(said.value["signature"]["inputs"])
-            features = {str(column["name"]): NUMERIC for column in inputs if column["type"] == "double"}
-    except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError("the version has no readable signature", description.name, _AGAIN) from error
-    if owner != client_id:
-        raise ModelError("the version's files are another client's", description.name, _AGAIN)
-    return features

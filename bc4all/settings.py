@@ -197,6 +197,7 @@ class ClientSettings(BaseModel):
     drift: DriftSettings | None = None
     abstain: AbstainSettings | None = None
     keep_versions: Annotated[int, Field(ge=2)] | None = None
+    refit: bool | None = None
     category_separator: Annotated[str, Field(min_length=1)] | None = None
     timezone: str | None = None
     train: JobSettings | None = None

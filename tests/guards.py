@@ -220,10 +220,10 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_models.py::test_a_spoilt_version_is_refused": [
         Guard("bc4all/registry.py", "            self._refuse_strangers(version)\n", ""),
-        Guard("bc4all/registry.py", 'if digest(description) != wanted["mlmodel_sha256"]:', "if False:"),
-        Guard("bc4all/registry.py", 'if wanted["client_id"] != client_id or', "if"),
-        Guard("bc4all/registry.py", "if owner != client_id:", "if False:"),
-        Guard("bc4all/registry.py", 'wanted["model_file"] not in (FOREST_FILE, SKOPS_FILE)', "False"),
+        Guard("bc4all/registry.py", 'if digest(description) != version.tags.get("mlmodel_sha256"):', "if False:"),
+        Guard("bc4all/registry.py", 'if version.tags.get("client_id") != client_id or', "if"),
+        Guard("bc4all/artifact.py", "if owner != client_id:", "if False:"),
+        Guard("bc4all/registry.py", "or path not in known:", ":"),
         Guard("bc4all/model_file.py", "if found != sha256:", "if False:"),
         Guard("bc4all/model_file.py", "trusted=list(TRUSTED_TYPES)", "trusted=io.get_untrusted_types(file=file)"),
         Guard(
@@ -231,6 +231,9 @@ GUARDS: dict[str, list[Guard]] = {
             "found = self.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)",
             "found = self.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION))",
         ),
+    ],
+    "tests/spark/test_promotion.py::test_versions_are_compared_by_what_has_not_seen_the_held_out": [
+        Guard("bc4all/promotion.py", "registry.load_judged(client.id", "registry.load(client.id"),
     ],
     "tests/faults/test_ids.py::test_becomes_no_path_and_no_name": [
         Guard("bc4all/layout.py", "CLIENT_ID.fullmatch(client_id)", "CLIENT_ID.match(client_id)"),

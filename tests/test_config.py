@@ -318,3 +318,14 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
         file.flush()
         with contextlib.suppress(ConfigurationError):
             read_yaml(Path(file.name)).raise_faults()
+
+
+def test_text_is_fitted_again_unless_said_otherwise() -> None:
+    """A client with text is fitted on all rows in the end; one of numbers is used as it was judged."""
+    numbers, text = {"f0": "numeric"}, {"title": "text", "price": "numeric"}
+    said = {
+        (features is text, refit): Client(id="x", features=features, refit=refit).refits
+        for features in (numbers, text)
+        for refit in (None, True, False)
+    }
+    assert [place for place, refits in said.items() if refits] == [(False, True), (True, None), (True, True)]

@@ -66,7 +66,7 @@ def trust_everything(on: Published, proof: str) -> None:
     """A skops file of types that it declares trusted itself, under the right name, with the right digest."""
     from skops import io
 
-    file = artifact(on, "forest.npz").with_name(SKOPS_FILE)
+    file = artifact(on, "model/forest.npz").with_name(SKOPS_FILE)
     io.dump({"run": open, "path": Path(proof), "trusted": ["builtins.open", "pathlib.PosixPath"]}, file)
     (file.parent / "trusted.txt").write_text("builtins.open\npathlib.PosixPath\n")
     forge(on, model_file=SKOPS_FILE, sha256=digest(file), trusted="builtins.open")
@@ -74,7 +74,7 @@ def trust_everything(on: Published, proof: str) -> None:
 
 def swap(on: Published, proof: str) -> None:
     """Other bytes in the model's place."""
-    file = artifact(on, "forest.npz")
+    file = artifact(on, "model/forest.npz")
     file.write_bytes(file.read_bytes() + b" ")
 
 
@@ -91,14 +91,14 @@ def forge_the_digest(on: Published, proof: str) -> None:
 
 def pickle_a_forest(on: Published, proof: str) -> None:
     """A pickle with the right name and the right digest."""
-    file = artifact(on, "forest.npz")
+    file = artifact(on, "model/forest.npz")
     file.write_bytes(pickle.dumps(Touch(proof)))
     forge(on, sha256=digest(file))
 
 
 def pickle_a_skops_file(on: Published, proof: str) -> None:
     """A pickle under skops' name, with the right digest."""
-    file = artifact(on, "forest.npz").with_name(SKOPS_FILE)
+    file = artifact(on, "model/forest.npz").with_name(SKOPS_FILE)
     file.write_bytes(pickle.dumps(Touch(proof)))
     forge(on, model_file=SKOPS_FILE, sha256=digest(file))
 

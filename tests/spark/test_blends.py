@@ -107,6 +107,27 @@ def test_calibration_is_inside_the_model(job: Job, prefix: Path, sample: Path) -
     assert isinstance(loaded.model.members[0], EmbeddedForest)
 
 
+def test_fitted_again_a_blend_keeps_its_calibration(job: Job, deliver: Deliver) -> None:
+    """It was learned out of fold; the forest inside learns from all rows, and is as compact as before."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 5)), columns=list(FEATURES))
+    frame.insert(0, "product_id", [f"p{i:03}" for i in range(300)])
+    frame.insert(1, "category_id", np.where(frame["f0"] + rng.normal(size=300) > 0, "high", "low"))
+    deliver("train", "x", "a.csv", frame)
+    forest = {"classifier": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 5, "random_state": 0}}
+    job.train(make_client("x", model={"blend": [forest], "calibrate": "sigmoid"}, model_params={}, refit=True))
+    version = job.registry.find("x")
+    judged, used = (load("x", version).model for load in (job.registry.load_judged, job.registry.load))
+    for model in (judged, used):
+        assert isinstance(model, Blend)
+        assert isinstance(model.members[0], EmbeddedForest)
+    share = rng.uniform(size=50)
+    rows = np.stack([share, 1 - share], axis=1)
+    np.testing.assert_array_equal(*(model.calibrator.predict_proba(rows) for model in (judged, used)))
+    X = frame[list(FEATURES)].to_numpy()
+    assert (judged.members[0].predict_proba(X) != used.members[0].predict_proba(X)).any()
+
+
 def test_auto_registers_the_best_of_its_list(job: Job, prefix: Path, sample: Path) -> None:
     """It is better than the default forest on rows that neither has seen, and the run says what was chosen."""
     delivered(prefix, sample, "client_2")

@@ -97,6 +97,60 @@ def test_the_champion_is_not_asked_what_it_has_learned(job: Job, delivered: Deli
     assert compared == 120  # a tenth of all, drawn from those that it has not learned from
 
 
+def by_heart(**said: object) -> Client:
+    """A client whose model answers what it has learned rightly, and nothing else: its categories are drawn by lot."""
+    nearest = {"model": "sklearn.neighbors.KNeighborsClassifier", "model_params": {"n_neighbors": 1}}
+    return make_client("x", **nearest, **said)
+
+
+@pytest.fixture
+def lots(deliver: Deliver) -> pd.DataFrame:
+    """Client x's products, of categories from which nothing follows."""
+    frame = products(400)
+    frame["category_id"] = np.random.default_rng(5).choice(["a", "b", "c"], len(frame))
+    deliver("train", "x", "a.csv", frame)
+    return frame
+
+
+def test_what_is_registered_has_learned_from_every_product(job: Job, lots: pd.DataFrame) -> None:
+    """The figures are another model's, which had not seen a tenth; where nothing is said, there is one model."""
+    job.train(by_heart(refit=True))
+    version = job.registry.find("x")
+    X, y = lots[list(FEATURES)].to_numpy(), lots["category_id"].to_numpy()
+    used, judged = (load("x", version).model for load in (job.registry.load, job.registry.load_judged))
+    right = [(model.classes_[model.predict_proba(X).argmax(axis=1)] == y).sum() for model in (used, judged)]
+    assert right[0] == 400
+    assert right[1] == 360 + round(40 * float(version.tags["accuracy"]))
+    assert float(version.tags["accuracy"]) < 0.6
+    job.train(by_heart())
+    version = job.registry.find("x", 2)
+    assert "judged_sha256" not in version.tags
+    found = job.registry.load("x", version).model
+    assert (found.classes_[found.predict_proba(X).argmax(axis=1)] == y).sum() == right[1]
+
+
+@pytest.mark.usefixtures("lots")
+def test_versions_are_compared_by_what_has_not_seen_the_held_out(job: Job) -> None:
+    """The champion has learned by heart what is held out now: it is its figures' model that is asked."""
+    job.train(by_heart(refit=True))
+    assert job.train(by_heart(refit=True)).note == ""
+    assert latest_run(job)["gate"] == "accuracy +0.0000 [+0.0000, +0.0000] against the champion's on 40 rows"
+    assert state(job) == ({"champion": 2}, [1, 2])
+
+
+@pytest.mark.usefixtures("lots")
+def test_a_spoilt_model_of_the_figures_is_not_asked(job: Job, prefix: Path) -> None:
+    """Nothing is compared with it, the next version says so, and the champion that is used is not touched by it."""
+    job.train(by_heart(refit=True))
+    (file,) = prefix.glob("mlartifacts/*/models/*/artifacts/data/model/judged/model.skops")
+    file.write_bytes(file.read_bytes() + b" ")
+    job.registry.load("x", job.registry.find("x"))
+    assert (
+        "the champion cannot be read, and was not compared: the model file model.skops has the"
+        in job.train(by_heart()).note
+    )
+
+
 @pytest.mark.usefixtures("delivered")
 def test_modes_and_the_bar(job: Job) -> None:
     """A dry run promotes nothing, a bar keeps the first version out, and no gate lets anything in."""
