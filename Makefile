@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 export DATA_PREFIX ?= data
+# MLflow's server would report its use to its makers.
+export MLFLOW_DISABLE_TELEMETRY ?= true
 TUNE ?= --budget 30
 SETTINGS ?= {}
 # Spark otherwise looks for this machine's name, which a laptop's network may not know.

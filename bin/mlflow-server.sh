@@ -4,6 +4,7 @@
 # $MLFLOW_HOME, by default $DATA_PREFIX/mlflow-server. Ctrl-C ends it and its database.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+export MLFLOW_DISABLE_TELEMETRY=${MLFLOW_DISABLE_TELEMETRY:-true} # it would report its use to its makers
 port=${MLFLOW_PORT:-5000}
 home=${MLFLOW_HOME:-${DATA_PREFIX:-data}/mlflow-server}
 if [[ $home == *:/* ]]; then

@@ -232,6 +232,9 @@ GUARDS: dict[str, list[Guard]] = {
             "found = self.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION))",
         ),
     ],
+    "tests/faults/test_secrets.py::test_mlflow_tells_its_makers_nothing": [
+        Guard("bc4all/__init__.py", 'os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")', "pass"),
+    ],
     "tests/spark/test_promotion.py::test_versions_are_compared_by_what_has_not_seen_the_held_out": [
         Guard("bc4all/promotion.py", "registry.load_judged(client.id", "registry.load(client.id"),
     ],
@@ -298,6 +301,8 @@ def main(words: tuple[str, ...]) -> None:
     """Take away each guard, or those whose file or test holds one of WORDS, and see its test fail."""
     every = [(guard, test) for test, guards in GUARDS.items() for guard in guards]
     chosen = [(guard, test) for guard, test in every if not words or any(w in f"{guard.file} {test}" for w in words)]
+    if not chosen:
+        raise click.UsageError(f"no guard's file or test holds {' or '.join(words)}")
     if not passes(sorted({test for _, test in chosen})):
         sys.exit("with every guard in place, a test fails already")
     kept = [guard for guard, test in chosen if not fails_without(guard, test)]

@@ -136,3 +136,12 @@ def test_a_manifest_with_a_password_is_refused(
 def test_what_is_blacked_out(environment: dict[str, str], text: str, expected: str) -> None:
     """Values of variables whose names say so, passwords of URIs, and nothing else."""
     assert redact(text, environment) == expected
+
+
+@pytest.mark.parametrize(("said", "disabled"), [({}, "True"), ({"MLFLOW_DISABLE_TELEMETRY": "false"}, "False")])
+def test_mlflow_tells_its_makers_nothing(said: dict[str, str], disabled: str) -> None:
+    """A job's MLflow reports its use to nobody, unless somebody wants it to; it keeps silent in tests by itself."""
+    program = "import bc4all.registry; from mlflow.telemetry import utils; print(utils.is_telemetry_disabled())"
+    clean = {"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"], **said}
+    done = subprocess.run([sys.executable, "-c", program], env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [disabled]
