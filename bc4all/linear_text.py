@@ -34,11 +34,13 @@ class _Vocabulary:
     slots: np.ndarray  # _SLOT, a power of two, place -1 where free
     idf: np.ndarray  # float64 (n-grams,)
     weights: np.ndarray  # float64 (n-grams, classes)
+    parts: np.ndarray  # uint8 (n-grams,): those of each part of a text are scaled to a length of 1
     longest: int
     shortest: int
     within_words: bool  # n-grams of words with a space at both ends, else of the text as a whole
     sublinear: bool
     lowercase: bool
+    shaped: bool  # each n-gram with its shape, by TitleVectorizer
 
 
 class LinearText:
@@ -101,14 +103,18 @@ def _is_supported(vectorizer: Any) -> bool:
 
 
 def _vocabulary(column: str, vectorizer: Any, weights: np.ndarray) -> _Vocabulary:
+    from bc4all.text import TitleVectorizer
+
     terms = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
     letters, ends = _letters(terms)
     slots = np.empty(1 << int(2 * len(terms) - 1).bit_length(), dtype=_SLOT)
     slots["key"], slots["place"] = 0, -1
     _fill(letters, ends, slots)
     shortest, longest = vectorizer.ngram_range
-    kinds = vectorizer.analyzer == "char_wb", vectorizer.sublinear_tf, vectorizer.lowercase
-    return _Vocabulary(column, slots, vectorizer.idf_, weights, longest, shortest, *kinds)
+    shaped = isinstance(vectorizer, TitleVectorizer)
+    parts = np.array([len(term) if shaped else 0 for term in terms], dtype=np.uint8)
+    kinds = vectorizer.analyzer == "char_wb", vectorizer.sublinear_tf, vectorizer.lowercase, shaped
+    return _Vocabulary(column, slots, vectorizer.idf_, weights, parts, longest, shortest, *kinds)
 
 
 def _letters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -124,8 +130,8 @@ def _add_texts(text: _Vocabulary, values: list[str], decision: np.ndarray) -> No
     counts = np.zeros(len(text.idf), dtype=np.int32)
     met = np.empty(len(text.idf), dtype=np.int64)
     _decide(
-        *(letters, ends, _SPACES, text.slots, text.idf, text.weights),
-        *(text.shortest, text.longest, text.within_words, text.sublinear, counts, met, decision),
+        *(letters, ends, _SPACES, text.slots, text.idf, text.weights, text.parts),
+        *((text.shortest, text.longest), (text.within_words, text.shaped, text.sublinear), (counts, met), decision),
     )
 
 
@@ -153,24 +159,33 @@ def _fill(letters, ends, slots):
 
 
 @compile_cached
-def _count(letters, first, last, slots, shortest, longest, padded, counts, met, n):
-    """Count the n-grams of letters[first:last], with a space at both ends if `padded`; return how many were met."""
+def _count(letters, first, last, slots, shortest, longest, padded, shaped, counts, met, n):
+    """Count the n-grams of letters[first:last], with a space at both ends if `padded`, and their shapes if `shaped`.
+
+    Return how many were met.
+    """
     begin, end = (first - 1, last + 1) if padded else (first, last)
     for i in range(begin, end):
-        key = _SEED
+        key, shape = _SEED, _SEED
+        is_own_shape = shaped
         for size in range(1, min(longest, end - i) + 1):
             j = i + size - 1
             letter = np.uint64(32) if j < first or j == last else np.uint64(letters[j])
             key = (key ^ letter) * _PRIME
+            if shaped:
+                if np.uint64(49) <= letter <= np.uint64(57):  # 1 to 9, whose shape is 0
+                    letter, is_own_shape = np.uint64(48), False
+                shape = (shape ^ letter) * _PRIME
             if size < shortest:
                 continue
-            place = slots[_find(slots, key)].place
-            if place < 0:
-                continue
-            if counts[place] == 0:
-                met[n] = place
-                n += 1
-            counts[place] += 1
+            for form in range(2 if shaped and not is_own_shape else 1):
+                place = slots[_find(slots, shape if form else key)].place
+                if place < 0:
+                    continue
+                if counts[place] == 0:
+                    met[n] = place
+                    n += 1
+                counts[place] += 2 if is_own_shape else 1
     return n
 
 
@@ -185,14 +200,18 @@ def _is_space(spaces, letter):
 
 
 @compile_cached
-def _decide(letters, ends, spaces, slots, idf, weights, shortest, longest, within, sublinear, counts, met, decision):
+def _decide(letters, ends, spaces, slots, idf, weights, parts, sizes, kinds, room, decision):
     """Add each text's TF-IDF row times `weights` to its row of `decision`, (rows, classes) float64.
 
-    `within`: the n-grams are those within words, a space before and after each, else those of the text. counts
-    (n-grams,) int32, all zero before and after, and met (n-grams,) int64 are room to work in.
+    parts (n-grams,) uint8: what is scaled together, at most the length of the longest. sizes: of the shortest and the
+    longest n-gram. kinds: whether n-grams are those within words, a space before and after each, or else of the text;
+    whether each has a shape; whether counts are damped. room: counts (n-grams,) int32, all zero before and after, and
+    met (n-grams,) int64.
     """
+    (shortest, longest), (within, shaped, sublinear), (counts, met) = sizes, kinds, room
     start = 0
     classes = decision.shape[1]
+    norms = np.empty(longest + 1)
     for row in range(len(ends)):
         end, n = ends[row], 0
         at = start
@@ -207,17 +226,20 @@ def _decide(letters, ends, spaces, slots, idf, weights, shortest, longest, withi
             else:
                 at = end
             if at > first:
-                n = _count(letters, first, at, slots, shortest, longest, within, counts, met, n)
-        squares = 0.0
+                n = _count(letters, first, at, slots, shortest, longest, within, shaped, counts, met, n)
+        norms[:] = 0.0
         for m in range(n):
             count = counts[met[m]]
             share = ((1.0 + np.log(count)) if sublinear and count > 1 else float(count)) * idf[met[m]]
-            squares += share * share
-        norm = np.sqrt(squares) if squares > 0 else 1.0
+            norms[parts[met[m]]] += share * share
+        for part in range(longest + 1):
+            norms[part] = np.sqrt(norms[part])
         for m in range(n):
             place = met[m]
             count = counts[place]
-            share = ((1.0 + np.log(count)) if sublinear and count > 1 else float(count)) * idf[place] / norm
+            share = (
+                ((1.0 + np.log(count)) if sublinear and count > 1 else float(count)) * idf[place] / norms[parts[place]]
+            )
             for c in range(classes):
                 decision[row, c] += share * weights[place, c]
             counts[place] = 0

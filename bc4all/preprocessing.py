@@ -47,10 +47,10 @@ def takes_sparse(classifier: Any) -> bool:
 
 
 def _text() -> Any:
-    from bc4all.text import TextVectorizer
+    from bc4all.text import TitleVectorizer
 
     # Characters, over the ends of words, too: brands, models and sizes are spelled, and parted, in many ways.
-    return TextVectorizer(analyzer="char", ngram_range=(1, 5), max_features=_MOST_TERMS)
+    return TitleVectorizer(analyzer="char", ngram_range=(1, 4), max_features=_MOST_TERMS)
 
 
 def _categories(sparse: bool, trees: bool) -> Any:

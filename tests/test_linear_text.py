@@ -12,6 +12,7 @@ from sklearn.naive_bayes import ComplementNB
 
 from bc4all.linear_text import LinearText, compiled
 from bc4all.preprocessing import with_preprocessing
+from bc4all.text import TextVectorizer
 
 TITLES = [
     *("apple iphone x 64gb", "Apple iPhone XS 256 GB", "samsung galaxy s9 blue", "sony xperia z5 compact"),
@@ -47,11 +48,25 @@ def within_words() -> Any:
     )
 
 
-PIPELINES = [(pipeline, compiled(pipeline)) for pipeline in (TITLE, within_words())]
+def of_before() -> Any:
+    """The Pipeline of a version that was registered before n-grams had shapes."""
+    pipeline = with_preprocessing(LogisticRegression(C=100.0, max_iter=1000), {"title": "text"})
+    vectorizer = TextVectorizer(analyzer="char", ngram_range=(1, 5))
+    pipeline.named_steps["columns"].transformers = [("text 0", vectorizer, "title")]
+    return pipeline.fit(FRAME[["title"]], LABELS)
+
+
+PIPELINES = [(pipeline, compiled(pipeline)) for pipeline in (TITLE, within_words(), of_before())]
 
 
 @settings(max_examples=300, deadline=None)  # the first one compiles
-@given(st.lists(st.text() | st.text("ab e\t\n\u3000\x1c\x85 é😀", max_size=40), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.text() | st.text("ab e\t\n\u3000\x1c\x85 é😀", max_size=40) | st.text("a019 ", max_size=9),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_whatever_the_text_the_answer_is_scikit_learns(texts: list[str]) -> None:
     """Any characters, spaces of any kind, any length: the same probabilities, to the last digits."""
     frame = pd.DataFrame({"title": texts})

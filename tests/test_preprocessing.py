@@ -13,7 +13,7 @@ from bc4all.features import model_input
 from bc4all.linear_text import LinearText, compiled
 from bc4all.model_file import digest, load_model, save_model
 from bc4all.preprocessing import takes_sparse, with_preprocessing
-from bc4all.text import TextVectorizer
+from bc4all.text import TextVectorizer, TitleVectorizer
 from tests.test_linear_text import FRAME, KINDS, LABELS
 
 
@@ -61,6 +61,26 @@ def test_a_vocabulary_is_stored_as_one_text() -> None:
     again = TextVectorizer()
     again.__setstate__(stored)
     assert again.vocabulary_ == vectorizer.vocabulary_
+
+
+def test_a_number_has_a_shape() -> None:
+    """A model of another size is nearer than a word that is another: 36 is not 39, and both are two digits."""
+    vectorizer = TitleVectorizer(analyzer="char", ngram_range=(1, 4)).fit(["kgn36", "kgn39", "kgn48", "kgnab"])
+    rows = vectorizer.transform(["kgn36", "kgn39", "kgn48", "kgnab"]).toarray()
+    same, other_digit, other_digits, letters = (rows @ rows[0]).tolist()
+    assert same > other_digit > other_digits > letters
+    assert vectorizer.build_analyzer()("a1") == ["a", "a", "1", "0", "a1", "a0"]
+
+
+def test_n_grams_of_each_length_weigh_the_same() -> None:
+    """However many there are of a length, and however often they are met: together they are 1, or nothing."""
+    vectorizer = TitleVectorizer(analyzer="char", ngram_range=(1, 4))
+    rows = vectorizer.fit_transform([*FRAME["title"], "ab", ""]).toarray()
+    again = vectorizer.transform([*FRAME["title"], "ab", ""]).toarray()
+    np.testing.assert_allclose(rows, again)
+    lengths = np.array([len(term) for term in vectorizer.get_feature_names_out()])
+    norms = np.stack([np.linalg.norm(rows[:, lengths == length], axis=1) for length in (1, 2, 3, 4)], axis=1)
+    np.testing.assert_allclose(norms, [*[[1, 1, 1, 1]] * len(FRAME), [1, 1, 0, 0], [0, 0, 0, 0]])
 
 
 def test_says_which_classifiers_take_text() -> None:
