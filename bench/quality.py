@@ -1,13 +1,13 @@
 """How good the published categories are: train and predict a fleet by the command line, then compare with the truth.
 
-Of each client's labelled products a part is held out and delivered as its products to predict. Titles that are nearly
-the same stand on one side: a shop that offers a phone in three spellings would otherwise be asked what it was told.
+Of each client's labelled products every part is held out in turn, and delivered as the products to predict of a client
+of its own, so that each product is judged once. Titles that are nearly the same stand on one side: a shop that offers a
+phone in three spellings would otherwise be asked what it was told.
 Run by `make quality`; writes a table for docs/quality.md.
 """
 
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score, f1_score
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import GroupKFold
 
 from bc4all.arguments import DATE_OPTION
 from bench.fleet import markdown, submit, write_fleet
@@ -24,8 +24,8 @@ from bench.fleet import markdown, submit, write_fleet
 # Cosine of the sets of three letters. With this one, held-out titles are as close to the nearest one of the training
 # part as the real prediction part's are (medians 0.78 and 0.80): docs/quality.md.
 NEARLY_THE_SAME = 0.95
-HELD_OUT = 0.1
 DAY = "2026-01-31"
+_SEED = 0
 
 
 def near_identical(titles: pd.Series) -> np.ndarray:
@@ -39,25 +39,30 @@ def near_identical(titles: pd.Series) -> np.ndarray:
     return groups
 
 
-def hold_out(source: Path, out: Path, features: list[str], seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Write each client's two parts below `out`, and yield its id and the held-out products with their categories."""
+def hold_out(source: Path, out: Path, features: list[str], folds: int) -> dict[str, pd.Series]:
+    """Write both parts of each client and fold below `out`, for a client `<client>-<fold>`.
+
+    Return each client's categories by product id.
+    """
+    truths = {}
     for folder in sorted((source / "train").glob("client_id=*")):
         data = pd.concat(pd.read_csv(file, dtype=str, keep_default_na=False) for file in sorted(folder.iterdir()))
-        text = len(features) == 1
-        groups = near_identical(data[features[0]]) if text else np.arange(len(data))
-        splitter = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=seed)
-        training, held_out = next(splitter.split(data, groups=groups))
-        for kind, places in (("train", training), ("prediction", held_out)):
-            (out / kind / folder.name).mkdir(parents=True)
-            part = data.iloc[places] if kind == "train" else data.iloc[places].drop(columns="category_id")
-            part.to_csv(out / kind / folder.name / "data.csv.gz", index=False)
-        yield folder.name.removeprefix("client_id="), data.iloc[held_out]
+        groups = near_identical(data[features[0]]) if len(features) == 1 else np.arange(len(data))
+        splits = GroupKFold(folds, shuffle=True, random_state=_SEED).split(data, groups=groups)
+        for fold, (training, held_out) in enumerate(splits):
+            parts = {"train": data.iloc[training], "prediction": data.iloc[held_out].drop(columns="category_id")}
+            for kind, part in parts.items():
+                (out / kind / f"{folder.name}-{fold}").mkdir(parents=True)
+                part.to_csv(out / kind / f"{folder.name}-{fold}" / "data.csv.gz", index=False)
+        truths[folder.name.removeprefix("client_id=")] = data.set_index("product_id")["category_id"]
+    return truths
 
 
-def compared(prefix: Path, client_id: str, truth: pd.DataFrame) -> dict[str, object]:
-    """A client's figures."""
-    rows = pd.read_parquet(prefix / "products_categories" / f"client_id={client_id}" / f"date={DAY}")
-    wanted = truth.set_index("product_id")["category_id"]
+def compared(prefix: Path, client_id: str, wanted: pd.Series, folds: int) -> dict[str, object]:
+    """A client's figures, of all its folds together."""
+    published = prefix / "products_categories"
+    parts = [published / f"client_id={client_id}-{fold}" / f"date={DAY}" for fold in range(folds)]
+    rows = pd.concat(map(pd.read_parquet, parts), ignore_index=True)
     best = rows[rows["rank"] == 0].set_index("product_id")["pred_label"].reindex(wanted.index)
     probability = rows.merge(wanted.rename("truth"), left_on="product_id", right_index=True)
     found = probability[probability["pred_label"] == probability["truth"]].set_index("product_id")["pred_score"]
@@ -66,7 +71,7 @@ def compared(prefix: Path, client_id: str, truth: pd.DataFrame) -> dict[str, obj
     score = found.reindex(wanted.index).fillna(left.reindex(wanted.index)).clip(1e-6, 1)
     return {
         "client": client_id,
-        "held out": len(wanted),
+        "products": len(wanted),
         "categories": wanted.nunique(),
         "accuracy": accuracy_score(wanted, best),
         "macro F1": f1_score(wanted, best, average="macro", zero_division=0),
@@ -79,22 +84,20 @@ def compared(prefix: Path, client_id: str, truth: pd.DataFrame) -> dict[str, obj
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--features", required=True, help="As in the configuration, a JSON list.")
 @click.option("--settings", default="{}", help="More of the configuration's defaults, a JSON object.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Draws of the held-out part.")
-def main(source: Path, features: str, settings: str, seeds: int) -> None:
-    """Hold out, train, predict, compare, and print a table in Markdown: the mean over the draws, a line a client."""
+@click.option("--folds", type=click.IntRange(2), default=10, show_default=True, help="Parts to hold out in turn.")
+def main(source: Path, features: str, settings: str, folds: int) -> None:
+    """Hold out, train, predict, compare, and print a table in Markdown, a line a client."""
     names = [one if isinstance(one, str) else one["name"] for one in json.loads(features)]
-    tables = []
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory(prefix="bc4all-quality-") as folder:
-            prefix = Path(folder)
-            truths = dict(hold_out(source, prefix, names, seed))
-            defaults = {"features": json.loads(features), **json.loads(settings)}
-            config = write_fleet(prefix / "clients.yaml", defaults, truths)
-            for job in ("train", "predict"):
-                submit(prefix, config, job, DATE_OPTION[job], DAY)
-            tables.append(pd.DataFrame([compared(prefix, client_id, truth) for client_id, truth in truths.items()]))
-    means = pd.concat(tables).groupby("client", sort=False).mean()
-    click.echo(markdown(means, "client", whole=("held out", "categories")))
+    with tempfile.TemporaryDirectory(prefix="bc4all-quality-") as folder:
+        prefix = Path(folder)
+        truths = hold_out(source, prefix, names, folds)
+        defaults = {"features": json.loads(features), **json.loads(settings)}
+        clients = [f"{client_id}-{fold}" for client_id in truths for fold in range(folds)]
+        config = write_fleet(prefix / "clients.yaml", defaults, clients)
+        for job in ("train", "predict"):
+            submit(prefix, config, job, DATE_OPTION[job], DAY)
+        table = pd.DataFrame([compared(prefix, client_id, truth, folds) for client_id, truth in truths.items()])
+    click.echo(markdown(table.set_index("client"), "client", whole=("products", "categories")))
 
 
 if __name__ == "__main__":
