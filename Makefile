@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
+CLASSES := .venv/spark.jsa
 export DATA_PREFIX ?= data
 # MLflow's server would report its use to its makers.
 export MLFLOW_DISABLE_TELEMETRY ?= true
@@ -16,7 +17,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: $(READY) ## install everything into .venv, as the lock file says
+setup: $(READY) $(CLASSES) ## install everything into .venv, as the lock file says
 
 $(READY): requirements.lock setup.cfg pyproject.toml bin/check-tools.sh
 	@bin/check-tools.sh $(PYTHON)
@@ -25,6 +26,9 @@ $(READY): requirements.lock setup.cfg pyproject.toml bin/check-tools.sh
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(CLASSES): $(READY)
+	@$(BIN)/python -m bc4all.class_archive
 
 demo: setup ## sample data if data/ is empty, train and predict every client, show some products
 	@bin/demo.sh

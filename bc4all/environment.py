@@ -18,6 +18,7 @@ from pathlib import Path
 from bc4all.errors import ConfigurationError
 
 JAVA = 17  # the oldest that will do; for Python see __init__.py
+_OTHER_JAVA = f"install Java {JAVA} or newer (apt-get install openjdk-17-jre-headless), or set JAVA_HOME"
 WORKER_PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "numba")
 
 SHIP_IT = "ship the environment: make env-archive, then see docs/cluster.md"
@@ -91,17 +92,22 @@ def check_hosts(hosts: list[Host], driver: Host) -> None:
             raise ConfigurationError(f"executor {host.name}: {'; '.join(wrong)}", remedy=SHIP_IT)
 
 
-def java_version() -> str:
-    """The version of the Java that spark-submit will start. Raises ConfigurationError for none, or one too old."""
+def java() -> str:
+    """The Java that spark-submit will start. Raises ConfigurationError where there is none."""
     home = os.environ.get("JAVA_HOME")
     program = os.path.join(home, "bin", "java") if home else shutil.which("java")
-    remedy = f"install Java {JAVA} or newer (apt-get install openjdk-17-jre-headless), or set JAVA_HOME"
     if not program or not os.access(program, os.X_OK):
-        raise ConfigurationError("there is no Java", program or "PATH", remedy)
+        raise ConfigurationError("there is no Java", program or "PATH", _OTHER_JAVA)
+    return program
+
+
+def java_version() -> str:
+    """Its version. Raises ConfigurationError where it is too old."""
+    program = java()
     said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "((\d+)[^"]*)"', said)
     if not found or int(found[2]) < JAVA:
-        raise ConfigurationError(f"Java is {found[1] if found else 'unknown'}", program, remedy)
+        raise ConfigurationError(f"Java is {found[1] if found else 'unknown'}", program, _OTHER_JAVA)
     return found[1]
 
 

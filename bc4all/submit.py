@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 import bc4all
+from bc4all import class_archive
 from bc4all.arguments import DATE_OPTION, LOG_FORM, TERMINAL_COLUMNS, JobArguments, job_command
 from bc4all.category_map import CATEGORY_MAPS
 from bc4all.environment import java_version, refuse_connect
@@ -106,12 +107,26 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     else:
         options.default("spark.pyspark.driver.python", sys.executable)
         temporary = os.environ.get("TMPDIR", "")
+        java = []
         if temporary and not re.search(r"\s", temporary):  # Java asks for its own setting
-            options.default("spark.driver.defaultJavaOptions", f"-Djava.io.tmpdir={temporary}")
+            java.append(f"-Djava.io.tmpdir={temporary}")
+        if shares_classes(arguments):
+            java += class_archive.java_options()
+            options.add("--properties-file", str(class_archive.SETTINGS))
+        if java:
+            options.default("spark.driver.defaultJavaOptions", " ".join(java))
     program = Path(sys.executable).parent / "spark-submit"
     job = ROOT / "jobs" / f"{arguments.job}.py"
     options.extend("--py-files", str(frozen_bundle()))
     return [str(program), *options.words, str(job), *argv]
+
+
+def shares_classes(arguments: JobArguments) -> bool:
+    """Whether the driver can take its classes from the archive: a local one, with the project's settings alone."""
+    given = _Options(arguments.spark_options).given.keys()
+    own = {"--properties-file", "--load-spark-defaults", "spark.driver.defaultJavaOptions"}
+    plain = "SPARK_CONF_DIR" not in os.environ and not own & given
+    return plain and master(arguments).startswith("local") and class_archive.is_usable()
 
 
 def master(arguments: JobArguments) -> str:
@@ -218,7 +233,8 @@ def become_spark_submit(arguments: JobArguments, argv: list[str]) -> int:
     if spark and spark.origin:  # Spark's own search for it stumbles over spaces in the project's path
         os.environ.setdefault("SPARK_HOME", str(Path(spark.origin).parent))
     os.environ["BC4ALL_CONFIG"] = str(arguments.config.resolve())  # the bundle does not know the project's folder
-    os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "conf"))
+    settings = class_archive.NO_FOLDER if shares_classes(arguments) else class_archive.CONF
+    os.environ.setdefault("SPARK_CONF_DIR", str(settings))
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - an argument list, and no shell; signals and exit code pass through
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bc4all import class_archive
 from bc4all.arguments import JobArguments
 from bc4all.errors import ConfigurationError
-from bc4all.submit import build_bundle, frozen_bundle, master, spark_submit
+from bc4all.submit import build_bundle, frozen_bundle, master, shares_classes, spark_submit
 from tests.conftest import ROOT
 
 SUBMIT = ROOT / "bin" / "submit.sh"
@@ -88,16 +89,88 @@ def test_takes_the_master_from_options_then_environment(
     assert command[-3:] == [str(ROOT / "jobs" / "train.py"), "--client-id", "a"]
 
 
+def arguments_with(*options: str) -> JobArguments:
+    """A training's arguments, with these options of spark-submit."""
+    arguments = JobArguments("train", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4)
+    return replace(arguments, spark_options=options)
+
+
 def command(*options: str) -> list[str]:
     """The command line for these options of spark-submit."""
-    arguments = JobArguments("train", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4)
-    return spark_submit(replace(arguments, spark_options=options), ["--all"])
+    return spark_submit(arguments_with(*options), ["--all"])
 
 
 def settings(words: list[str]) -> dict[str, str]:
     """The --conf settings of a command line."""
     pairs = [words[i + 1] for i, word in enumerate(words) if word == "--conf"]
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive of classes, and settings of the project's own, in which Spark's launcher meets spaces."""
+    conf = tmp_path / "my conf"
+    conf.mkdir()
+    file = tmp_path / "my spark.jsa"
+    file.write_bytes(b"classes")
+    for name, value in (("ARCHIVE", file), ("CONF", conf), ("SETTINGS", conf / "spark-defaults.conf")):
+        monkeypatch.setattr(class_archive, name, value)
+    for name in ("SPARK_CONF_DIR", "BC4ALL_MASTER", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    return file
+
+
+def test_a_local_driver_takes_its_classes_from_their_archive(archive: Path) -> None:
+    """Without the folder of settings, which Java would not have it with: they are named instead."""
+    words = command()
+    assert words[words.index("--properties-file") + 1] == str(class_archive.SETTINGS)
+    options = settings(words)["spark.driver.defaultJavaOptions"]
+    assert f'"-XX:SharedArchiveFile={archive}" -Xlog:disable' in options
+    assert "my%20conf/log4j2.properties" in options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--master", "spark://a:7077"),
+        ("--deploy-mode", "cluster", "--master", "yarn"),
+        ("--properties-file", "own.conf"),
+        ("--load-spark-defaults",),
+        ("--conf", "spark.driver.defaultJavaOptions=-Da=b"),
+    ],
+)
+@pytest.mark.usefixtures("archive")
+def test_other_drivers_do_without_the_archive(options: tuple[str, ...]) -> None:
+    """A cluster's, and one with settings of somebody's own, find the project's settings where they were."""
+    assert not shares_classes(arguments_with(*options))
+    assert "SharedArchiveFile" not in " ".join(command(*options))
+
+
+def test_without_an_archive_all_is_as_it_was(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None was made, Java could not make it, or the folder of settings holds what Spark must find in it."""
+    assert shares_classes(arguments_with())
+    monkeypatch.setenv("SPARK_CONF_DIR", "/etc/spark")
+    assert not shares_classes(arguments_with())
+    monkeypatch.delenv("SPARK_CONF_DIR")
+    (class_archive.CONF / "core-site.xml").touch()
+    assert not shares_classes(arguments_with())
+    (class_archive.CONF / "core-site.xml").unlink()
+    archive.write_bytes(b"")
+    assert not shares_classes(arguments_with())
+    archive.unlink()
+    assert not shares_classes(arguments_with())
+
+
+def test_a_java_that_makes_no_archive_is_no_fault(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Setting up goes on, with one line that says why, and does not try again at each `make`."""
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    class_archive.main()
+    assert archive.read_bytes() == b""
+    told = capsys.readouterr().err
+    assert told.startswith("jobs will start without Spark's classes in one file: there is no Java (/nowhere/bin/java")
+    assert list(archive.parent.glob("*.jsa")) == [archive]
 
 
 def test_a_driver_elsewhere_cannot_change_the_configuration() -> None:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
+from bc4all.class_archive import ARCHIVE
 from bc4all.cli import main
 from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError, DataError, TransientFailure
@@ -104,11 +105,19 @@ def submit(environment: dict[str, str], *arguments: str) -> subprocess.Completed
     return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_a_users_commands_work_from_anywhere(submitted: dict[str, str], prefix: Path) -> None:
-    """Train, predict and show, started in another directory with spaces in every path; the exit code tells."""
+def test_a_users_commands_work_from_anywhere(submitted: dict[str, str], prefix: Path, tmp_path: Path) -> None:
+    """Train, predict and show, started in another directory with spaces in every path; the exit code tells.
+
+    Java takes Spark's classes from their archive.
+    """
     params = '{"n_estimators": 5, "random_state": 1}'
-    trained = submit(submitted, "train", "--all", "--model-params", params, "--", "--conf", "spark.ui.enabled=false")
+    log = tmp_path / "classes.log"
+    options = ("--conf", "spark.ui.enabled=false", "--driver-java-options", f"-Xlog:class+load:file={log}")
+    trained = submit(submitted, "train", "--all", "--model-params", params, "--", *options)
     assert trained.returncode == 0, trained.stderr
+    if ARCHIVE.stat().st_size:  # empty where this Java could not make it
+        loaded = [line for line in log.read_text().splitlines() if " org.apache.spark." in line]
+        assert sum("shared objects file" in line for line in loaded) > len(loaded) / 2
     assert "client_2: train done, 1500 rows, 0 quarantined" in trained.stdout  # spark-submit gives the job one stream
     shutil.rmtree(prefix / "prediction" / "client_id=client_1")
     predicted = submit(submitted, "predict", "--all", "--inference-date", DAY)

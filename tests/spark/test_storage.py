@@ -18,9 +18,11 @@ FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "arguments": "the configuration file's default place",
     "application": "the environment",
+    "artifact": "a version's files, in a scratch folder",
     "blend": "a forest's file inside a model's, in memory",
     "category_map": "the files beside the configuration",
     "child": "a job's log and results, in the state folder",
+    "class_archive": "the environment, the project's own files, a scratch folder",
     "cli": "the folder that sample-data is told to fill",
     "cli_crontab": "the project's cron folder",
     "cli_runs": "the state folder",
