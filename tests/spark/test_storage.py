@@ -16,6 +16,7 @@ from tests.conftest import DAY, ROOT, make_client, published_rows
 # What reaches this machine's files or environment, and the modules that may: never for what lies below DATA_PREFIX.
 FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
+    "__init__": "the environment",
     "arguments": "the configuration file's default place",
     "application": "the environment",
     "artifact": "a version's files, in a scratch folder",
