@@ -25,13 +25,14 @@ ARCHIVE = Path(sys.prefix) / "spark.jsa"  # empty where Java could not make it
 NO_FOLDER = ARCHIVE.with_name("no-spark-conf")
 _READ_BY_JAVA = (".xml", ".properties", ".sh")
 _LOG = "log4j2.properties"
-_DAY = "2026-01-31"
+_PATIENCE = 600  # seconds for a job; they take some twenty
 
 
 def is_usable() -> bool:
     """Whether there is an archive, and nothing in CONF that Spark would have to find there, such as a core-site.xml."""
     there = ARCHIVE.is_file() and ARCHIVE.stat().st_size > 0
-    return there and not any(file.suffix in _READ_BY_JAVA and file.name != _LOG for file in CONF.iterdir())
+    nameable = not {":", '"'} & set(str(ARCHIVE))  # Java takes a colon for the end of a name
+    return there and nameable and not any(file.suffix in _READ_BY_JAVA and file.name != _LOG for file in CONF.iterdir())
 
 
 def java_options(archive: str = "") -> list[str]:
@@ -46,7 +47,7 @@ def java_options(archive: str = "") -> list[str]:
 
 
 def make() -> None:
-    """Make the archive. Raises ConfigurationError where there is no Java, CalledProcessError where a step fails."""
+    """Make the archive. Raises ConfigurationError where there is no Java, SubprocessError where a step fails."""
     from bc4all.sample_data import write_sample_data  # with pandas: bin/submit.sh need not wait for it
 
     unfinished = ARCHIVE.with_suffix(f".{os.getpid()}")
@@ -62,7 +63,7 @@ def make() -> None:
                 options = f"spark.driver.defaultJavaOptions={' '.join(java_options(archive))}"
                 command = [str(ROOT / "bin" / "submit.sh"), job, "--all", "--config", str(config)]
                 command += ["--", "--properties-file", str(SETTINGS), "--conf", options]
-                subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+                subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=_PATIENCE)
             command = [java(), f"-XX:SharedArchiveFile={unfinished}", "-version"]
             subprocess.run(command, capture_output=True, text=True, check=True)
             unfinished.replace(ARCHIVE)
@@ -75,10 +76,11 @@ def main() -> None:
     click.echo("writing down Spark's classes, so that every job starts sooner (once, about a minute)")
     try:
         make()
-    except (ConfigurationError, subprocess.CalledProcessError, OSError) as error:
+    except (ConfigurationError, subprocess.SubprocessError, OSError) as error:
         told = str(getattr(error, "stderr", "") or error).strip().rpartition("\n")[2]
         click.echo(f"jobs will start without Spark's classes in one file: {told}", err=True)
-        ARCHIVE.write_bytes(b"")
+        ARCHIVE.unlink(missing_ok=True)  # of other jars, and read-only
+        ARCHIVE.touch()
 
 
 if __name__ == "__main__":

@@ -237,9 +237,8 @@ def _decide(letters, ends, spaces, slots, idf, weights, parts, sizes, kinds, roo
         for m in range(n):
             place = met[m]
             count = counts[place]
-            share = (
-                ((1.0 + np.log(count)) if sublinear and count > 1 else float(count)) * idf[place] / norms[parts[place]]
-            )
+            share = ((1.0 + np.log(count)) if sublinear and count > 1 else float(count)) * idf[place]
+            share /= norms[parts[place]]
             for c in range(classes):
                 decision[row, c] += share * weights[place, c]
             counts[place] = 0
