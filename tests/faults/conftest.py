@@ -38,9 +38,14 @@ def partition(prefix: Path, client_id: str = "client_0", root: str = "products_c
 
 
 def rows_of(folder: Path) -> pd.DataFrame | None:
-    """A partition as any reader reads it; None where there is none, or it went away in the meantime."""
+    """A partition as any reader reads it; None where there is none, or it went away in the meantime.
+
+    Its files are listed at once: pyarrow lists a folder's names and then looks at each, and takes for
+    an empty one what is renamed in between.
+    """
     try:
-        rows = pd.read_parquet(folder)
+        files = [folder / name for name in os.listdir(folder) if name.endswith(".parquet")]
+        rows = pd.concat(pd.read_parquet(file, partitioning=None) for file in files) if files else pd.DataFrame()
     except FileNotFoundError:
         return None
     if "file" in rows:  # of quarantine: where it lies is each prefix's own
