@@ -22,7 +22,7 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):
         """The categories, sorted."""
         return self.classes
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "GivenProbabilities":
+    def fit(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> "GivenProbabilities":
         """Nothing is to be fitted."""
         return self
 
@@ -42,15 +42,14 @@ def fit_calibrator(probabilities: np.ndarray, codes: np.ndarray, classes: np.nda
     """A fitted CalibratedClassifierCV whose `predict_proba` takes and gives probabilities (rows, classes).
 
     From out-of-fold probabilities and the rows' true categories, as places in `classes`, all of which are met.
+    Rows of a category that no other row has do not count: out of fold, nobody could know it.
     """
     from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.frozen import FrozenEstimator
 
     every = np.arange(len(codes))  # they are out of fold already
-    calibrated = CalibratedClassifierCV(
-        FrozenEstimator(GivenProbabilities(classes)), method=method, cv=[(every, every)]
-    )
-    return calibrated.fit(np.asarray(probabilities, dtype=np.float64), classes[codes])
+    calibrated = CalibratedClassifierCV(GivenProbabilities(classes), method=method, cv=[(every, every)])
+    X, counted = np.asarray(probabilities, dtype=np.float64), np.bincount(codes)[codes] > 1
+    return calibrated.fit(X, classes[codes], sample_weight=counted.astype(np.float64))
 
 
 def cross_fitted(probabilities: np.ndarray, codes: np.ndarray, method: str) -> np.ndarray:

@@ -100,6 +100,22 @@ def test_a_category_of_one_row_is_no_obstacle() -> None:
     np.testing.assert_array_equal(alone, answers[:2])
 
 
+@pytest.mark.parametrize("method", CALIBRATIONS)
+def test_what_nobody_could_know_does_not_blur_the_rest(method: str) -> None:
+    """A row whose category no other row has is answered with 0 out of fold; the others are calibrated as without it."""
+    rng = np.random.default_rng(2)
+    answers = np.c_[rng.dirichlet(np.full(3, 0.2), 300), np.zeros(300)]
+    codes = np.array([rng.choice(3, p=row[:3]) for row in answers])
+    codes[7] = 3
+    of_all = fit_calibrator(answers, codes, NAMES, method).predict_proba(answers)
+    others = np.arange(300) != 7
+    of_others = fit_calibrator(answers[others, :3], codes[others], NAMES[:3], method).predict_proba(answers[:, :3])
+    np.testing.assert_allclose(of_all[:, :3].argmax(axis=1), of_others.argmax(axis=1))
+    assert log_loss(of_all[others], codes[others]) == pytest.approx(
+        log_loss(of_others[others], codes[others]), abs=0.02
+    )
+
+
 def test_log_loss_is_scikit_learns() -> None:
     """Zeros included, which are clipped."""
     answers = LogisticRegression().fit(X, Y).predict_proba(X)
