@@ -220,10 +220,11 @@ def fit_blend(
     if len(models) == 1 and not settings.calibrate:
         return models[0]
     data = rows.value.data
-    if settings.calibrate and calibrator is None:
+    codes = data.codes[rows.value.sampled]
+    # Of one product of each category there is nothing to be learned.
+    if settings.calibrate and calibrator is None and np.bincount(codes).max() > 1:
         if probabilities is None:
             probabilities = answers_of(spark, client, rows, settings)
-        codes = data.codes[rows.value.sampled]
         calibrator = fit_calibrator(probabilities, codes, data.names, settings.calibrate)
     return blend.Blend(models, [member.weight for member in settings.blend], data.names, calibrator)
 

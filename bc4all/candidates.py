@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from bc4all.estimators import EXTRA_TREES, RANDOM_FOREST
 from bc4all.kinds import NUMERIC, TEXT, Features, all_numeric
-from bc4all.model_settings import MemberSettings
+from bc4all.model_settings import TEXT_MODEL, MemberSettings
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
 
 _SCALE: tuple[str, dict[str, Any]] = ("sklearn.preprocessing.StandardScaler", {})
@@ -64,7 +64,8 @@ def families(features: Features, rows: int) -> dict[str, Family]:
     """Those that suit a client's features, and its rows to fit on."""
     if TEXT in features.values():
         counts = NUMERIC not in features.values()  # as naive Bayes wants them: none is negative
-        return {"linear": _linear, "bayes": _bayes} if counts else {"linear": _linear}
+        linear: dict[str, Family] = {"ridge": _ridge, "linear": _linear}
+        return {**linear, "bayes": _bayes} if counts else linear
     if not all_numeric(features):
         return {"linear": _linear, "extra_trees": _extra_trees, "forest": _forest, "neural": _network}
     found: dict[str, Family] = {
@@ -158,10 +159,21 @@ def _neighbours(suggest: Suggest) -> MemberSettings:
 
 
 def _linear(suggest: Suggest) -> MemberSettings:
-    """The default of clients that are not numbers alone."""
+    """The default of clients with categories, and no text."""
     strength, weights = LINEAR_PARAMS["C"], LINEAR_PARAMS["class_weight"]
     chosen = suggest.number("C", strength, 1.0, 1000.0), suggest.choice("class_weight", weights, ["balanced", None])
     return MemberSettings(classifier=LINEAR_MODEL, params={**LINEAR_PARAMS, "C": chosen[0], "class_weight": chosen[1]})
+
+
+def _ridge(suggest: Suggest) -> MemberSettings:
+    """The default of clients with text: least squares, and the margins of it."""
+    (default,) = TEXT_MODEL.blend
+    strength, weights = default.params["alpha"], default.params["class_weight"]
+    params = {
+        "alpha": suggest.number("alpha", strength, 0.1, 10.0),
+        "class_weight": suggest.choice("class_weight", weights, ["balanced", None]),
+    }
+    return default.model_copy(update={"params": params})
 
 
 def _bayes(suggest: Suggest) -> MemberSettings:

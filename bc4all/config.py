@@ -24,7 +24,7 @@ from bc4all.errors import ConfigurationError
 from bc4all.estimators import RANDOM_FOREST, Place, did_you_mean, model_faults
 from bc4all.kinds import TEXT, Features, all_numeric
 from bc4all.layout import check_client_id
-from bc4all.model_settings import AUTO, KIND_TAGS, BlendSettings, MemberSettings, ModelChoice, as_blend
+from bc4all.model_settings import AUTO, KIND_TAGS, TEXT_MODEL, BlendSettings, MemberSettings, ModelChoice, as_blend
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
 from bc4all.schedule import JOBS, Timing
 from bc4all.settings import (
@@ -284,8 +284,10 @@ def _chosen_model(
 
 
 def _default_model(defaults: ClientSettings, features: Features) -> str | BlendSettings:
-    # A forest would be kept as scikit-learn's own, hundreds of megabytes, where features are not numbers alone.
-    return defaults.model or (RANDOM_FOREST if all_numeric(features) else LINEAR_MODEL)
+    if defaults.model:
+        return defaults.model
+    # A forest would be kept as scikit-learn's own, hundreds of megabytes, over text.
+    return TEXT_MODEL if TEXT in features.values() else RANDOM_FOREST if all_numeric(features) else LINEAR_MODEL
 
 
 def _check_estimator(

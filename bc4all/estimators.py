@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from bc4all.errors import ConfigurationError
 from bc4all.kinds import TEXT, Features, all_numeric
-from bc4all.model_settings import AUTO, BlendSettings, MemberSettings
+from bc4all.model_settings import AUTO, BlendSettings, MemberSettings, as_blend
 from bc4all.preprocessing import LINEAR_MODEL, takes_sparse, with_preprocessing
 
 RANDOM_FOREST, EXTRA_TREES = "sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier"
@@ -54,12 +54,12 @@ def _not_listed(path: str, role: str, known: Mapping[str, type]) -> str:
     return f"scikit-learn lists no {role} {path!r}{did_you_mean(path, list(known))}"
 
 
-def build_estimator(path: str, params: Mapping[str, Any], role: str = "classifier") -> Any:
-    """An unfitted classifier or transformer.
+def build_estimator(path: str, params: Mapping[str, Any], role: str = "classifier", margins: bool = False) -> Any:
+    """An unfitted classifier or transformer; with `margins`, also a classifier that gives nothing else.
 
     Raises ConfigurationError where scikit-learn lists none of that name, or refuses a parameter or its value.
     """
-    faults = [fault for _, fault in estimator_faults(path, params, role=role)]
+    faults = [fault for _, fault in estimator_faults(path, params, role=role, margins=margins)]
     if faults:
         raise ConfigurationError("; ".join(faults), f"model {path}")
     return estimator_class(path, role)(**params)
@@ -70,9 +70,13 @@ def build_member(member: MemberSettings, features: Features) -> Any:
 
     Raises ConfigurationError as `build_estimator`.
     """
-    classifier = build_estimator(member.classifier, member.params)
+    classifier = build_estimator(member.classifier, member.params, margins=True)
     if classifier.get_params().get("n_jobs") not in (None, 1):
         classifier.set_params(n_jobs=1)  # a task has one core
+    if not hasattr(classifier, "predict_proba"):
+        from bc4all.margins import MarginClassifier
+
+        classifier = MarginClassifier(classifier)
     if not member.transform:
         return with_preprocessing(classifier, features)
     from sklearn.pipeline import make_pipeline
@@ -88,13 +92,15 @@ def model_faults(model: str | BlendSettings, params: Mapping[str, Any], features
     if isinstance(model, str):
         faults = estimator_faults(model, params, text)
         return [(("model",) if name is None else ("model_params", name), fault) for name, fault in faults]
-    found: list[tuple[Place, str]] = [
-        (("model_params", name), "a blend's parameters stand with its members, as `params`") for name in params
-    ]
-    for number, member in enumerate(model.blend):
+    found: list[tuple[Place, str]] = []
+    if len(model.blend) > 1:
+        told = "a blend's parameters stand with its members, as `params`"
+        found, params = [(("model_params", name), told) for name in params], {}
+    for number, member in enumerate(as_blend(model, params).blend):
         at: Place = ("model", "blend", number)
-        for name, fault in estimator_faults(member.classifier, member.params, text):
-            found.append(((*at, "classifier") if name is None else (*at, "params", name), fault))
+        for name, fault in estimator_faults(member.classifier, member.params, text, margins=True):
+            place = ("model_params",) if name in params else (*at, "params")
+            found.append(((*at, "classifier") if name is None else (*place, name), fault))
         found += [((*at, "transform"), fault) for fault in _transform_faults(member, features)]
     return found
 
@@ -110,11 +116,11 @@ def _transform_faults(member: MemberSettings, features: Features) -> list[str]:
 
 
 def estimator_faults(
-    path: str, params: Mapping[str, Any], text: bool = False, role: str = "classifier"
+    path: str, params: Mapping[str, Any], text: bool = False, role: str = "classifier", margins: bool = False
 ) -> list[tuple[str | None, str]]:
     """What is wrong with an estimator's path and parameters: (the parameter or None for the path, message).
 
-    `text`: whether it is to learn from text.
+    `text`: whether it is to learn from text; `margins`: whether it may give those instead of probabilities.
     """
     known = listed(role)
     if path not in known:
@@ -133,8 +139,9 @@ def estimator_faults(
     if faults or role != "classifier":
         return faults
     estimator: Any = kind(**params)
-    if not hasattr(estimator, "predict_proba"):
-        return [(None, f"{kind.__name__} gives no probabilities (predict_proba) with these parameters")]
+    if not hasattr(estimator, "predict_proba") and not (margins and hasattr(estimator, "decision_function")):
+        remedy = "; a blend takes its margins" if hasattr(estimator, "decision_function") else ""
+        return [(None, f"{kind.__name__} gives no probabilities (predict_proba) with these parameters{remedy}")]
     if text and not takes_sparse(estimator):
         return [(None, f"{kind.__name__} cannot learn from text: it takes no sparse matrix; {LINEAR_MODEL} does")]
     return []

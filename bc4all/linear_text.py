@@ -44,7 +44,7 @@ class _Vocabulary:
 
 
 class LinearText:
-    """A fitted Pipeline of columns and LogisticRegression, for DataFrames with its columns."""
+    """A fitted Pipeline of columns and a linear classifier, for DataFrames with its columns."""
 
     def __init__(
         self, texts: Sequence[_Vocabulary], others: Sequence[Any], intercept: np.ndarray, classes: np.ndarray
@@ -67,8 +67,6 @@ class LinearText:
 
 def compiled(model: Any) -> Any:
     """The same model, faster, where it is a linear one over text; else itself."""
-    from sklearn.linear_model import LogisticRegression
-
     from bc4all.text import TextVectorizer
 
     columns, classifier = split_columns(model)
@@ -76,10 +74,10 @@ def compiled(model: Any) -> Any:
         return model
     fitted = [entry for entry in columns.transformers_ if entry[0] != "remainder"]
     vectorizers = [part for _, part, _ in fitted if isinstance(part, TextVectorizer)]
-    if type(classifier) is not LogisticRegression or not vectorizers or not all(map(_is_supported, vectorizers)):
+    linear = _linear(classifier)
+    if linear is None or not vectorizers or not all(map(_is_supported, vectorizers)):
         return model
-    weights = classifier.coef_.T if len(classifier.classes_) > 2 else _two_columns(classifier.coef_.T)
-    intercept = classifier.intercept_ if len(classifier.classes_) > 2 else _two_columns(classifier.intercept_)
+    weights, intercept = linear
     texts, others = [], []
     for name, part, names in fitted:
         rows = np.ascontiguousarray(weights[columns.output_indices_[name]])
@@ -90,9 +88,23 @@ def compiled(model: Any) -> Any:
     return LinearText(texts, others, intercept, classifier.classes_)
 
 
-def _two_columns(weights: np.ndarray) -> np.ndarray:
-    """scikit-learn keeps the second of two categories alone: the first one's decision is zero."""
-    return np.stack([np.zeros_like(weights.ravel()), weights.ravel()], axis=1).reshape(*weights.shape[:-1], 2)
+def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """(weights (columns, classes), intercept (classes,)) whose softmax is the answer; None of what has no such."""
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier
+    from sklearn.svm import LinearSVC
+
+    from bc4all.margins import SHARPNESS, MarginClassifier
+
+    two = len(classifier.classes_) == 2  # of which scikit-learn keeps the second alone
+    if type(classifier) is MarginClassifier and type(classifier.classifier_) in (RidgeClassifier, LinearSVC):
+        classifier, sides = classifier.classifier_, [-SHARPNESS, SHARPNESS] if two else [SHARPNESS]
+    elif type(classifier) is LogisticRegression:
+        sides = [0.0, 1.0] if two else [1.0]
+    else:
+        return None
+    weights = np.atleast_2d(classifier.coef_)
+    intercept = np.broadcast_to(classifier.intercept_, len(weights))  # one 0 where there is to be none
+    return weights.T * sides, intercept * sides
 
 
 def _is_supported(vectorizer: Any) -> bool:

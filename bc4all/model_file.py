@@ -24,6 +24,7 @@ TRUSTED_TYPES = (
     "bc4all.blend.Blend",
     "bc4all.blend.EmbeddedForest",  # checks itself as it is read
     "bc4all.calibration.GivenProbabilities",
+    "bc4all.margins.MarginClassifier",
     "bc4all.text.TextVectorizer",  # of before there was the other
     "bc4all.text.TitleVectorizer",
     "numpy.dtype",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError
+from bc4all.model_settings import TEXT_MODEL
 from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
 from bc4all.yaml_source import read_yaml
 from tests.conftest import ROOT
@@ -100,19 +101,22 @@ defaults: {model_params: {n_estimators: 50}, features: [price]}
 clients:
   numbers:
   titles: {features: [{name: title, kind: text}, {name: brand, kind: category}, price]}
-  changed: {features: [{name: title, kind: text}], model_params: {C: 1.0}}
+  changed: {features: [{name: title, kind: text}], model_params: {alpha: 3.0}}
+  brands: {features: [{name: brand, kind: category}]}
   bayes: {features: [{name: title, kind: text}], model: sklearn.naive_bayes.ComplementNB}
 """
 
 
 def test_features_have_a_kind(tmp_path: Path) -> None:
-    """A bare name is numeric; where nobody names a model, text gets a linear one and numbers a forest."""
+    """A bare name is numeric; where nobody names a model, text and categories get linear ones, numbers a forest."""
     fleet = load_fleet(write(tmp_path, TITLES))
-    numbers, titles, changed, bayes = fleet.clients.values()
+    numbers, titles, changed, brands, bayes = fleet.clients.values()
     assert (numbers.features, numbers.model_params) == ({"price": "numeric"}, {"n_estimators": 50})
     assert list(titles.features.items()) == [("title", "text"), ("brand", "category"), ("price", "numeric")]
-    assert (titles.model, titles.model_params) == (LINEAR_MODEL, LINEAR_PARAMS)
-    assert (changed.model, changed.model_params) == (LINEAR_MODEL, {**LINEAR_PARAMS, "C": 1.0})
+    assert (titles.blend, brands.model, brands.model_params) == (TEXT_MODEL, LINEAR_MODEL, LINEAR_PARAMS)
+    assert changed.model == TEXT_MODEL
+    (ridge,) = changed.blend.blend
+    assert ridge.params == {**TEXT_MODEL.blend[0].params, "alpha": 3.0}
     assert (bayes.model, bayes.model_params) == ("sklearn.naive_bayes.ComplementNB", {})
     reordered = titles.overridden(["price", "title", "brand"])
     assert list(reordered.features.items()) == [("price", "numeric"), ("title", "text"), ("brand", "category")]

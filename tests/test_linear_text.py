@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier
 from sklearn.naive_bayes import ComplementNB
+from sklearn.svm import LinearSVC
 
 from bc4all.linear_text import LinearText, compiled
+from bc4all.margins import MarginClassifier
 from bc4all.preprocessing import with_preprocessing
 from bc4all.text import TextVectorizer
 
@@ -37,6 +40,12 @@ def fitted(features: dict[str, str], rows: int = 12, classifier: Any = None) -> 
     return pipeline.fit(FRAME[list(features)][:rows], LABELS[:rows])
 
 
+CLASSIFIERS = [
+    LogisticRegression(C=100.0, max_iter=1000),
+    MarginClassifier(RidgeClassifier()),
+    MarginClassifier(RidgeClassifier(fit_intercept=False)),
+    MarginClassifier(LinearSVC(random_state=0)),
+]
 TITLE = fitted({"title": "text"})
 
 
@@ -56,7 +65,15 @@ def of_before() -> Any:
     return pipeline.fit(FRAME[["title"]], LABELS)
 
 
-PIPELINES = [(pipeline, compiled(pipeline)) for pipeline in (TITLE, within_words(), of_before())]
+def by_margins(classifier: Any, features: dict[str, str], rows: int = 12) -> Any:
+    """The Pipeline of a classifier without probabilities, fitted on the first rows."""
+    return fitted(features, rows, MarginClassifier(classifier))
+
+
+PIPELINES = [
+    (pipeline, compiled(pipeline))
+    for pipeline in (TITLE, within_words(), of_before(), by_margins(RidgeClassifier(), {"title": "text"}))
+]
 
 
 @settings(max_examples=300, deadline=None)  # the first one compiles
@@ -75,12 +92,13 @@ def test_whatever_the_text_the_answer_is_scikit_learns(texts: list[str]) -> None
         np.testing.assert_allclose(fast.predict_proba(frame), pipeline.predict_proba(frame), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", CLASSIFIERS, ids=repr)
 @pytest.mark.parametrize("rows", [8, 12])
 @pytest.mark.parametrize("names", [["title"], ["title", "color"], ["price", "title"], list(KINDS)])
-def test_every_kind_of_column_counts(names: list[str], rows: int) -> None:
+def test_every_kind_of_column_counts(names: list[str], rows: int, kind: Any) -> None:
     """Several texts, categories and numbers, with two categories or more: as scikit-learn has it."""
     features = {name: KINDS[name] for name in names}
-    pipeline = fitted(features, rows)
+    pipeline = fitted(features, rows, clone(kind))
     fast = compiled(pipeline)
     assert isinstance(fast, LinearText)
     unseen = pd.DataFrame({"title": ["", "zzz"], "brand": ["nobody's", ""], "price": [np.nan, 1e9], "color": ["", "x"]})
@@ -96,8 +114,10 @@ def test_every_kind_of_column_counts(names: list[str], rows: int) -> None:
         LogisticRegression().fit([[0.0], [1.0]], [0, 1]),
         fitted({"price": "numeric", "brand": "category"}),
         fitted({"title": "text"}, classifier=ComplementNB()),
+        by_margins(Perceptron(), {"title": "text"}),
+        by_margins(RidgeClassifier(), {"title": "text"}, rows=4),
     ],
-    ids=["numbers", "no text", "another classifier"],
+    ids=["numbers", "no text", "another classifier", "other margins", "one category"],
 )
 def test_other_models_stay_as_they_are(model: Any) -> None:
     """What it was not made for is left to scikit-learn."""

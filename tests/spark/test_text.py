@@ -3,19 +3,25 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import train_test_split
 
 from bc4all.config import Client
 from bc4all.errors import DataError
-from bc4all.estimators import build_estimator
+from bc4all.fitting import folds
 from bc4all.job import Job
-from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS, with_preprocessing
+from bc4all.model_settings import TEXT_MODEL
+from bc4all.preprocessing import with_preprocessing
 from bc4all.tracking import tracking_uri
+from bc4all.training_set import split
 from tests.conftest import make_client, published_rows
 
 Deliver = Callable[..., Path]
@@ -30,7 +36,12 @@ def merchants(seed: Path) -> Path:
 
 def shop(client_id: str, features: dict[str, str] = TITLE) -> Client:
     """A client with the model that a client with text has by default."""
-    return make_client(client_id, features=features, model=LINEAR_MODEL, model_params=LINEAR_PARAMS)
+    return make_client(client_id, features=features, model=TEXT_MODEL, model_params={})
+
+
+def plain() -> Any:
+    """The default model as scikit-learn's own parts, not calibrated."""
+    return with_preprocessing(RidgeClassifier(alpha=1.0, class_weight="balanced"), TITLE)
 
 
 def test_a_real_shop_equals_plain_scikit_learn(job: Job, prefix: Path, merchants: Path) -> None:
@@ -47,15 +58,21 @@ def test_a_real_shop_equals_plain_scikit_learn(job: Job, prefix: Path, merchants
     X_train, X_test, y_train, y_test = train_test_split(
         data[["product_title"]], data["category_id"].to_numpy(object), test_size=0.1, random_state=1234
     )
-    model = with_preprocessing(build_estimator(LINEAR_MODEL, LINEAR_PARAMS), TITLE)
-    model.fit(data[["product_title"]], data["category_id"].to_numpy(object))
-    probabilities = model.predict_proba(products[["product_title"]])
+    X, y = data[["product_title"]], data["category_id"].to_numpy(object)
+    model = plain().fit(X, y)
+    training, _ = split(np.unique(y, return_inverse=True)[1], None)
+    fold = folds(np.unique(y[training], return_inverse=True)[1])
+    parts = [(np.flatnonzero(fold != part), np.flatnonzero(fold == part)) for part in range(3)]
+    calibrated = CalibratedClassifierCV(plain(), method="temperature", ensemble=False, cv=parts)
+    calibrated.fit(X.iloc[training], y[training])
+    (beta,) = [one.calibrators[0].beta_ for one in calibrated.calibrated_classifiers_]
+    probabilities = softmax(beta * model.decision_function(products[["product_title"]]), axis=1)
     rows = published_rows(prefix, "merchant_14")
     best = rows[rows["rank"] == 0].set_index("product_id").loc[products["product_id"]]
     assert best["pred_label"].tolist() == model.classes_[probabilities.argmax(axis=1)].tolist()
-    np.testing.assert_allclose(best["pred_score"], probabilities.max(axis=1), rtol=1e-6)
-    judged = with_preprocessing(build_estimator(LINEAR_MODEL, LINEAR_PARAMS), TITLE).fit(X_train, y_train)
-    top_five = model.classes_[np.argsort(-judged.predict_proba(X_test), axis=1)[:, :5]]
+    np.testing.assert_allclose(best["pred_score"], probabilities.max(axis=1), rtol=1e-4)
+    judged = plain().fit(X_train, y_train)
+    top_five = model.classes_[np.argsort(-judged.decision_function(X_test), axis=1)[:, :5]]
     assert trained.top_5 == pytest.approx((top_five == y_test[:, None]).any(axis=1).mean())
     assert len(rows) == len(products) * min(5, len(model.classes_))
 
@@ -98,6 +115,22 @@ def test_every_kind_goes_through_both_jobs(job: Job, prefix: Path, deliver: Deli
     assert rows["product_id"].unique().tolist() == ["a", "b", "c", "d", "e"]
     best = rows[rows["rank"] == 0].set_index("product_id")["pred_label"]
     assert (best["c"], best["e"]) == ("phones", "cameras")
+
+
+@pytest.mark.parametrize("categories", [["a", "b"], ["a", "a", "b"], ["a", "b", "b", "b", "b", "b", "c"]], ids=" ".join)
+def test_a_handful_of_titles_is_enough(job: Job, prefix: Path, deliver: Deliver, categories: list[str]) -> None:
+    """One product of each category, or of some, or fewer than there are folds: a model that answers."""
+    ids = [f"p{number}" for number in range(len(categories))]
+    titles = [f"{category * 4} {number}" for number, category in enumerate(categories)]
+    deliver("train", "x", "a.csv", pd.DataFrame({"product_id": ids, "category_id": categories, "title": titles}))
+    deliver("prediction", "x", "a.csv", pd.DataFrame({"product_id": ids, "title": titles}))
+    client = shop("x", {"title": "text"})
+    job.train(client)
+    job.predict(client)
+    rows = published_rows(prefix, "x")
+    best = rows[rows["rank"] == 0].set_index("product_id")["pred_label"]
+    assert best.loc[ids].tolist() == categories
+    assert np.isfinite(rows["pred_score"]).all()
 
 
 def test_a_column_that_is_gone_is_named(job: Job, deliver: Deliver) -> None:

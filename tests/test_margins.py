@@ -1,0 +1,69 @@
+"""Classifiers that give margins alone, asked for probabilities."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.svm import SVC, LinearSVC
+
+from bc4all.estimators import build_estimator, build_member, estimator_faults, listed
+from bc4all.margins import SHARPNESS, MarginClassifier
+from bc4all.model_file import digest, load_model, save_model
+from bc4all.model_settings import MemberSettings
+
+X = np.random.default_rng(0).normal(size=(90, 4))
+Y = np.array(["a", "b", "c"], dtype=object)[np.arange(90) % 3]
+ADMITTED = sorted(
+    path for path in listed("classifier") if estimator_faults(path, {}) and not estimator_faults(path, {}, margins=True)
+)
+
+BY_VOTES = ("sklearn.svm.SVC", "sklearn.svm.NuSVC")  # of pairs of categories, ties in which they break as they come
+
+
+def test_those_without_probabilities_are_told_apart() -> None:
+    """Alone they are refused, with what to do; in a blend they are not."""
+    assert {"sklearn.svm.LinearSVC", "sklearn.linear_model.RidgeClassifier"} < set(ADMITTED)
+    ((_, told),) = estimator_faults("sklearn.svm.LinearSVC", {})
+    assert told.endswith("gives no probabilities (predict_proba) with these parameters; a blend takes its margins")
+
+
+@pytest.mark.parametrize("path", ADMITTED)
+@pytest.mark.parametrize("categories", [2, 3])
+def test_comes_back_as_it_was(tmp_path: Path, path: str, categories: int) -> None:
+    """Each can be stored and read; the best category is the classifier's own, and probabilities are."""
+    rows = np.flatnonzero(np.arange(90) % 3 < categories)
+    params = {"break_ties": True} if path in BY_VOTES else {}
+    model = build_member(MemberSettings(classifier=path, params=params), {"f": "numeric"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one is deprecated, and not every optimiser converges on 90 made-up rows
+        model.fit(X[rows], Y[rows])
+    file = save_model(model, tmp_path)
+    loaded = load_model(file, digest(file))
+    answers = loaded.predict_proba(X)
+    np.testing.assert_array_equal(answers, model.predict_proba(X))
+    np.testing.assert_allclose(answers.sum(axis=1), 1)
+    np.testing.assert_array_equal(loaded.classes_[answers.argmax(axis=1)], model.classifier_.predict(X))
+    np.testing.assert_array_equal(model.predict(X), model.classifier_.predict(X))
+
+
+def test_two_categories_are_as_far_apart_as_of_three() -> None:
+    """The margin of two stands for both, each on its side."""
+    classifier = build_estimator("sklearn.svm.LinearSVC", {"random_state": 0}, margins=True)
+    model = MarginClassifier(classifier).fit(X[:60], Y[:60] == "a")
+    margins = model.classifier_.decision_function(X)
+    np.testing.assert_allclose(np.log(model.predict_proba(X)) @ [-1, 1], 2 * SHARPNESS * margins)
+
+
+def test_one_category_is_certain() -> None:
+    """A fold may have no more: LinearSVC itself would refuse it."""
+    model = MarginClassifier(LinearSVC()).fit(X[:3], np.array(["a"] * 3))
+    np.testing.assert_array_equal(model.predict_proba(X), np.ones((90, 1)))
+    assert set(model.predict(X)) == {"a"}
+
+
+def test_margins_that_are_not_the_categories_are_refused() -> None:
+    """Of every pair of categories there may be one: that is no answer."""
+    rows = np.arange(80)
+    with pytest.raises(ValueError, match="SVC gives 6 margins for 4 categories"):
+        MarginClassifier(SVC(decision_function_shape="ovo")).fit(X[rows], np.arange(80) % 4)
