@@ -116,6 +116,17 @@ def test_what_nobody_could_know_does_not_blur_the_rest(method: str) -> None:
     )
 
 
+@pytest.mark.parametrize("method", CALIBRATIONS)
+def test_who_was_never_wrong_is_not_infallible(method: str) -> None:
+    """Answers that were all right are as doubtful as if one of them had not been."""
+    rng = np.random.default_rng(3)
+    codes = np.arange(200) % 4
+    answers = 0.6 * np.eye(4)[codes] + 0.4 * rng.dirichlet(np.ones(4), 200)
+    calibrated = fit_calibrator(answers, codes, NAMES, method).predict_proba(answers)
+    np.testing.assert_array_equal(calibrated.argmax(axis=1), codes)
+    assert 0.001 < 1 - calibrated.max(axis=1).mean() < 0.05
+
+
 def test_log_loss_is_scikit_learns() -> None:
     """Zeros included, which are clipped."""
     answers = LogisticRegression().fit(X, Y).predict_proba(X)
