@@ -32,7 +32,7 @@ class _Vocabulary:
 
     column: str
     slots: np.ndarray  # _SLOT, a power of two, place -1 where free
-    idf: np.ndarray  # float64 (n-grams,)
+    idf: np.ndarray  # float64 (n-grams,), 1 where rare ones count no more than others
     weights: np.ndarray  # float64 (n-grams, classes)
     parts: np.ndarray  # uint8 (n-grams,): those of each part of a text are scaled to a length of 1
     longest: int
@@ -108,7 +108,7 @@ def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _is_supported(vectorizer: Any) -> bool:
-    plain = {"strip_accents": None, "preprocessor": None, "use_idf": True, "norm": "l2", "binary": False}
+    plain = {"strip_accents": None, "preprocessor": None, "norm": "l2", "binary": False}
     settings = vectorizer.get_params()
     known = settings["analyzer"] in ("char", "char_wb") and settings["ngram_range"][0] <= _SHORTEST_WORD
     return known and all(settings[name] == value for name, value in plain.items())
@@ -126,7 +126,8 @@ def _vocabulary(column: str, vectorizer: Any, weights: np.ndarray) -> _Vocabular
     shaped = isinstance(vectorizer, TitleVectorizer)
     parts = np.array([len(term) if shaped else 0 for term in terms], dtype=np.uint8)
     kinds = vectorizer.analyzer == "char_wb", vectorizer.sublinear_tf, vectorizer.lowercase, shaped
-    return _Vocabulary(column, slots, vectorizer.idf_, weights, parts, longest, shortest, *kinds)
+    idf = vectorizer.idf_ if vectorizer.use_idf else np.ones(len(terms))
+    return _Vocabulary(column, slots, idf, weights, parts, longest, shortest, *kinds)
 
 
 def _letters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -111,7 +111,7 @@ def as_blend(model: str | BlendSettings, params: Mapping[str, Any]) -> BlendSett
 TEXT_MODEL = BlendSettings(
     blend=[
         MemberSettings(
-            classifier="sklearn.linear_model.RidgeClassifier", params={"alpha": 1.0, "class_weight": "balanced"}
+            classifier="sklearn.linear_model.RidgeClassifier", params={"alpha": 0.2, "class_weight": "balanced"}
         )
     ],
     calibrate="temperature",

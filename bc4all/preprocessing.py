@@ -49,8 +49,9 @@ def takes_sparse(classifier: Any) -> bool:
 def _text() -> Any:
     from bc4all.text import TitleVectorizer
 
-    # Characters, over the ends of words, too: brands, models and sizes are spelled, and parted, in many ways.
-    return TitleVectorizer(analyzer="char", ngram_range=(1, 4), max_features=_MOST_TERMS)
+    # Characters, over the ends of words, too: brands, models and sizes are spelled, and parted, in many ways. Rare ones
+    # weigh no more than others: in a title, what is rare is the model's number.
+    return TitleVectorizer(analyzer="char", ngram_range=(1, 4), use_idf=False, max_features=_MOST_TERMS)
 
 
 def _categories(sparse: bool, trees: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Text -> TF-IDF of its character n-grams, by scikit-learn, with a vocabulary that is small where it is kept."""
+"""Text -> its character n-grams, weighed, by scikit-learn, with a vocabulary that is small where it is kept."""
 
 import json
 from collections.abc import Callable, Iterable

@@ -50,11 +50,11 @@ TITLE = fitted({"title": "text"})
 
 
 def within_words() -> Any:
-    """The Pipeline of titles whose n-grams do not go over the ends of words, and weigh less and less."""
+    """The Pipeline of titles whose n-grams do not go over the ends of words, and weigh by how rare they are."""
     pipeline = with_preprocessing(LogisticRegression(C=100.0, max_iter=1000), {"title": "text"})
-    return pipeline.set_params(**{"columns__text 0__analyzer": "char_wb", "columns__text 0__sublinear_tf": True}).fit(
-        FRAME[["title"]], LABELS
-    )
+    settings = {"analyzer": "char_wb", "sublinear_tf": True, "use_idf": True}
+    pipeline.set_params(**{f"columns__text 0__{name}": value for name, value in settings.items()})
+    return pipeline.fit(FRAME[["title"]], LABELS)
 
 
 def of_before() -> Any:
