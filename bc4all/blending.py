@@ -15,11 +15,12 @@ from pyspark import Broadcast
 from pyspark.sql import SparkSession
 
 from bc4all import blend, fitting
-from bc4all.calibration import best_method, fit_calibrator, log_loss, mean_loss
+from bc4all.calibration import best_method, could_be_known, cross_fitted, fit_calibrator, log_loss, mean_loss
 from bc4all.candidates import fixed_list
 from bc4all.errors import DataError, ModelError
 from bc4all.estimators import build_member
 from bc4all.fitting import COSTS, OutOfFold, Rows
+from bc4all.margins import is_by_margins
 from bc4all.model_settings import BlendSettings, MemberSettings
 from bc4all.scoring import Model, rank
 
@@ -104,7 +105,7 @@ class Sample:
     def of(cls, rows: Broadcast[Rows]) -> "Sample":
         """The sampled rows among those to fit on. Raises DataError where no category has two of them."""
         codes = rows.value.data.codes[rows.value.sampled]
-        scored = np.bincount(codes)[codes] > 1
+        scored = could_be_known(codes)
         if not scored.any():
             raise DataError("no category has two products: models cannot be compared", remedy="deliver more products")
         return cls(rows, codes, scored)
@@ -124,9 +125,15 @@ def compare(
     estimators = [build_member(member, client.features) for _, member in members]
     answers = fitting.out_of_fold(spark, sample.rows, estimators)
     return [
-        Candidate(name, member, answer, None if answer.error else sample.scores(answer.probabilities))
-        for (name, member), answer in zip(members, answers, strict=True)
+        Candidate(name, member, answer, None if answer.error else _scores(sample, estimator, answer.probabilities))
+        for (name, member), estimator, answer in zip(members, estimators, answers, strict=True)
     ]
+
+
+def _scores(sample: Sample, estimator: Any, probabilities: np.ndarray) -> Scores:
+    """How good its answers are; those by margins once they are calibrated, as before that their size means little."""
+    margins = is_by_margins(estimator)
+    return sample.scores(cross_fitted(probabilities, sample.codes, "temperature") if margins else probabilities)
 
 
 def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | None = None) -> Choice:
@@ -221,11 +228,11 @@ def fit_blend(
         return models[0]
     data = rows.value.data
     codes = data.codes[rows.value.sampled]
-    # Of one product of each category there is nothing to be learned.
-    if settings.calibrate and calibrator is None and np.bincount(codes).max() > 1:
+    counted = could_be_known(codes)
+    if settings.calibrate and calibrator is None and counted.any():
         if probabilities is None:
             probabilities = answers_of(spark, client, rows, settings)
-        calibrator = fit_calibrator(probabilities, codes, data.names, settings.calibrate)
+        calibrator = fit_calibrator(probabilities, codes, data.names, settings.calibrate, counted)
     return blend.Blend(models, [member.weight for member in settings.blend], data.names, calibrator)
 
 

@@ -38,22 +38,31 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):
         return True
 
 
-def fit_calibrator(probabilities: np.ndarray, codes: np.ndarray, classes: np.ndarray, method: str) -> Any:
+def fit_calibrator(
+    probabilities: np.ndarray, codes: np.ndarray, classes: np.ndarray, method: str, counted: np.ndarray | None = None
+) -> Any:
     """A fitted CalibratedClassifierCV whose `predict_proba` takes and gives probabilities (rows, classes).
 
     From out-of-fold probabilities and the rows' true categories, as places in `classes`, all of which are met.
-    Rows of a category that no other row has do not count: out of fold, nobody could know it. Answers that are never
-    wrong count as if they had been once: of no number of them follows that there is no doubt.
+    `counted` (rows,): whether a row counts, one at least; all do without. Answers that are never wrong count as if they
+    had been once: of no number of them follows that there is no doubt.
     """
     from sklearn.calibration import CalibratedClassifierCV
 
-    X, weights = np.asarray(probabilities, dtype=np.float64), (np.bincount(codes)[codes] > 1).astype(np.float64)
-    if (weights * (X.argmax(axis=1) != codes)).sum() == 0:
+    X = np.asarray(probabilities, dtype=np.float64)
+    weights = np.ones(len(codes)) if counted is None else counted.astype(np.float64)
+    if not weights[X.argmax(axis=1) != codes].any():
         second = X.argsort(axis=1)[:, -2]  # would be right in one row of all
         X, codes, weights = np.r_[X, X], np.r_[codes, second], np.r_[weights, weights / weights.sum()]
     every = np.arange(len(codes))  # they are out of fold already
     calibrated = CalibratedClassifierCV(GivenProbabilities(classes), method=method, cv=[(every, every)])
     return calibrated.fit(X, classes[codes], sample_weight=weights)
+
+
+def could_be_known(codes: np.ndarray) -> np.ndarray:
+    """Whether another row has the same category, (rows,) bool: else nobody could know it out of fold."""
+    known: np.ndarray = np.bincount(codes)[codes] > 1
+    return known
 
 
 def cross_fitted(probabilities: np.ndarray, codes: np.ndarray, method: str) -> np.ndarray:
@@ -86,7 +95,7 @@ def best_method(probabilities: np.ndarray, codes: np.ndarray) -> tuple[Calibrati
     None, and the probabilities as they are, where no method clearly helps. Rows of a category that no other row has do
     not count.
     """
-    counted = np.bincount(codes)[codes] > 1
+    counted = could_be_known(codes)
     best: tuple[float, Calibration | None, np.ndarray] = (
         log_loss(probabilities[counted], codes[counted]) - _WORTH,
         None,

@@ -170,7 +170,7 @@ def _ridge(suggest: Suggest) -> MemberSettings:
     (default,) = TEXT_MODEL.blend
     strength, weights = default.params["alpha"], default.params["class_weight"]
     params = {
-        "alpha": suggest.number("alpha", strength, 0.1, 10.0),
+        "alpha": suggest.number("alpha", strength, 0.01, 10.0),
         "class_weight": suggest.choice("class_weight", weights, ["balanced", None]),
     }
     return default.model_copy(update={"params": params})

@@ -1,6 +1,7 @@
 """Which models a client may have: of the classifiers that scikit-learn itself lists and that give probabilities.
 
-A dotted path from the configuration is looked up in that list and never imported. scikit-learn is imported when asked.
+A blend takes those that give margins, too. A dotted path from the configuration is looked up in that list and never
+imported. scikit-learn is imported when asked.
 """
 
 import difflib

@@ -144,8 +144,6 @@ def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:
 
 def _fold(estimator: Any, rows: Rows, fold: int) -> OutOfFold:
     data, asked = rows.data, rows.places[rows.folds == fold]
-    if not len(asked):  # there are fewer rows than folds
-        return OutOfFold(np.zeros((0, len(data.names)), dtype=np.float32))
     others = rows.places[(rows.folds != fold) & (rows.folds < FOLDS)]
     started = time.perf_counter()
     model = _fit_whole(estimator, data, others)

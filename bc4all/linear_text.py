@@ -28,7 +28,7 @@ _SHORTEST_WORD = 3  # a letter between two spaces: an n-gram of at most as many 
 
 @dataclass(frozen=True, eq=False)
 class _Vocabulary:
-    """One text column: where the hash of an n-gram stands in `slots`, its idf, and its row in `weights`."""
+    """One text column: where the hash of an n-gram stands in `slots`, its weight, and its row in `weights`."""
 
     column: str
     slots: np.ndarray  # _SLOT, a power of two, place -1 where free
@@ -93,11 +93,12 @@ def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:
     from sklearn.linear_model import LogisticRegression, RidgeClassifier
     from sklearn.svm import LinearSVC
 
-    from bc4all.margins import SHARPNESS, MarginClassifier
+    from bc4all.margins import MarginClassifier
 
     two = len(classifier.classes_) == 2  # of which scikit-learn keeps the second alone
     if type(classifier) is MarginClassifier and type(classifier.classifier_) in (RidgeClassifier, LinearSVC):
-        classifier, sides = classifier.classifier_, [-SHARPNESS, SHARPNESS] if two else [SHARPNESS]
+        sharp = classifier.sharpness_
+        classifier, sides = classifier.classifier_, [-sharp, sharp] if two else [sharp]
     elif type(classifier) is LogisticRegression:
         sides = [0.0, 1.0] if two else [1.0]
     else:
@@ -214,7 +215,7 @@ def _is_space(spaces, letter):
 
 @compile_cached
 def _decide(letters, ends, spaces, slots, idf, weights, parts, sizes, kinds, room, decision):
-    """Add each text's TF-IDF row times `weights` to its row of `decision`, (rows, classes) float64.
+    """Add each text's row of n-grams times `weights` to its row of `decision`, (rows, classes) float64.
 
     parts (n-grams,) uint8: what is scaled together, at most the length of the longest. sizes: of the shortest and the
     longest n-gram. kinds: whether n-grams are those within words, a space before and after each, or else of the text;

@@ -10,8 +10,12 @@ import numpy as np
 from scipy.special import softmax  # type: ignore[import-untyped]
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 
-# About what calibrators find for real titles, so that such a classifier can be compared before it is calibrated.
-SHARPNESS = 5.0
+_SHARPNESS = 5.0  # of margins of the size 1: about what calibrators find for real titles
+
+
+def is_by_margins(estimator: Any) -> bool:
+    """Whether it, or what a Pipeline ends in, is a MarginClassifier."""
+    return isinstance(estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator, MarginClassifier)
 
 
 class MarginClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -27,14 +31,16 @@ class MarginClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Any, y: np.ndarray) -> "MarginClassifier":
         """Fit a clone of the classifier. Raises ValueError where it gives another number of margins than categories."""
-        self.classes_, self.classifier_ = np.unique(y), None
+        self.classes_, self.classifier_, self.sharpness_ = np.unique(y), None, _SHARPNESS
         if len(self.classes_) < 2:  # as there may be in a fold; most such classifiers refuse that
             return self
         self.classifier_ = clone(self.classifier).fit(X, y)
-        found = self.decision_function(X[:1]).shape[1]
-        if found != len(self.classes_):
+        margins = self.decision_function(X)
+        if margins.shape[1] != len(self.classes_):
             kind = type(self.classifier).__name__
-            raise ValueError(f"{kind} gives {found} margins for {len(self.classes_)} categories")
+            raise ValueError(f"{kind} gives {margins.shape[1]} margins for {len(self.classes_)} categories")
+        # Some classifiers' margins are as large as their features; a softmax of thousands tells nothing but the best.
+        self.sharpness_ /= float(np.sqrt((margins**2).mean())) or 1.0
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -46,7 +52,7 @@ class MarginClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, float64 of shape (rows, classes)."""
-        return np.asarray(softmax(SHARPNESS * self.decision_function(X), axis=1))
+        return np.asarray(softmax(self.sharpness_ * self.decision_function(X), axis=1))
 
     def predict(self, X: Any) -> np.ndarray:
         """The best category of each row."""

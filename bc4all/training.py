@@ -68,9 +68,12 @@ def _fit_again(
     spark: SparkSession, client: "Client", data: TrainingSet, choice: "BlendSettings", judged: Model
 ) -> Model:
     """What `judged` is, fitted on all rows; its calibration, learned from rows that it had not seen, stays."""
+    calibrator = getattr(judged, "calibrator", None)
+    if calibrator is None:  # as there was nothing to learn it from, though there may be now
+        choice = choice.model_copy(update={"calibrate": None})
     shared = spark.sparkContext.broadcast(Rows(data, np.arange(len(data.codes)), folds(data.codes)))
     try:
-        return fit_blend(spark, client, shared, choice, calibrator=getattr(judged, "calibrator", None))
+        return fit_blend(spark, client, shared, choice, calibrator=calibrator)
     finally:
         shared.destroy()
 

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
 from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 
 from bc4all.blend import Blend, EmbeddedForest, placed, soft_vote
-from bc4all.calibration import best_method, cross_fitted, fit_calibrator, log_loss
+from bc4all.calibration import GivenProbabilities, best_method, could_be_known, cross_fitted, fit_calibrator, log_loss
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
 from bc4all.kinds import CALIBRATIONS
@@ -101,13 +102,22 @@ def test_a_category_of_one_row_is_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize("method", CALIBRATIONS)
+@pytest.mark.parametrize("sizes", [[2, 2], [2, 2, 2], [3, 2]])
+def test_a_category_of_two_rows_counts_in_each_half(sizes: list[int], method: str) -> None:
+    """Where a half has no more than one row of each category, they count all the same: the other half knows them."""
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    answers = np.random.default_rng(5).dirichlet(np.ones(len(sizes)), len(codes))
+    np.testing.assert_allclose(cross_fitted(answers, codes, method).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("method", CALIBRATIONS)
 def test_what_nobody_could_know_does_not_blur_the_rest(method: str) -> None:
     """A row whose category no other row has is answered with 0 out of fold; the others are calibrated as without it."""
     rng = np.random.default_rng(2)
     answers = np.c_[rng.dirichlet(np.full(3, 0.2), 300), np.zeros(300)]
     codes = np.array([rng.choice(3, p=row[:3]) for row in answers])
     codes[7] = 3
-    of_all = fit_calibrator(answers, codes, NAMES, method).predict_proba(answers)
+    of_all = fit_calibrator(answers, codes, NAMES, method, could_be_known(codes)).predict_proba(answers)
     others = np.arange(300) != 7
     of_others = fit_calibrator(answers[others, :3], codes[others], NAMES[:3], method).predict_proba(answers[:, :3])
     np.testing.assert_allclose(of_all[:, :3].argmax(axis=1), of_others.argmax(axis=1))
@@ -143,6 +153,16 @@ def test_comes_back_as_it_was(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again.predict_proba(X), blend.predict_proba(X))
         assert isinstance(again.members[0], EmbeddedForest)
     assert b"sklearn.tree" not in file.read_bytes()
+
+
+def test_a_version_of_before_is_read(tmp_path: Path) -> None:
+    """Calibrators once kept what they calibrate as a FrozenEstimator."""
+    answers, every = compact_blend().predict_proba(X), np.arange(len(X))
+    frozen = FrozenEstimator(GivenProbabilities(NAMES))
+    calibrator = CalibratedClassifierCV(frozen, method="temperature", cv=[(every, every)]).fit(answers, Y)
+    file = save_model(compact_blend(calibrator), tmp_path)  # type: ignore[arg-type]
+    found = load_model(file, digest(file)).predict_proba(X)
+    np.testing.assert_array_equal(found, compact_blend(calibrator).predict_proba(X))
 
 
 def test_a_forest_that_was_tampered_with_is_refused(tmp_path: Path) -> None:

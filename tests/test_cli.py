@@ -39,7 +39,7 @@ def test_every_command_is_documented_with_an_example(typed: str) -> None:
     [
         ("cli, submit", "pyspark mlflow sklearn pandas numba pyarrow"),
         (
-            "scoring, features, forest, kernel, linear_text, text, blend, calibration, fitting, evaluation",
+            "scoring, features, forest, kernel, linear_text, text, blend, margins, calibration, fitting, evaluation",
             "mlflow click pydantic bc4all.yaml_source bc4all.config",
         ),
     ],

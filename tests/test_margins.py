@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import SGDClassifier
 from sklearn.svm import SVC, LinearSVC
 
 from bc4all.estimators import build_estimator, build_member, estimator_faults, listed
-from bc4all.margins import SHARPNESS, MarginClassifier
+from bc4all.margins import MarginClassifier, is_by_margins
 from bc4all.model_file import digest, load_model, save_model
 from bc4all.model_settings import MemberSettings
 
@@ -52,7 +53,7 @@ def test_two_categories_are_as_far_apart_as_of_three() -> None:
     classifier = build_estimator("sklearn.svm.LinearSVC", {"random_state": 0}, margins=True)
     model = MarginClassifier(classifier).fit(X[:60], Y[:60] == "a")
     margins = model.classifier_.decision_function(X)
-    np.testing.assert_allclose(np.log(model.predict_proba(X)) @ [-1, 1], 2 * SHARPNESS * margins)
+    np.testing.assert_allclose(np.log(model.predict_proba(X)) @ [-1, 1], 2 * model.sharpness_ * margins)
 
 
 def test_one_category_is_certain() -> None:
@@ -60,6 +61,27 @@ def test_one_category_is_certain() -> None:
     model = MarginClassifier(LinearSVC()).fit(X[:3], np.array(["a"] * 3))
     np.testing.assert_array_equal(model.predict_proba(X), np.ones((90, 1)))
     assert set(model.predict(X)) == {"a"}
+
+
+def test_large_margins_keep_their_order() -> None:
+    """Features of any size: hardly a probability is so small that calibrators clip it (1e-12); the best five stay."""
+    rng = np.random.default_rng(4)
+    rows, names = 300 * rng.normal(size=(300, 4)), np.arange(300) % 8
+    model = MarginClassifier(SGDClassifier(random_state=0)).fit(rows, names)
+    answers, margins = model.predict_proba(rows), model.decision_function(rows)
+    assert np.abs(margins).max() > 1000
+    np.testing.assert_array_equal(np.argsort(-answers)[:, :5], np.argsort(-margins)[:, :5])
+    assert (answers > 1e-12).mean() > 0.99
+
+
+def test_is_found_behind_transformers() -> None:
+    """Alone, and at the end of a Pipeline of either kind."""
+    ridge = MemberSettings(classifier="sklearn.linear_model.RidgeClassifier")
+    scaled = ridge.model_copy(update={"transform": (("sklearn.preprocessing.StandardScaler", {}),)})
+    assert all(map(is_by_margins, (build_member(ridge, {"f": "text"}), build_member(scaled, {"f": "numeric"}))))
+    assert is_by_margins(build_member(ridge, {"f": "numeric"}))
+    bayes = MemberSettings(classifier="sklearn.naive_bayes.MultinomialNB")
+    assert not any(is_by_margins(build_member(bayes, {"f": kind})) for kind in ("text", "numeric"))
 
 
 def test_margins_that_are_not_the_categories_are_refused() -> None:

@@ -23,7 +23,7 @@ from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError, DataError, ModelError, TransientFailure
 from bc4all.fitting import Rows
 from bc4all.job import Job
-from bc4all.model_settings import BlendSettings
+from bc4all.model_settings import TEXT_MODEL, BlendSettings
 from bc4all.recovery import recover
 from bc4all.state import State
 from bc4all.tracking import tracking_uri
@@ -240,7 +240,7 @@ def test_only_the_search_for_titles_differs(job: Job, deliver: Deliver) -> None:
     lines = [f"p{i},{kind},{'abc'[kind] * 3} {rng.integers(9)}" for i, kind in enumerate(rng.integers(0, 3, 120))]
     deliver("train", "x", "a.csv", "product_id,category_id,title\n" + "\n".join(lines) + "\n")
     work, _ = asked(job, budget=3)
-    outcome = work.tune(Client(id="x", features={"title": "text"}))
+    outcome = work.tune(Client(id="x", features={"title": "text"}, model=TEXT_MODEL))
     run = MlflowClient(tracking_uri(job.layout)).get_run(str(outcome.run_id))
     assert run.data.metrics["accuracy"] == 1.0
 
