@@ -278,7 +278,9 @@ def _chosen_model(
     """A client's model and its parameters, from what is said, and what is so where nothing is."""
     shared = _default_model(defaults, defaults.features or {})
     model = own.model or _default_model(defaults, features)
-    params = {**(defaults.model_params or {} if model == shared else {}), **(own.model_params or {})}
+    # What the defaults say is not of a blend that the client itself puts together, were it the same.
+    inherited = {} if model != shared or isinstance(own.model, BlendSettings) else defaults.model_params or {}
+    params = {**inherited, **(own.model_params or {})}
     unsaid = own.model is None and defaults.model is None
     return model, {**LINEAR_PARAMS, **params} if unsaid and model == LINEAR_MODEL else params
 

@@ -124,6 +124,30 @@ def test_features_have_a_kind(tmp_path: Path) -> None:
     assert titles.overridden([{"name": "title", "kind": "category"}]).features == {"title": "category"}
 
 
+BLENDS = """
+defaults: {features: [{name: title, kind: text}], model_params: {alpha: 1.0}}
+clients:
+  implied:
+  wrong: {model_params: {C: 1.0}}
+  own: {model: {blend: [{classifier: sklearn.linear_model.RidgeClassifier, params: RIDGE}], calibrate: temperature}}
+  many: {model: {blend: [{classifier: sklearn.svm.LinearSVC}, {classifier: MANY}]}, model_params: {alpha: 2.0}}
+""".replace("RIDGE", "{alpha: 0.2, class_weight: balanced}").replace("MANY", "sklearn.naive_bayes.MultinomialNB")
+
+
+def test_a_blend_of_one_has_the_clients_parameters(tmp_path: Path) -> None:
+    """Over those of its member, told where they stand; a blend of the client's own has none of the defaults'."""
+    with pytest.raises(ConfigurationError) as told:
+        load_fleet(write(tmp_path, BLENDS))
+    complaints = [line.partition("clients.yaml:")[2] for line in str(told.value).splitlines()]
+    assert complaints == [
+        "5:26: RidgeClassifier takes no parameter 'C'",
+        "7:129: a blend's parameters stand with its members, as `params`",
+    ]
+    sound = "\n".join(line for line in BLENDS.splitlines() if "wrong" not in line and "many" not in line)
+    implied, own = load_fleet(write(tmp_path, sound)).clients.values()
+    assert (implied.blend.blend[0].params["alpha"], own.blend.blend[0].params["alpha"]) == (1.0, 0.2)
+
+
 @pytest.mark.parametrize(
     ("features", "complaint"),
     [
