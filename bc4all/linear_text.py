@@ -9,12 +9,13 @@ Made from a Pipeline when a model is read, never stored; `compiled` leaves every
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bc4all.blend import Blend
 from bc4all.kernel import compile_cached
 from bc4all.preprocessing import split_columns
 
@@ -52,6 +53,12 @@ class LinearText:
         """`others` are (transformer, columns, weights float64 (columns made, classes)) of columns that are no text."""
         self._texts, self._others, self._intercept, self.classes_ = list(texts), list(others), intercept, classes
 
+    def sharpened(self, beta: float) -> "LinearText":
+        """The same at another temperature: the softmax of `beta` times as much."""
+        texts = [replace(text, weights=beta * text.weights) for text in self._texts]
+        others = [(transformer, columns, beta * weights) for transformer, columns, weights in self._others]
+        return LinearText(texts, others, beta * self._intercept, self.classes_)
+
     def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
         """Probabilities, float64 of shape (rows, classes)."""
         decision = np.tile(self._intercept, (len(X), 1))
@@ -66,9 +73,11 @@ class LinearText:
 
 
 def compiled(model: Any) -> Any:
-    """The same model, faster, where it is a linear one over text; else itself."""
+    """The same model, faster, where it is a linear one over text, or a Blend of such; else itself."""
     from bc4all.text import TextVectorizer
 
+    if isinstance(model, Blend):
+        return _compiled_blend(model)
     columns, classifier = split_columns(model)
     if columns is None:
         return model
@@ -86,6 +95,20 @@ def compiled(model: Any) -> Any:
         else:
             others.append((part, names, rows))
     return LinearText(texts, others, intercept, classifier.classes_)
+
+
+def _compiled_blend(blend: Blend) -> Any:
+    """Of one linear model, at a temperature or none, that model: workers need not import scikit-learn for it."""
+    blend.members = [compiled(member) for member in blend.members]
+    (first, *others), calibrator = blend.members, blend.calibrator
+    if others or not isinstance(first, LinearText) or list(first.classes_) != list(blend.classes_):
+        return blend
+    if calibrator is None:
+        return first
+    if calibrator.method != "temperature":
+        return blend
+    ((temperature,),) = [one.calibrators for one in calibrator.calibrated_classifiers_]
+    return first.sharpened(float(temperature.beta_))
 
 
 def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:

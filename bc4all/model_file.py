@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 from zipfile import BadZipFile
 
-from bc4all.blend import Blend
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
 from bc4all.linear_text import compiled
@@ -90,8 +89,6 @@ def read_model(file: Path) -> Model:
         raise ModelError(f"the model file {file.name} holds no classifier", remedy="train the client again")
     if getattr(model, "n_jobs", None) not in (None, 1):
         model.set_params(n_jobs=1)  # Spark's tasks share the cores already
-    if isinstance(model, Blend):
-        model.members = [compiled(member) for member in model.members]
     return cast(Model, compiled(model))
 
 

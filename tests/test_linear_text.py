@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier
 from sklearn.naive_bayes import ComplementNB
 from sklearn.svm import LinearSVC
 
+from bc4all.blend import Blend
+from bc4all.calibration import fit_calibrator
 from bc4all.linear_text import LinearText, compiled
 from bc4all.margins import MarginClassifier
 from bc4all.preprocessing import with_preprocessing
@@ -106,6 +108,34 @@ def test_every_kind_of_column_counts(names: list[str], rows: int, kind: Any) -> 
     np.testing.assert_allclose(fast.predict_proba(X), pipeline.predict_proba(X), rtol=1e-9, atol=1e-12)
     assert np.isfinite(fast.predict_proba(X)).all()
     assert list(fast.classes_) == list(pipeline.classes_)
+
+
+@pytest.mark.parametrize("rows", [8, 12])
+def test_a_temperature_goes_into_the_weights(rows: int) -> None:
+    """A blend of one at a temperature is that one, answering as scikit-learn's calibrator has it."""
+    pipeline = fitted(KINDS, rows, MarginClassifier(RidgeClassifier()))
+    names, codes = np.unique(LABELS[:rows], return_inverse=True)
+    codes[::4] = (codes[::4] + 1) % len(names)  # too sure
+    calibrator = fit_calibrator(pipeline.predict_proba(FRAME[:rows]), codes, names, "temperature")
+    blend = Blend([pipeline], [2.0], names, calibrator)
+    wanted = blend.predict_proba(FRAME)
+    assert np.abs(wanted - pipeline.predict_proba(FRAME)).max() > 0.01
+    fast = compiled(blend)
+    assert isinstance(fast, LinearText)
+    np.testing.assert_allclose(fast.predict_proba(FRAME), wanted, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["temperature", "sigmoid", None])
+@pytest.mark.parametrize("members", [1, 2])
+def test_other_blends_stay_blends(members: int, method: str | None) -> None:
+    """Of more members, or calibrated otherwise, whatever of it is linear is compiled, and the answer is the same."""
+    names, codes = np.unique(LABELS, return_inverse=True)
+    calibrator = fit_calibrator(TITLE.predict_proba(FRAME), codes, names, method) if method else None
+    blend = Blend([TITLE] * members, [1.0] * members, names, calibrator)
+    wanted = blend.predict_proba(FRAME)
+    fast = compiled(blend)
+    assert isinstance(fast, LinearText) == (members == 1 and method != "sigmoid")
+    np.testing.assert_allclose(fast.predict_proba(FRAME), wanted, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(
