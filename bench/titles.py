@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from bc4all.arguments import DATE_OPTION
-from bc4all.estimators import build_estimator
+from bc4all.estimators import build_member
 from bc4all.linear_text import compiled
-from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS, with_preprocessing
+from bc4all.model_settings import TEXT_MODEL
 from bench.fleet import submit, write_fleet
 
 _TRAINING, _CATEGORIES, _WORDS = 2000, 10, 400
@@ -48,7 +48,7 @@ def main(rows: int, runs: int) -> None:
     made, categories = titles(rows + _TRAINING, rng)
     data = pd.DataFrame({"product_id": np.arange(len(made)).astype(str), "category_id": categories, "title": made})
     features = {"title": "text"}
-    model = with_preprocessing(build_estimator(LINEAR_MODEL, LINEAR_PARAMS), features)
+    model = build_member(TEXT_MODEL.blend[0], features)
     model.fit(data[["title"]][:_TRAINING], categories[:_TRAINING])
     sample, fast = data[["title"]][-_SAMPLE:], compiled(model)
     fast.predict_proba(sample[:10])  # compiled by now
