@@ -125,12 +125,12 @@ def compare(
     estimators = [build_member(member, client.features) for _, member in members]
     answers = fitting.out_of_fold(spark, sample.rows, estimators)
     return [
-        Candidate(name, member, answer, None if answer.error else _scores(sample, estimator, answer.probabilities))
+        Candidate(name, member, answer, None if answer.error else scores_of(sample, estimator, answer.probabilities))
         for (name, member), estimator, answer in zip(members, estimators, answers, strict=True)
     ]
 
 
-def _scores(sample: Sample, estimator: Any, probabilities: np.ndarray) -> Scores:
+def scores_of(sample: Sample, estimator: Any, probabilities: np.ndarray) -> Scores:
     """How good its answers are; those by margins once they are calibrated, as before that their size means little."""
     margins = is_by_margins(estimator)
     return sample.scores(cross_fitted(probabilities, sample.codes, "temperature") if margins else probabilities)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from bc4all.blending import Candidate, Limits, Sample, best_of_each, select
+from bc4all.blending import Candidate, Limits, Sample, best_of_each, scores_of, select
 from bc4all.calibration import log_loss
+from bc4all.estimators import build_member
 from bc4all.fitting import COSTS, OutOfFold
 from bc4all.model_settings import MemberSettings
 
@@ -60,6 +61,21 @@ def test_scores_are_those_of_the_calibrated_model() -> None:
     assert choice.blend.calibrate == "temperature"
     assert choice.scores.log_loss < before.log_loss - 0.2
     assert log_loss(choice.probabilities, TRUTH) == pytest.approx(before.log_loss)
+
+
+def test_margins_are_compared_calibrated() -> None:
+    """How large they are says nothing: too sure by five times, they are as good as they were; probabilities are not."""
+    honest = candidate("a", 1.5, 1).answers.probabilities.astype(np.float64)
+    sharp = (honest**5 / (honest**5).sum(axis=1, keepdims=True)).astype(np.float32)
+    ridge, bayes = (
+        build_member(MemberSettings(classifier=path), {"f": "numeric"})
+        for path in ("sklearn.linear_model.RidgeClassifier", "sklearn.naive_bayes.GaussianNB")
+    )
+    assert scores_of(SAMPLE, bayes, sharp) == SAMPLE.scores(sharp)
+    calibrated = scores_of(SAMPLE, ridge, sharp)
+    assert calibrated.accuracy == SAMPLE.scores(sharp).accuracy
+    assert calibrated.log_loss == pytest.approx(scores_of(SAMPLE, ridge, honest).log_loss, abs=0.01)
+    assert calibrated.log_loss < SAMPLE.scores(sharp).log_loss - 0.2
 
 
 def test_each_family_keeps_its_best() -> None:
