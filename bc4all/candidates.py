@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from bc4all.estimators import EXTRA_TREES, RANDOM_FOREST
+from bc4all.estimators import EXTRA_TREES
 from bc4all.kinds import NUMERIC, TEXT, Features, all_numeric
-from bc4all.model_settings import TEXT_MODEL, MemberSettings
-from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
+from bc4all.model_defaults import LINEAR_MODEL, LINEAR_PARAMS, RANDOM_FOREST, TEXT_MODEL
+from bc4all.model_settings import MemberSettings
 
 _SCALE: tuple[str, dict[str, Any]] = ("sklearn.preprocessing.StandardScaler", {})
 # Products to predict may lack a number, even where none to learn from does.

@@ -21,11 +21,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bc4all.category_map import CategoryMap, read_category_map
 from bc4all.errors import ConfigurationError
-from bc4all.estimators import RANDOM_FOREST, Place, did_you_mean, model_faults
-from bc4all.kinds import TEXT, Features, all_numeric
+from bc4all.estimators import Place, did_you_mean, model_faults
+from bc4all.kinds import TEXT
 from bc4all.layout import check_client_id
-from bc4all.model_settings import AUTO, KIND_TAGS, TEXT_MODEL, BlendSettings, MemberSettings, ModelChoice, as_blend
-from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
+from bc4all.model_defaults import RANDOM_FOREST, chosen_model, default_model
+from bc4all.model_settings import AUTO, KIND_TAGS, BlendSettings, MemberSettings, ModelChoice, as_blend
 from bc4all.schedule import JOBS, Timing
 from bc4all.settings import (
     INNER,
@@ -190,7 +190,7 @@ def load_fleet(path: Path) -> Fleet:
                 source.add_fault(at, str(error))
             _check_estimator(source, client, own, judged)
             clients[client_id] = client
-    shared = _default_model(defaults, defaults.features or {})
+    shared = default_model(defaults, defaults.features or {})
     if shared not in [client.model for client in clients.values()]:
         # No client has it, so none was judged by it: it would be found wrong only when one does.
         for place, message in model_faults(shared, defaults.model_params or {}, defaults.features or {}):
@@ -253,7 +253,7 @@ def _lower_first(message: str) -> str:
 
 def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings) -> Client:
     features = own.features or defaults.features or {}
-    model, params = _chosen_model(defaults, own, features)
+    model, params = chosen_model(defaults, own, features)
     shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
     for name in RESET & own.model_fields_set:
         mine[name] = mine.get(name)
@@ -270,26 +270,6 @@ def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: Cl
         if not any(place in source.places for place in places):
             source.add_fault(("clients", client_id), "`features:` is missing, here and in `defaults:`")
     return Client(id=client_id, **{**said, "features": features})
-
-
-def _chosen_model(
-    defaults: ClientSettings, own: ClientSettings, features: Features
-) -> tuple[str | BlendSettings, dict[str, Any]]:
-    """A client's model and its parameters, from what is said, and what is so where nothing is."""
-    shared = _default_model(defaults, defaults.features or {})
-    model = own.model or _default_model(defaults, features)
-    # What the defaults say is not of a blend that the client itself puts together, were it the same.
-    inherited = {} if model != shared or isinstance(own.model, BlendSettings) else defaults.model_params or {}
-    params = {**inherited, **(own.model_params or {})}
-    unsaid = own.model is None and defaults.model is None
-    return model, {**LINEAR_PARAMS, **params} if unsaid and model == LINEAR_MODEL else params
-
-
-def _default_model(defaults: ClientSettings, features: Features) -> str | BlendSettings:
-    if defaults.model:
-        return defaults.model
-    # A forest would be kept as scikit-learn's own, hundreds of megabytes, over text.
-    return TEXT_MODEL if TEXT in features.values() else RANDOM_FOREST if all_numeric(features) else LINEAR_MODEL
 
 
 def _check_estimator(

@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 from bc4all.errors import ConfigurationError
 from bc4all.kinds import TEXT, Features, all_numeric
+from bc4all.model_defaults import LINEAR_MODEL, RANDOM_FOREST
 from bc4all.model_settings import AUTO, BlendSettings, MemberSettings, as_blend
-from bc4all.preprocessing import LINEAR_MODEL, takes_sparse, with_preprocessing
+from bc4all.preprocessing import takes_sparse, with_preprocessing
 
-RANDOM_FOREST, EXTRA_TREES = "sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier"
+EXTRA_TREES = "sklearn.ensemble.ExtraTreesClassifier"
 Place: TypeAlias = tuple[str | int, ...]
 _ONE_AT_A_TIME = threading.Lock()
 

@@ -105,14 +105,3 @@ def as_blend(model: str | BlendSettings, params: Mapping[str, Any]) -> BlendSett
         return blend
     (member,) = blend.blend
     return blend.model_copy(update={"blend": [member.model_copy(update={"params": {**member.params, **params}})]})
-
-
-# What a client with text has by default, measured in docs/quality.md over 39 shops' titles.
-TEXT_MODEL = BlendSettings(
-    blend=[
-        MemberSettings(
-            classifier="sklearn.linear_model.RidgeClassifier", params={"alpha": 0.2, "class_weight": "balanced"}
-        )
-    ],
-    calibrate="temperature",
-)

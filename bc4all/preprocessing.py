@@ -9,9 +9,6 @@ from typing import Any
 from bc4all.kinds import CATEGORY, NUMERIC, TEXT, Features, all_numeric
 
 _MOST_TERMS = 200_000  # a shop of 2,000 products has half of it; a coefficient of each is kept for each category
-# What a client with categories, and no text, has by default.
-LINEAR_MODEL = "sklearn.linear_model.LogisticRegression"
-LINEAR_PARAMS: dict[str, Any] = {"C": 100.0, "class_weight": "balanced", "max_iter": 1000}
 
 
 def with_preprocessing(classifier: Any, features: Features) -> Any:

@@ -17,7 +17,7 @@ import pandas as pd
 from bc4all.arguments import DATE_OPTION
 from bc4all.estimators import build_member
 from bc4all.linear_text import compiled
-from bc4all.model_settings import TEXT_MODEL
+from bc4all.model_defaults import TEXT_MODEL
 from bench.fleet import submit, write_fleet
 
 _TRAINING, _CATEGORIES, _WORDS = 2000, 10, 400

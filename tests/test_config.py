@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError
-from bc4all.model_settings import TEXT_MODEL
-from bc4all.preprocessing import LINEAR_MODEL, LINEAR_PARAMS
+from bc4all.model_defaults import LINEAR_MODEL, LINEAR_PARAMS, TEXT_MODEL
 from bc4all.yaml_source import read_yaml
 from tests.conftest import ROOT
 

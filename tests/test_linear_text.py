@@ -67,15 +67,8 @@ def of_before() -> Any:
     return pipeline.fit(FRAME[["title"]], LABELS)
 
 
-def by_margins(classifier: Any, features: dict[str, str], rows: int = 12) -> Any:
-    """The Pipeline of a classifier without probabilities, fitted on the first rows."""
-    return fitted(features, rows, MarginClassifier(classifier))
-
-
-PIPELINES = [
-    (pipeline, compiled(pipeline))
-    for pipeline in (TITLE, within_words(), of_before(), by_margins(RidgeClassifier(), {"title": "text"}))
-]
+RIDGE = fitted({"title": "text"}, classifier=MarginClassifier(RidgeClassifier()))
+PIPELINES = [(pipeline, compiled(pipeline)) for pipeline in (TITLE, within_words(), of_before(), RIDGE)]
 
 
 @settings(max_examples=300, deadline=None)  # the first one compiles
@@ -144,8 +137,8 @@ def test_other_blends_stay_blends(members: int, method: str | None) -> None:
         LogisticRegression().fit([[0.0], [1.0]], [0, 1]),
         fitted({"price": "numeric", "brand": "category"}),
         fitted({"title": "text"}, classifier=ComplementNB()),
-        by_margins(Perceptron(), {"title": "text"}),
-        by_margins(RidgeClassifier(), {"title": "text"}, rows=4),
+        fitted({"title": "text"}, classifier=MarginClassifier(Perceptron())),
+        fitted({"title": "text"}, 4, MarginClassifier(RidgeClassifier())),
     ],
     ids=["numbers", "no text", "another classifier", "other margins", "one category"],
 )

@@ -18,7 +18,7 @@ from bc4all.config import Client
 from bc4all.errors import DataError
 from bc4all.fitting import folds
 from bc4all.job import Job
-from bc4all.model_settings import TEXT_MODEL
+from bc4all.model_defaults import TEXT_MODEL
 from bc4all.preprocessing import with_preprocessing
 from bc4all.tracking import tracking_uri
 from bc4all.training_set import split

@@ -23,7 +23,8 @@ from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError, DataError, ModelError, TransientFailure
 from bc4all.fitting import Rows
 from bc4all.job import Job
-from bc4all.model_settings import TEXT_MODEL, BlendSettings
+from bc4all.model_defaults import TEXT_MODEL
+from bc4all.model_settings import BlendSettings
 from bc4all.recovery import recover
 from bc4all.state import State
 from bc4all.tracking import tracking_uri
