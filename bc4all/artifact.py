@@ -5,6 +5,7 @@ Written by mlflow.pyfunc, for whoever reads models that way; read by `registry`,
 
 import json
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
-import bc4all
 from bc4all.config import Client
+from bc4all.environment import WORKER_PACKAGES
 from bc4all.errors import ConfigurationError, ModelError
 from bc4all.kinds import NUMERIC, Features
 from bc4all.model_file import digest, save_model
-from bc4all.pyfunc import FEATURES_FILE
+from bc4all.pyfunc import DIGESTS, FEATURES_FILE
 from bc4all.scoring import Model
 from bc4all.settings import feature_kinds
 from bc4all.tracking import column_types
@@ -34,6 +35,9 @@ SAVED = (
     *("input_example.json", "serving_input_example.json"),
 )
 AGAIN = "train the client again"
+# What a server that loads a version installs. bc4all is not among them: it is in no index, where anybody could publish
+# a package of that name; an image for serving brings it.
+_REQUIREMENTS = (*WORKER_PACKAGES, "skops")
 
 
 def write_model(
@@ -58,14 +62,15 @@ def write_model(
     given += [ColSpec(kind, name, required=False) for name, kind in column_types(client.features)]
     kinds = (("string", "product_id"), ("string", "pred_label"), ("float", "pred_score"), ("integer", "rank"))
     saved = scratch / "saved"
+    digests = {file.relative_to(source).as_posix(): digest(file) for file in source.rglob("*") if file.is_file()}
     mlflow.pyfunc.save_model(
         str(saved),
         loader_module="bc4all.pyfunc",
         data_path=str(source),
-        metadata={"client_id": client.id, "features": json.dumps(client.features)},
+        metadata={"client_id": client.id, "features": json.dumps(client.features), DIGESTS: json.dumps(digests)},
         signature=ModelSignature(Schema(given), Schema([ColSpec(kind, name) for kind, name in kinds])),
         input_example=example,
-        pip_requirements=[f"bc4all=={bc4all.__version__}"],
+        pip_requirements=[f"{name}=={metadata.version(name)}" for name in _REQUIREMENTS],
     )
     return tags | {
         "client_id": client.id,
