@@ -60,6 +60,7 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
         check_writable(arguments.config)
     layout = Layout.from_environment()
     state, registry = State.from_environment(layout), Registry(tracking_uri(layout), layout)
+    registry.check_owner([client.id for client in clients])
     spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
     stack.callback(spark.stop)
     context = spark.sparkContext

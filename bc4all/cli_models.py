@@ -1,4 +1,4 @@
-"""The commands of `bc4all` about models: which versions there are, and which is asked. Added to the group in `cli`."""
+"""The commands of `bc4all` about models and where they lie. They are added to the group in `cli`."""
 
 import getpass
 from contextlib import AbstractContextManager
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 _CLIENT = click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
 
 
-def _opened() -> "tuple[Registry, Champions]":
+def _opened(client_id: str) -> "tuple[Registry, Champions]":
     from bc4all.champions import Champions
     from bc4all.registry import Registry
     from bc4all.tracking import tracking_uri
 
     layout = Layout.from_environment()
     registry = Registry(tracking_uri(layout), layout)
+    registry.check_owner([client_id])
     return registry, Champions(registry)
 
 
@@ -44,7 +45,7 @@ def versions(client_id: str) -> None:
 
     from bc4all.report import versions_table
 
-    registry, champions = _opened()
+    registry, champions = _opened(client_id)
     found = sorted(registry.versions(client_id), key=lambda version: -version.number)
     Console().print(versions_table(client_id, found, registry.aliases(client_id)))
     for change in champions.changes(client_id):
@@ -63,7 +64,7 @@ def promote(client_id: str, number: int) -> None:
     """
     from bc4all.champions import check_promotable
 
-    registry, champions = _opened()
+    registry, champions = _opened(client_id)
     with _untrained(client_id):
         champions.promote(client_id, check_promotable(registry, client_id, number), f"promoted by {getpass.getuser()}")
     click.echo(f"{client_id}: version {number} is champion")
@@ -76,10 +77,27 @@ def rollback(client_id: str) -> None:
 
     Example: bc4all rollback --client-id client_0
     """
-    _, champions = _opened()
+    _, champions = _opened(client_id)
     with _untrained(client_id):
         version = champions.rollback(client_id, f"rolled back by {getpass.getuser()}")
     click.echo(f"{client_id}: version {version.number} is champion again")
 
 
-COMMANDS = (versions, promote, rollback)
+@click.command()
+def relocate() -> None:
+    """Let MLflow lead to a moved or copied DATA_PREFIX.
+
+    An MLflow store with absolute addresses keeps the old ones when DATA_PREFIX is moved, and jobs refuse to write
+    there. This changes the addresses in MLflow's database; artifacts stay as they are. Stop all jobs first.
+
+    Example: bc4all relocate
+    """
+    from bc4all.relocation import relocate as change_addresses
+    from bc4all.tracking import tracking_uri
+
+    layout = Layout.from_environment()
+    for line in change_addresses(layout, tracking_uri(layout)) or [f"every address leads to {layout.prefix} already"]:
+        click.echo(line)
+
+
+COMMANDS = (versions, promote, rollback, relocate)

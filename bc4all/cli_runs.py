@@ -160,13 +160,14 @@ def logs(client_id: str, jobs: tuple[str, ...], run_id: int | None) -> None:
     from bc4all.status import log_lines
 
     with Operations.opened() as operations:
-        found = [run for run in operations.history.of_client(client_id, jobs, -1) if run.log and Path(run.log).exists()]
-    if run_id:
-        found = [run for run in found if run.id == run_id]
-    if not found:
+        started = [run for run in operations.history.of_client(client_id, jobs, -1) if run.log]
+        files = {run.id: operations.state.recorded_log(str(run.log)) for run in started if run_id in (None, run.id)}
+    files = {number: file for number, file in files.items() if file.exists()}
+    if not files:
         raise ConfigurationError(f"{client_id}: there is no such run with a log", remedy="see bc4all runs")
-    click.echo(f"run {found[-1].id}: {found[-1].log}", err=True)
-    for line in log_lines(Path(str(found[-1].log)), client_id):
+    latest = max(files)
+    click.echo(f"run {latest}: {files[latest]}", err=True)
+    for line in log_lines(files[latest], client_id):
         click.echo(line)
 
 

@@ -98,7 +98,8 @@ class Dispatcher:
             child = Child(_mark(self._state, name), runs[0].pid or 0, runs[0].pid_started or 0.0)
             log.info("%s: %s", name, "ended unseen" if child.ended else "still running: taken over")
             deadline = child.started + _timeout(fleet, runs)
-            found = Application(runs, child, Path(str(runs[0].log)), self._state.results(name), deadline)
+            log_file = self._state.recorded_log(str(runs[0].log))
+            found = Application(runs, child, log_file, self._state.results(name), deadline)
             self.running.append(found)
 
     def start(self, fleet: Fleet) -> None:
@@ -167,6 +168,11 @@ class Dispatcher:
             if not application.stopping:
                 application.stop("stopped", self._timer())
 
+    def forget(self, before: float) -> None:
+        """Delete the runs that ended before a time, in seconds since 1970, and their logs."""
+        for log_file in self._history.forget(iso(before)):
+            self._state.recorded_log(log_file).unlink(missing_ok=True)
+
     def _finish(self, fleet: Fleet, application: Application, now: float) -> None:
         application.child.kill()  # whatever it left behind
         application.child.clear()
@@ -233,12 +239,6 @@ def finish_orphans(state: State, history: History, now: float) -> None:
             history.update([run.id], ended=iso(now), **_verdict(told.get(run.client), None, ""))
         elif run.pid or run.not_before < now - _ABANDONED:
             history.update([run.id], state="stopped", error="who started it went away")
-
-
-def forget(history: History, before: float) -> None:
-    """Delete the runs that ended before a time, in seconds since 1970, and their logs."""
-    for log_file in history.forget(iso(before)):
-        Path(log_file).unlink(missing_ok=True)
 
 
 def read_results(file: Path) -> dict[str, dict[str, Any]]:

@@ -64,7 +64,7 @@ def _findings(config: Path) -> Iterator[Finding]:
     yield _finding("driver", _driver)
     clients: list[Client] = []
     yield _finding("configuration", lambda: _configuration(config, clients))
-    yield _finding("MLflow", lambda: _mlflow(layout))
+    yield _finding("MLflow", lambda: _mlflow(layout, clients))
     try:
         spark = start_session("bc4all doctor", layout)
     except Failure as failure:
@@ -107,10 +107,10 @@ def _configuration(config: Path, clients: list[Client]) -> str:
     return f"{len(clients)} clients enabled in {config}"
 
 
-def _mlflow(layout: Layout) -> str:
+def _mlflow(layout: Layout, clients: list[Client]) -> str:
     uri = tracking_uri(layout)
     started = time.monotonic()
-    Registry(uri, layout)
+    Registry(uri, layout).check_owner([client.id for client in clients])
     return f"{redact(uri)} answered in {time.monotonic() - started:.1f} s"
 
 

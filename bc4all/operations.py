@@ -17,7 +17,7 @@ import psutil
 from bc4all.arguments import DATE_OPTION, LOG_FORM
 from bc4all.child import Child, cap, started_at
 from bc4all.config import Fleet
-from bc4all.dispatch import Dispatcher, finish_orphans, forget
+from bc4all.dispatch import Dispatcher, finish_orphans
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
 from bc4all.health import HealthServer, Snapshot
 from bc4all.history import FAILED, SCHEDULED, History, Run
@@ -93,12 +93,13 @@ class Operations:
             """Of those of the same minute: retries, and the trainings of clients that have drifted, included."""
             return run.scheduled_for == at and run.trigger == trigger and run.client in clients and run.job in jobs
 
+        dispatcher = self.dispatcher(owns, notifier)
         try:
             with _told_to_stop() as stop:
-                return self._watch(fleet, self.dispatcher(owns, notifier), owns, at, say, stop)
+                return self._watch(fleet, dispatcher, owns, at, say, stop)
         finally:
             notifier.close()
-            forget(self.history, time.time() - fleet.scheduler.keep)
+            dispatcher.forget(time.time() - fleet.scheduler.keep)
 
     def _watch(
         self,

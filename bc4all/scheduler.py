@@ -16,7 +16,7 @@ from types import FrameType
 
 from bc4all.agenda import Agenda, Due, Key, due_timings
 from bc4all.config import Fleet
-from bc4all.dispatch import Dispatcher, forget
+from bc4all.dispatch import Dispatcher
 from bc4all.errors import EXIT_OK, ConfigurationError
 from bc4all.history import SCHEDULED, History, iso
 from bc4all.schedule import Timing
@@ -116,7 +116,7 @@ class Scheduler:
         if now - self._cleaned < _DAY:
             return
         self._cleaned = now
-        forget(self._history, now - self.fleet.scheduler.keep)
+        self._dispatcher.forget(now - self.fleet.scheduler.keep)
 
 
 class Signals:

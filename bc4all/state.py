@@ -52,6 +52,13 @@ class State:
         """The log of an application of one client, or of several; the folder above it is made."""
         return self._file("logs", "_batch" if client_id is None else check_client_id(client_id), f"{name}.log")
 
+    def recorded_log(self, path: str) -> Path:
+        """Return where a log lies that the history knows by `path`.
+
+        A copied or moved state keeps the paths of the one before: never those files, but its own of the same name.
+        """
+        return self.folder.joinpath("logs", *Path(path).parts[-2:])
+
     def results(self, name: str) -> Path:
         """Where a job writes what became of each client; the folder above it is made."""
         return self._file("results", f"{name}.jsonl")

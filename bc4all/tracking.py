@@ -1,7 +1,6 @@
 """MLflow's tracking server: experiments and runs, asked again while it may come back.
 
-Works through MlflowClient with explicit run ids, so that clients trained side by side never share an active run. This
-module, `registry` and `mlflow_failures` alone import mlflow.
+Works through MlflowClient with explicit run ids, so that clients trained side by side never share an active run.
 """
 
 import json
@@ -9,8 +8,9 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import mlflow
 import requests
 import stamina
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +29,7 @@ from bc4all.config import Client
 from bc4all.errors import ConfigurationError, Failure, ModelError
 from bc4all.kinds import NUMERIC, Features
 from bc4all.layout import Layout, check_client_id
+from bc4all.ownership import Store
 from bc4all.redaction import redact
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ _EXPERIMENTS = {
     TUNING: "ProductCategoriesTuning",
 }
 
+_MAX_NAMED = 20  # clients whose experiments are asked for by name: of more, reading all is quicker
+_PAGE = 1000  # experiments an answer
 _PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 
 PATIENCE = 60.0  # seconds for which a server that fails is asked again
@@ -82,7 +85,7 @@ class Tracking:
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         for name, value in _MLFLOW_SETTINGS.items():
             os.environ.setdefault(name, value)  # the one way to tell MLflow's client
-        self._uri, self._layout, self._patience, self._answered = uri, layout, patience, True
+        self._uri, self._store, self._patience, self._answered = uri, Store(uri, layout), patience, True
         self._client = self.ask(lambda: MlflowClient(tracking_uri=uri, registry_uri=uri))
         self.ask(lambda: self._client.search_experiments(max_results=1))
 
@@ -173,25 +176,54 @@ class Tracking:
         self.ask(lambda: self._client.set_tag(run_id, "error", "its process was killed"))
         self.ask(lambda: self._client.set_terminated(run_id, "KILLED"))
 
+    def experiments(self, client_ids: Sequence[str] | None = None) -> list[Experiment]:
+        """Return all experiments of these clients, or of every client."""
+        if client_ids is not None and len(client_ids) <= _MAX_NAMED:
+            names = [f"{family}_{check_client_id(one)}" for one in client_ids for family in _EXPERIMENTS.values()]
+            by_name = (self.ask(partial(self._client.get_experiment_by_name, name)) for name in names)
+            return [experiment for experiment in by_name if experiment]
+        families = [f"{family}_" for family in _EXPERIMENTS.values()]
+        wanted = {family + one for family in families for one in client_ids or ()}
+        found: list[Experiment] = []
+        for family in families:
+            token = None
+            while token != "":
+                search = partial(self._client.search_experiments, page_token=token, max_results=_PAGE)
+                page = self.ask(partial(search, filter_string=f"name LIKE '{family}%'"))
+                found += [one for one in page if client_ids is None or one.name in wanted]
+                token = page.token or ""
+        return found
+
+    def check_owner(self, client_ids: Sequence[str]) -> None:
+        """Raise ConfigurationError where an experiment of these clients belongs to another DATA_PREFIX."""
+        self._store.check(self.experiments(client_ids))
+
     def training_place(self, client_id: str) -> str:
         """Below which the files of all of a client's trainings lie."""
         experiment = self._experiment(f"{_EXPERIMENTS[TRAINING]}_{check_client_id(client_id)}")
         return str(self.ask(lambda: self._client.get_experiment(experiment)).artifact_location)
 
     def _experiment(self, name: str) -> str:
-        """The id of the experiment of this name, which is made if there is none."""
+        """Return the id of the experiment of this name, made if there is none.
+
+        Raises ConfigurationError where it belongs to another DATA_PREFIX.
+        """
         found = self.ask(lambda: self._client.get_experiment_by_name(name))
-        if found:
-            return str(found.experiment_id)
-        # A server places artifacts itself; beside a plain database MLflow would put them in the current directory.
-        place = f"{self._layout.prefix}/mlartifacts/{name}" if _is_database(self._uri) else None
-        try:
-            return self.ask(lambda: self._client.create_experiment(name, artifact_location=place))
-        except Failure:
-            found = self.ask(lambda: self._client.get_experiment_by_name(name))  # made by another job meanwhile?
-            if found is None:
-                raise
-            return str(found.experiment_id)
+        if found is None:
+            try:
+                return self.ask(
+                    lambda: self._client.create_experiment(name, self._store.address(name), self._store.tags)
+                )
+            except Failure:
+                found = self.ask(lambda: self._client.get_experiment_by_name(name))  # made by another job meanwhile?
+                if found is None:
+                    raise
+        self._store.check([found])
+        number = str(found.experiment_id)
+        if self._store.owner(found) is None:  # made by a release that did not say
+            for key, value in self._store.tags.items():
+                self.ask(partial(self._client.set_experiment_tag, number, key, value))
+        return number
 
 
 class Run:
@@ -249,7 +281,3 @@ class Run:
 def column_types(features: Features) -> Iterator[tuple[str, str]]:
     """The name and MLflow's type of each feature's column."""
     return ((name, "double" if kind == NUMERIC else "string") for name, kind in features.items())
-
-
-def _is_database(uri: str) -> bool:
-    return uri.partition("://")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")

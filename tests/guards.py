@@ -29,6 +29,21 @@ class Guard:
 
 # By the test that must then fail.
 GUARDS: dict[str, list[Guard]] = {
+    "tests/faults/test_copied_prefix.py::test_a_copied_or_moved_prefix_is_used_as_it_is": [
+        Guard("bc4all/ownership.py", "return relative_address(experiment)", "pass"),
+    ],
+    "tests/faults/test_copied_prefix.py::test_a_copied_store_with_absolute_addresses_is_refused": [
+        Guard("bc4all/application.py", "    registry.check_owner([client.id for client in clients])\n", ""),
+    ],
+    "tests/faults/test_copied_prefix.py::test_two_prefixes_on_one_store": [
+        Guard("bc4all/ownership.py", "return owner is not None and _resolved(owner) !=", "return False and owner !="),
+    ],
+    "tests/faults/test_copied_prefix.py::test_a_store_elsewhere_knows_whose_it_is": [
+        Guard("bc4all/ownership.py", "return {} if self.is_inside else {OWNER_TAG: self.layout.prefix}", "return {}"),
+    ],
+    "tests/faults/test_copied_prefix.py::test_a_copied_history_forgets_its_own_logs_alone": [
+        Guard("bc4all/dispatch.py", "self._state.recorded_log(log_file).unlink", "Path(log_file).unlink"),
+    ],
     "tests/test_pyfunc.py::test_a_model_that_is_not_the_registered_one_is_not_read": [
         Guard("bc4all/pyfunc.py", '            check_digest(one, digests.get(one.name, ""))\n', "            pass\n"),
     ],

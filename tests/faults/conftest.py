@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -22,13 +21,6 @@ from bc4all.tracking import tracking_uri
 from tests.conftest import DAY, ROOT, make_client
 
 CONFIG = "defaults: {features: [f0, f1, f2, f3, f4], model_params: {n_estimators: 3, random_state: 1}}\nclients:\n"
-PLACES = (  # where MLflow's database says that files are
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-    ("logged_models", "artifact_location"),
-)
 BAD = "no number,1,2,3\nbad,x,1,2,3,4\n"  # two rows of a prediction that go to quarantine
 
 
@@ -71,12 +63,8 @@ class Published:
         return Job(spark, self.layout, registry, DAY, State.from_environment(self.layout).id)
 
     def copy(self, to: Path) -> "Published":
-        """Another one, just like it, models and all."""
+        """Copy it as people would, models and all."""
         shutil.copytree(self.prefix, to)
-        with sqlite3.connect(to / "mlflow.db") as registry:
-            for table, column in PLACES:
-                moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608 - constants
-                registry.execute(moved, [str(self.prefix), str(to)])
         return Published(to, self.config)
 
 

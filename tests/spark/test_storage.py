@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from bc4all.job import Job
 from bc4all.layout import Layout
@@ -86,7 +87,13 @@ def test_sees_what_touches_local_files(source: str) -> None:
 
 @pytest.mark.parametrize("kind", ["viewfs", "spaces"])
 def test_both_jobs_run_on_any_storage(
-    job: Job, prefix: Path, sample: Path, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    job: Job,
+    prefix: Path,
+    sample: Path,
+    empty_mlflow: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """A mounted viewfs, which no local call can open, and a file: URI with spaces: both jobs, equal to a plain path."""
     client = make_client("client_0")
@@ -101,7 +108,11 @@ def test_both_jobs_run_on_any_storage(
         job.spark.sparkContext._jsc.hadoopConfiguration().set(mount, other.as_uri())
     else:
         uri = f"file://{other}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(Layout.at(str(prefix))))
+    tracking = f"sqlite:///{shutil.copy(empty_mlflow, tmp_path)}"
+    for family in ("Classification", "Prediction"):  # MLflow has no client for a viewfs here
+        name, place = f"ProductCategories{family}_client_0", (tmp_path / "artifacts").as_uri()
+        MlflowClient(tracking).create_experiment(name, artifact_location=place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
     layout = Layout.at(uri)
     second = Job(job.spark, layout, Registry(tracking_uri(layout), layout), DAY, job.locks)
     second.train(client)
