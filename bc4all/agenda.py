@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bc4all.config import Client
-from bc4all.schedule import JOBS, Timing, firings
+from bc4all.job_kinds import SCHEDULED_JOBS
+from bc4all.schedule import Timing, firings
 
 Key = tuple[str, str]  # client id and job
 
@@ -20,7 +21,7 @@ _FOREVER = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)  # room for any 
 def due_timings(clients: Iterable[Client], pauses: Container[Key] = ()) -> Iterator[tuple[Key, Timing]]:
     """The (client, job) that are enabled and not paused, and their timings."""
     for client in clients:
-        for job in JOBS:
+        for job in SCHEDULED_JOBS:
             timing = client.due(job)
             if timing and (client.id, job) not in pauses:
                 yield (client.id, job), timing

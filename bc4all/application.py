@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bc4all.arguments import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
 from bc4all.config import Client, Fleet, load_fleet
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
@@ -21,6 +20,7 @@ from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
 from bc4all.recovery import recover
 from bc4all.registry import Registry
+from bc4all.request import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
 from bc4all.session import driver_host, executor_hosts, is_local, start_session
 from bc4all.state import State
 from bc4all.tracking import tracking_uri

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,32 +9,12 @@ from typing import Any
 import click
 
 from bc4all.errors import ConfigurationError
+from bc4all.job_kinds import PREDICT, TRAIN, TUNE
 from bc4all.layout import check_client_id, check_date
 from bc4all.logs import LEVELS
+from bc4all.project import CONFIG
+from bc4all.request import JobArguments
 from bc4all.settings import feature_kinds
-
-
-@dataclass(frozen=True)
-class JobArguments:
-    """What a job was asked to do. `spark_options` (after `--`) are for spark-submit alone."""
-
-    job: str
-    client_ids: tuple[str, ...]
-    every_client: bool
-    day: str
-    config: Path
-    max_parallel: int
-    features: list[Any] | None = None  # as in the configuration
-    model_params: dict[str, Any] | None = None
-    model_version: int | None = None
-    budget: int | None = None
-    minutes: float | None = None
-    max_megabytes: float | None = None
-    max_fit_seconds: float | None = None
-    max_score_microseconds: float | None = None
-    write: bool = False
-    log_level: str | None = None
-    spark_options: tuple[str, ...] = ()
 
 
 class _Checked(click.ParamType):
@@ -80,29 +59,16 @@ def _json(text: str) -> Any:
 CLIENT_ID = _Checked("id", check_client_id)
 DATE = _Checked("date", check_date)
 
-# What bin/submit.sh tells the job: spark-submit stands between it and a terminal.
-TERMINAL_COLUMNS = "BC4ALL_TERMINAL_COLUMNS"  # set where a person watches
-LOG_FORM = "BC4ALL_LOG"  # text or json
-# What whoever watches over a job tells it: the file in which to say what became of each client.
-RESULTS = "BC4ALL_RESULTS"
-
-
-def default_config() -> str:
-    """The project's own configuration, wherever the command is started; the jobs are told by $BC4ALL_CONFIG."""
-    return str(Path(__file__).resolve().parent.parent / "conf" / "clients.yaml")
-
-
 CONFIG_OPTION = click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default=default_config,
+    default=CONFIG,
     show_default="conf/clients.yaml of the project",
     envvar="BC4ALL_CONFIG",
     help="The configuration file.",
 )
 
 _LIMIT = click.FloatRange(0, min_open=True)
-DATE_OPTION = {"train": "--training-date", "predict": "--inference-date", "tune": "--tuning-date"}
 _MODEL_PARAMS = click.option(
     "--model-params",
     type=_Checked("json", _parameters),
@@ -110,18 +76,16 @@ _MODEL_PARAMS = click.option(
 )
 _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "train": [
-        click.option(DATE_OPTION["train"], "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
+        click.option(TRAIN.date_option, "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
         _MODEL_PARAMS,
     ],
     "predict": [
-        click.option(
-            DATE_OPTION["predict"], "day", type=DATE, help="Names the partition; by default today (YYYY-MM-DD)."
-        ),
+        click.option(PREDICT.date_option, "day", type=DATE, help="Names the partition; by default today (YYYY-MM-DD)."),
         click.option("--model-version", type=click.IntRange(1), help="Use this version instead of the champion."),
         _MODEL_PARAMS,
     ],
     "tune": [
-        click.option(DATE_OPTION["tune"], "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
+        click.option(TUNE.date_option, "day", type=DATE, help="Names the run; by default today (YYYY-MM-DD)."),
         click.option(
             "--budget",
             type=click.IntRange(1, 10_000),

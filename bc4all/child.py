@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from bc4all.arguments import RESULTS
+from bc4all.request import RESULTS
 
 MARK = "BC4ALL_RUN"  # in the environment of a job and all its descendants
 

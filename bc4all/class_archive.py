@@ -16,8 +16,8 @@ import click
 
 from bc4all.environment import java
 from bc4all.errors import ConfigurationError
+from bc4all.project import ROOT, SUBMIT
 
-ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 SETTINGS = CONF / "spark-defaults.conf"
 ARCHIVE = Path(sys.prefix) / "spark.jsa"  # empty where Java could not make it
@@ -61,7 +61,7 @@ def make() -> None:
         try:
             for job, archive in (("train", "-Dno.archive=yet"), ("predict", f"-XX:ArchiveClassesAtExit={unfinished}")):
                 options = f"spark.driver.defaultJavaOptions={' '.join(java_options(archive))}"
-                command = [str(ROOT / "bin" / "submit.sh"), job, "--all", "--config", str(config)]
+                command = [str(SUBMIT), job, "--all", "--config", str(config)]
                 command += ["--", "--properties-file", str(SETTINGS), "--conf", options]
                 subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=_PATIENCE)
             command = [java(), f"-XX:SharedArchiveFile={unfinished}", "-version"]

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 import bc4all
-from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE, JobArguments
+from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.cli_crontab import crontab
 from bc4all.cli_models import COMMANDS as MODEL_COMMANDS
 from bc4all.cli_runs import COMMANDS as RUN_COMMANDS
 from bc4all.errors import Failure
 from bc4all.layout import Layout
+from bc4all.request import JobArguments
 
 
 class _Group(click.Group):

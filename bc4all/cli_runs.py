@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
-from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE, LOG_FORM
+from bc4all.arguments import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.errors import ConfigurationError
+from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.logs import LEVELS, start_log
-from bc4all.schedule import JOBS
+from bc4all.request import LOG_FORM
 
-_JOB = click.Choice(JOBS)
+_JOB = click.Choice(SCHEDULED_JOBS)
 _CLIENTS = click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated.")
 _JOBS = click.option("--job", "jobs", type=_JOB, multiple=True, help="Only this job; by default both.")
 
@@ -210,7 +211,7 @@ def _each(
     clients = load_fleet(config).select(client_ids)
     with Operations.opened() as operations:
         for client in clients:
-            for job in jobs or JOBS:
+            for job in jobs or SCHEDULED_JOBS:
                 change(operations.history, client.id, job)
                 click.echo(f"{client.id}: {job} is {done}")
 

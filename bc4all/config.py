@@ -22,11 +22,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bc4all.category_map import CategoryMap, read_category_map
 from bc4all.errors import ConfigurationError
 from bc4all.estimators import Place, did_you_mean, model_faults
+from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.kinds import TEXT
 from bc4all.layout import check_client_id
 from bc4all.model_defaults import RANDOM_FOREST, chosen_model, default_model
 from bc4all.model_settings import AUTO, KIND_TAGS, BlendSettings, MemberSettings, ModelChoice, as_blend
-from bc4all.schedule import JOBS, Timing
+from bc4all.schedule import Timing
 from bc4all.settings import (
     INNER,
     OF_METRIC,
@@ -96,7 +97,9 @@ class Client(BaseModel):
     @property
     def sha(self) -> str:
         """A short digest of what decides the results: a job's time is not among it."""
-        decides = self.model_dump(exclude={"timezone", "category_map", "drift", "promotion", "keep_versions", *JOBS})
+        decides = self.model_dump(
+            exclude={"timezone", "category_map", "drift", "promotion", "keep_versions", *SCHEDULED_JOBS}
+        )
         decides["features"] = list(self.features.items())  # in order
         decides["category_map"] = self.category_map.renamings if self.category_map else ()
         canonical = json.dumps(decides, sort_keys=True, default=str)
@@ -257,7 +260,7 @@ def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: Cl
     shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
     for name in RESET & own.model_fields_set:
         mine[name] = mine.get(name)
-    merged = {job: shared.get(job, {}) | mine.get(job, {}) for job in JOBS}
+    merged = {job: shared.get(job, {}) | mine.get(job, {}) for job in SCHEDULED_JOBS}
     for name in ("promotion", "drift"):
         blocks = [getattr(said, name) for said in (defaults, own)]
         theirs, its = (block.model_dump(exclude_unset=True) if block else {} for block in blocks)

@@ -27,6 +27,7 @@ from bc4all.failures import as_failure
 from bc4all.features import rows_at
 from bc4all.filesystem import FileSystem
 from bc4all.fleet import Outcome
+from bc4all.job_kinds import JOB_KINDS, PREDICT
 from bc4all.journal import OUTPUT, QUARANTINE, Journal
 from bc4all.kinds import NUMERIC
 from bc4all.layout import Layout
@@ -37,7 +38,7 @@ from bc4all.publishing import Publisher, publishing
 from bc4all.registry import CURVES, PROFILE, TRAINING_IDS, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
-from bc4all.tracking import KIND_OF, PREDICTION, Run
+from bc4all.tracking import Run
 from bc4all.training_set import TrainingSet
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Job:
         context = self.spark.sparkContext
         page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
         tags = {"application_id": context.applicationId, **page}
-        run = self.registry.start_run(client, KIND_OF[job], self.day, tags)
+        run = self.registry.start_run(client, JOB_KINDS[job], self.day, tags)
         journal = Journal(run.id, client.id, job, self.day, self.locks)
         with log_context(run_id=run.id), publishing(self.files, self.layout, journal) as publisher, run.recorded():
             yield run, publisher
@@ -140,7 +141,7 @@ class Job:
         run.log(drift_metrics(drifted))
         changed = {"new_values": drifted.new, "vanished_values": drifted.vanished}
         run.tag({name: json.dumps(values)[:_LONGEST_TAG] for name, values in changed.items() if any(values.values())})
-        recent = self.registry.recent(client, PREDICTION, PSI_MAX, version, client.drift.counts[1])
+        recent = self.registry.recent(client, PREDICT, PSI_MAX, version, client.drift.counts[1])
         if not is_lasting(recent, client.drift.psi, client.drift.counts):
             return ""
         far = ", ".join(drifted.above(client.drift.psi)[:5])

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from bc4all.errors import ConfigurationError
+from bc4all.job_kinds import JOB_KINDS, TUNE
 from bc4all.layout import Layout, check_client_id, check_date, check_run_id
 
 JOURNAL = "_run.json"
 OUTPUT, QUARANTINE = "products_categories", "quarantine"  # the folders that a run stages
-
-# What the data of a job is called, by the job.
-KINDS = {"train": "train", "predict": "prediction", "tune": "train"}
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class Journal:
 
     def targets(self, layout: Layout) -> Mapping[str, str]:
         """The partitions that the run may replace, by the name of the folder in which it stages them."""
-        if self.job == "tune":  # which changes no data
+        if self.job == TUNE.name:  # which changes no data
             return {}
         return {
-            QUARANTINE: layout.quarantine(KINDS[self.job], self.client_id, self.day),
+            QUARANTINE: layout.quarantine(JOB_KINDS[self.job].data, self.client_id, self.day),
             OUTPUT: layout.published_partition(self.client_id, self.day),
         }
 
@@ -49,4 +47,4 @@ class Journal:
             check_run_id(found.run_id), check_client_id(found.client_id), check_date(found.day)
         except (ValueError, KeyError, TypeError, ConfigurationError):
             return None
-        return found if found.job in KINDS else None
+        return found if found.job in JOB_KINDS else None

@@ -14,19 +14,20 @@ from types import FrameType
 
 import psutil
 
-from bc4all.arguments import DATE_OPTION, LOG_FORM
 from bc4all.child import Child, cap, started_at
 from bc4all.config import Fleet
 from bc4all.dispatch import Dispatcher, finish_orphans
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
 from bc4all.health import HealthServer, Snapshot
 from bc4all.history import FAILED, SCHEDULED, History, Run
+from bc4all.job_kinds import JOB_KINDS
 from bc4all.layout import Layout
 from bc4all.notices import Notice, Notifier
+from bc4all.project import SUBMIT
 from bc4all.report import published_days
+from bc4all.request import LOG_FORM
 from bc4all.scheduler import Scheduler, Signals, serve
 from bc4all.state import State
-from bc4all.submit import ROOT
 
 _COUNT = 10.0  # seconds between two counts of the history
 _REST = 0.25  # seconds between two looks at a job
@@ -39,7 +40,7 @@ class Operations:
     layout: Layout
     state: State
     history: History
-    program: Path = ROOT / "bin" / "submit.sh"  # what a job is started by
+    program: Path = SUBMIT  # what a job is started by
 
     @classmethod
     @contextlib.contextmanager
@@ -61,7 +62,7 @@ class Operations:
 
         def command(fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
             clients = [word for client_id in client_ids for word in ("--client-id", client_id)]
-            asked = [*clients, "--config", str(fleet.path.resolve()), DATE_OPTION[job], day]
+            asked = [*clients, "--config", str(fleet.path.resolve()), JOB_KINDS[job].date_option, day]
             return [str(self.program), job, *asked, "--", *fleet.scheduler.spark_options]
 
         # As JSON each event says whose it is, also where several clients share an application.

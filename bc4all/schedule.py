@@ -16,9 +16,6 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-JOBS = ("train", "predict")
-DEFAULT_SCHEDULES = {"train": "H H 1 * *", "predict": "H H * * *"}
-
 _FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 _SPREAD = (range(60), range(24), range(1, 29), range(1, 13), range(7))  # what H may become; each month has a 28th
 # What every cron understands, and alike: no L, W or # (which cronsim knows), steps only over `*` or a real span.

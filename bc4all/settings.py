@@ -6,11 +6,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from bc4all.job_kinds import JOB_KINDS, SCHEDULED_JOBS
 from bc4all.kinds import KINDS, NUMERIC
 from bc4all.model_settings import BlendSettings, ModelChoice
 from bc4all.schedule import (
-    DEFAULT_SCHEDULES,
-    JOBS,
     Timing,
     is_zone,
     local_zone,
@@ -96,7 +95,7 @@ class JobSettings(BaseModel):
     def timing(self, client_id: str, job: str, zone: str | None) -> Timing:
         """What this means for a client's job, the defaults of what was not said included."""
         said = self.model_dump(exclude_none=True, exclude={"schedule", "enabled"})
-        expression = spread(self.schedule or DEFAULT_SCHEDULES[job], client_id, job)
+        expression = spread(self.schedule or str(JOB_KINDS[job].schedule), client_id, job)
         return Timing(expression, ZoneInfo(zone or local_zone()), **{**_DEFAULTS, **said})
 
 
@@ -213,7 +212,7 @@ class ClientSettings(BaseModel):
 
 # By the key under which they stand in a client's settings.
 INNER: dict[str, type[BaseModel]] = {
-    **dict.fromkeys(JOBS, JobSettings),
+    **dict.fromkeys(SCHEDULED_JOBS, JobSettings),
     "promotion": PromotionSettings,
     "drift": DriftSettings,
     "abstain": AbstainSettings,

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from bc4all.config import Client
 from bc4all.history import FAILED, History, Run
-from bc4all.schedule import JOBS, firings
+from bc4all.job_kinds import SCHEDULED_JOBS
+from bc4all.schedule import firings
 
 _COLOURS = {"done": "green", "running": "blue", "queued": "blue", "missed": "yellow", **dict.fromkeys(FAILED, "red")}
 _FAR = timedelta(days=366)
@@ -25,7 +26,7 @@ def fleet_status(
     latest, pauses = history.latest(), history.pauses()
     rows = []
     for client in clients:
-        for job in jobs or JOBS:
+        for job in jobs or SCHEDULED_JOBS:
             timing, run = client.due(job), latest.get((client.id, job))
             paused = (client.id, job) in pauses or timing is None
             upcoming = None

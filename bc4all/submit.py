@@ -17,14 +17,16 @@ import click
 
 import bc4all
 from bc4all import class_archive
-from bc4all.arguments import DATE_OPTION, LOG_FORM, TERMINAL_COLUMNS, JobArguments, job_command
+from bc4all.arguments import job_command
 from bc4all.category_map import CATEGORY_MAPS
 from bc4all.environment import java_version, refuse_connect
 from bc4all.errors import ConfigurationError
+from bc4all.job_kinds import JOB_KINDS
 from bc4all.layout import Layout
+from bc4all.project import ROOT
 from bc4all.redaction import has_password
+from bc4all.request import LOG_FORM, TERMINAL_COLUMNS, JobArguments
 
-ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
 # Two ways to say the same to spark-submit.
 _SETTINGS = {
@@ -100,7 +102,7 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
             raise ConfigurationError(told, remedy="leave --write out, or use --deploy-mode client")
         options.extend("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
         if argv:  # of two options, the last counts
-            argv = [*argv, "--config", arguments.config.name, DATE_OPTION[arguments.job], arguments.day]
+            argv = [*argv, "--config", arguments.config.name, JOB_KINDS[arguments.job].date_option, arguments.day]
         for name, value in _driver_environment(arguments).items():
             options.default(f"spark.yarn.appMasterEnv.{name}", value)
             options.default(f"spark.kubernetes.driverEnv.{name}", value)
@@ -245,7 +247,7 @@ def main() -> None:
     """Start a Spark job: bin/submit.sh JOB OPTIONS [-- any spark-submit option]."""
 
 
-for _job in DATE_OPTION:
+for _job in JOB_KINDS:
     main.add_command(job_command(_job, _submit))
 
 if __name__ == "__main__":

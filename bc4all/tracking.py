@@ -27,6 +27,7 @@ import bc4all
 from bc4all import mlflow_failures
 from bc4all.config import Client
 from bc4all.errors import ConfigurationError, Failure, ModelError
+from bc4all.job_kinds import JOB_KINDS, TRAIN, JobKind
 from bc4all.kinds import NUMERIC, Features
 from bc4all.layout import Layout, check_client_id
 from bc4all.ownership import Store
@@ -34,14 +35,6 @@ from bc4all.redaction import redact
 
 log = logging.getLogger(__name__)
 stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in words that say what failed
-
-TRAINING, PREDICTION, TUNING = "training", "prediction", "tuning"
-KIND_OF = {"train": TRAINING, "predict": PREDICTION, "tune": TUNING}  # a run's kind, by the job
-_EXPERIMENTS = {
-    TRAINING: "ProductCategoriesClassification",
-    PREDICTION: "ProductCategoriesPrediction",
-    TUNING: "ProductCategoriesTuning",
-}
 
 _MAX_NAMED = 20  # clients whose experiments are asked for by name: of more, reading all is quicker
 _PAGE = 1000  # experiments an answer
@@ -113,11 +106,16 @@ class Tracking:
         self._answered = True
         return answer
 
-    def start_run(self, client: Client, kind: str, day: str, tags: Mapping[str, str]) -> "Run":
+    def start_run(self, client: Client, kind: JobKind, day: str, tags: Mapping[str, str]) -> "Run":
         """A new run in the client's experiment of this kind."""
-        described = {"client_id": client.id, "job": kind, "code_version": bc4all.__version__, "config_sha": client.sha}
-        experiment = self._experiment(f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}")
-        return self._create_run(experiment, f"{kind}_{day}", {**described, **tags})
+        described = {
+            "client_id": client.id,
+            "job": kind.run_name,
+            "code_version": bc4all.__version__,
+            "config_sha": client.sha,
+        }
+        experiment = self._experiment(_experiment_name(kind, client.id))
+        return self._create_run(experiment, f"{kind.run_name}_{day}", {**described, **tags})
 
     def _create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> "Run":
         attempt = uuid.uuid4().hex
@@ -148,9 +146,9 @@ class Tracking:
         child.log(metrics, params)
         self.ask(lambda: self._client.set_terminated(child.id, "FAILED" if error else "FINISHED"))
 
-    def recent(self, client: Client, kind: str, metric: str, version: int, count: int) -> list[float]:
+    def recent(self, client: Client, kind: JobKind, metric: str, version: int, count: int) -> list[float]:
         """A metric of the client's last runs of this kind with one version: the latest first, one a date."""
-        name = f"{_EXPERIMENTS[kind]}_{check_client_id(client.id)}"
+        name = _experiment_name(kind, client.id)
         experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
         found = self.ask(lambda: self._client.search_runs([experiment], which, max_results=4 * count))
         latest: dict[str, float] = {}
@@ -179,10 +177,10 @@ class Tracking:
     def experiments(self, client_ids: Sequence[str] | None = None) -> list[Experiment]:
         """Return all experiments of these clients, or of every client."""
         if client_ids is not None and len(client_ids) <= _MAX_NAMED:
-            names = [f"{family}_{check_client_id(one)}" for one in client_ids for family in _EXPERIMENTS.values()]
+            names = [_experiment_name(kind, one) for one in client_ids for kind in JOB_KINDS.values()]
             by_name = (self.ask(partial(self._client.get_experiment_by_name, name)) for name in names)
             return [experiment for experiment in by_name if experiment]
-        families = [f"{family}_" for family in _EXPERIMENTS.values()]
+        families = [f"{kind.experiment}_" for kind in JOB_KINDS.values()]
         wanted = {family + one for family in families for one in client_ids or ()}
         found: list[Experiment] = []
         for family in families:
@@ -200,7 +198,7 @@ class Tracking:
 
     def training_place(self, client_id: str) -> str:
         """Below which the files of all of a client's trainings lie."""
-        experiment = self._experiment(f"{_EXPERIMENTS[TRAINING]}_{check_client_id(client_id)}")
+        experiment = self._experiment(_experiment_name(TRAIN, client_id))
         return str(self.ask(lambda: self._client.get_experiment(experiment)).artifact_location)
 
     def _experiment(self, name: str) -> str:
@@ -276,6 +274,10 @@ class Run:
         )
         used = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         self._tracking.ask(lambda: self._client.log_inputs(self.id, used))
+
+
+def _experiment_name(kind: JobKind, client_id: str) -> str:
+    return f"{kind.experiment}_{check_client_id(client_id)}"
 
 
 def column_types(features: Features) -> Iterator[tuple[str, str]]:

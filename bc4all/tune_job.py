@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bc4all import config_writer, promotion
-from bc4all.arguments import JobArguments
 from bc4all.blending import Candidate, Limits, Scores, cost
 from bc4all.config import Client
 from bc4all.errors import ConfigurationError, DataError, Failure
@@ -20,6 +19,7 @@ from bc4all.fleet import Outcome
 from bc4all.job import Job
 from bc4all.model_settings import counted
 from bc4all.products import Products, read_training
+from bc4all.request import JobArguments
 from bc4all.session import phase
 from bc4all.tracking import Run
 from bc4all.training_set import TrainingSet, split

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parent.parent
+from bc4all.project import SUBMIT
 
 
 def write_fleet(file: Path, defaults: Mapping[str, Any], clients: Iterable[str]) -> Path:
@@ -22,7 +22,7 @@ def write_fleet(file: Path, defaults: Mapping[str, Any], clients: Iterable[str])
 def submit(prefix: Path, config: Path, job: str, *words: str, **environment: str) -> None:
     """Run a job of the whole fleet, with an MLflow of its own. Raises CalledProcessError where it fails."""
     inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    command = [str(ROOT / "bin" / "submit.sh"), job, "--all", "--config", str(config), *words]
+    command = [str(SUBMIT), job, "--all", "--config", str(config), *words]
     subprocess.run(command, env={**inherited, "DATA_PREFIX": str(prefix), **environment}, stdout=sys.stderr, check=True)
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 import psutil
 
+from bc4all.project import SUBMIT
 from bc4all.sample_data import FEATURES, write_sample_data
 
-ROOT = Path(__file__).resolve().parent.parent
 _INTERVAL = 0.5  # seconds
 _CATEGORIES = 55
 _TREES = 100
@@ -81,7 +81,7 @@ def _sample(folder: Path, rows: int) -> Path:
 def _train_by_job(rows: int, cores: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         _sample(Path(folder), rows)
-        job = [str(ROOT / "bin" / "submit.sh"), "train", "--client-id", "client_0", "--", "--master", f"local[{cores}]"]
+        job = [str(SUBMIT), "train", "--client-id", "client_0", "--", "--master", f"local[{cores}]"]
         return watch(job, {"DATA_PREFIX": folder, "MLFLOW_TRACKING_URI": ""})
 
 

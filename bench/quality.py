@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import GroupKFold
 
-from bc4all.arguments import DATE_OPTION
+from bc4all.job_kinds import JOB_KINDS
 from bench.fleet import markdown, submit, write_fleet
 
 # Cosine of the sets of three letters. With this one, held-out titles are as close to the nearest one of the training
@@ -95,7 +95,7 @@ def main(source: Path, features: str, settings: str, folds: int) -> None:
         clients = [f"{client_id}-{fold}" for client_id in truths for fold in range(folds)]
         config = write_fleet(prefix / "clients.yaml", defaults, clients)
         for job in ("train", "predict"):
-            submit(prefix, config, job, DATE_OPTION[job], DAY)
+            submit(prefix, config, job, JOB_KINDS[job].date_option, DAY)
         table = pd.DataFrame([compared(prefix, client_id, truth, folds) for client_id, truth in truths.items()])
     click.echo(markdown(table.set_index("client"), "client", whole=("products", "categories")))
 

@@ -27,11 +27,11 @@ from bc4all.config import load_fleet
 from bc4all.history import History
 from bc4all.logs import start_log
 from bc4all.operations import Operations
+from bc4all.project import ROOT, SUBMIT
 from bc4all.sample_data import write_sample_data
 from bc4all.state import State
 from bench.soak_check import Counts, check_all, processes
 
-ROOT = Path(__file__).resolve().parent.parent
 _START = 1_767_225_600.0  # 2026-01-01, UTC
 _DAY = 86400.0
 _PRODUCTS = 400  # sound ones of each client
@@ -171,7 +171,7 @@ class Soak:
 
     def submit(self, *arguments: str) -> None:
         """Run a job that nobody kills. Raises CalledProcessError where it fails."""
-        command = [str(ROOT / "bin" / "submit.sh"), *arguments, "--config", str(self._prefix / "clients.yaml")]
+        command = [str(SUBMIT), *arguments, "--config", str(self._prefix / "clients.yaml")]
         subprocess.run(command, env=self._environment, stdout=sys.stderr, check=True)
 
     def stop(self) -> None:

@@ -14,8 +14,8 @@ import click
 import numpy as np
 import pandas as pd
 
-from bc4all.arguments import DATE_OPTION
 from bc4all.estimators import build_member
+from bc4all.job_kinds import JOB_KINDS
 from bc4all.linear_text import compiled
 from bc4all.model_defaults import TEXT_MODEL
 from bench.fleet import submit, write_fleet
@@ -81,7 +81,7 @@ def _submit(prefix: Path, job: str) -> tuple[float, float]:
     results = prefix / "results.jsonl"
     results.unlink(missing_ok=True)
     started = time.perf_counter()
-    submit(prefix, prefix / "clients.yaml", job, DATE_OPTION[job], _DAY, BC4ALL_RESULTS=str(results))
+    submit(prefix, prefix / "clients.yaml", job, JOB_KINDS[job].date_option, _DAY, BC4ALL_RESULTS=str(results))
     return float(json.loads(results.read_text())["seconds"]), time.perf_counter() - started
 
 

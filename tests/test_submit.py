@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bc4all import class_archive
-from bc4all.arguments import JobArguments
 from bc4all.errors import ConfigurationError
+from bc4all.request import JobArguments
 from bc4all.submit import build_bundle, frozen_bundle, master, shares_classes, spark_submit
 from tests.conftest import ROOT
 

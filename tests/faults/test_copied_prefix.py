@@ -14,7 +14,6 @@ from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from bc4all.application import run_application
-from bc4all.arguments import JobArguments
 from bc4all.cli import main
 from bc4all.config import Client, PromotionSettings
 from bc4all.dispatch import Dispatcher
@@ -22,9 +21,11 @@ from bc4all.doctor import _mlflow
 from bc4all.fleet import Outcome, run_fleet
 from bc4all.history import History
 from bc4all.job import Job
+from bc4all.job_kinds import TRAIN
 from bc4all.layout import Layout
 from bc4all.registry import Registry
 from bc4all.relocation import ADDRESSES
+from bc4all.request import JobArguments
 from bc4all.sample_data import write_sample_data
 from bc4all.state import State
 from bc4all.tracking import tracking_uri
@@ -215,14 +216,14 @@ def test_a_store_elsewhere_knows_whose_it_is(
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a.txt").write_text("a")
     registry = Registry(tracking_uri(Layout.at(str(first))), Layout.at(str(first)))
-    run = registry.start_run(make_client("x"), "training", DAY, {})
+    run = registry.start_run(make_client("x"), TRAIN, DAY, {})
     run.log_files(tmp_path / "figures")
     first.rename(second)
     moved = Registry(tracking_uri(Layout.at(str(second))), Layout.at(str(second)))
     with pytest.raises(ValueError, match=r"file:.*/first .*if the data was moved here: bc4all relocate"):
         moved.check_owner(["x"])
     with pytest.raises(ValueError, match="belong to another DATA_PREFIX"):
-        moved.start_run(make_client("x"), "training", DAY, {})
+        moved.start_run(make_client("x"), TRAIN, DAY, {})
     monkeypatch.setenv("DATA_PREFIX", str(second))
     done = CliRunner().invoke(main, ["relocate"])
     assert done.exit_code == 0, done.output

@@ -25,12 +25,12 @@ from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from bc4all.application import run_application
-from bc4all.arguments import JobArguments
 from bc4all.errors import Failure, TransientFailure
 from bc4all.fleet import Outcome, run_fleet
 from bc4all.job import Job
 from bc4all.layout import Layout
 from bc4all.registry import Registry
+from bc4all.request import JobArguments
 from bc4all.state import State
 from tests.conftest import DAY, make_client, published_rows
 from tests.faults.conftest import Published, partition, rows_of

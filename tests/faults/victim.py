@@ -17,8 +17,8 @@ from pyspark.sql import DataFrameWriter, SparkSession
 
 from bc4all import job as jobs
 from bc4all.application import run_application
-from bc4all.arguments import JobArguments
 from bc4all.filesystem import FileSystem
+from bc4all.request import JobArguments
 from tests.conftest import DAY
 
 STORAGE = ("write_text", "rename", "delete")

@@ -18,7 +18,7 @@ from tests.conftest import DAY, ROOT, make_client, published_rows
 FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "__init__": "the environment",
-    "arguments": "the configuration file's default place",
+    "arguments": "the configuration file's path",
     "application": "the environment",
     "artifact": "a version's files, in a scratch folder",
     "artifact_store": "the environment, the folder of a SQLite store",
@@ -46,10 +46,12 @@ LOCAL_FILES = {
     "model_file": "a model's file, downloaded",
     "operations": "the environment, and the state folder",
     "ownership": "the folder of a SQLite store beside a local prefix",
+    "project": "where the project lies",
     "pyfunc": "the artifact that MLflow downloaded",
     "redaction": "the environment",
     "registry": "a scratch folder",
     "relocation": "whether a local prefix's artifacts are there",
+    "request": "the configuration file's path",
     "sample_data": "the folder that it is told to fill",
     "schedule": "this machine's time zone",
     "scheduler": "the configuration file, and logs in the state folder",

@@ -18,7 +18,6 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from bc4all import blending, tuning
-from bc4all.arguments import JobArguments
 from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError, DataError, ModelError, TransientFailure
 from bc4all.fitting import Rows
@@ -26,6 +25,7 @@ from bc4all.job import Job
 from bc4all.model_defaults import TEXT_MODEL
 from bc4all.model_settings import BlendSettings
 from bc4all.recovery import recover
+from bc4all.request import JobArguments
 from bc4all.state import State
 from bc4all.tracking import tracking_uri
 from bc4all.training_set import split
