@@ -1,12 +1,11 @@
 """`CompactForest`: a random forest as plain arrays, with scikit-learn's answers to the last bit.
 
 scikit-learn keeps a float64 for every category in every node; here a node is 12 bytes, because nearly every leaf of a
-fully grown forest holds one category. Files are read and checked by `forest_file`, rows are scored by `kernel`.
+fully grown forest holds one category. `forest_file` writes, reads and checks its file, `kernel` scores rows.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,21 +76,6 @@ class CompactForest:
             classes_=first.classes_,
             names=first.names,
         )
-
-    def save(self, path: Path | str) -> None:
-        """Write one compressed file of plain arrays."""
-        from bc4all.forest_file import write_forest
-
-        with Path(path).open("wb") as file:
-            write_forest(self, file)
-
-    @classmethod
-    def load(cls, path: Path | str) -> "CompactForest":
-        """Read a file of `save`. Raises ModelError where anything in it is not as a forest must be."""
-        from bc4all.forest_file import read_forest
-
-        with Path(path).open("rb") as file:
-            return read_forest(file, Path(path).name)
 
     @property
     def n_trees(self) -> int:

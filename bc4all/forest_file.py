@@ -11,16 +11,15 @@ import math
 import tokenize
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from bc4all.errors import ModelError
+from bc4all.forest import CompactForest
 from bc4all.kernel import FEATURE, LEAF, MISSING_RIGHT, NODE
-
-if TYPE_CHECKING:
-    from bc4all.forest import CompactForest
 
 FORMAT = 1
 
@@ -42,7 +41,19 @@ _MAX_RATIO, _FREE_BYTES = 200, 64 << 20
 _SUM_TOLERANCE = 1e-6
 
 
-def write_forest(forest: "CompactForest", file: BinaryIO) -> None:
+def save_forest(forest: CompactForest, path: Path) -> None:
+    """Write one compressed file of plain arrays."""
+    with path.open("wb") as file:
+        write_forest(forest, file)
+
+
+def load_forest(path: Path) -> CompactForest:
+    """Read a file of `save_forest`. Raise ModelError where anything in it is not as a forest must be."""
+    with path.open("rb") as file:
+        return read_forest(file, path.name)
+
+
+def write_forest(forest: CompactForest, file: BinaryIO) -> None:
     """Write `forest` to an open file."""
     leaf = forest.nodes["tag"] == LEAF
     names = list(forest.names) if forest.names is not None else None
@@ -67,7 +78,7 @@ def write_forest(forest: "CompactForest", file: BinaryIO) -> None:
     )
 
 
-def read_forest(file: BinaryIO, name: str = "of the model") -> "CompactForest":
+def read_forest(file: BinaryIO, name: str = "of the model") -> CompactForest:
     """The forest in an open file, called `name`. Raises ModelError unless all in it can be a forest's."""
     try:
         arrays = _read_arrays(file)
@@ -128,9 +139,7 @@ def _require(sound: Any, complaint: str) -> None:
         raise ModelError(complaint)
 
 
-def _assembled(arrays: dict[str, np.ndarray], header: Any) -> "CompactForest":
-    from bc4all.forest import CompactForest
-
+def _assembled(arrays: dict[str, np.ndarray], header: Any) -> CompactForest:
     classes, n_features, names = _checked_header(header)
     starts = arrays["tree_starts"]
     _require(len(starts) >= 2 and starts[0] == 0 and (np.diff(starts) > 0).all(), "its trees are not in order")

@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
+from bc4all.forest_file import load_forest, save_forest
 from bc4all.linear_text import compiled
 from bc4all.scoring import Model
 
@@ -56,7 +57,7 @@ def save_model(model: Model, folder: Path) -> Path:
     """
     if isinstance(model, CompactForest):
         file = folder / FOREST_FILE
-        model.save(file)
+        save_forest(model, file)
         return file
     from skops import io
 
@@ -92,7 +93,7 @@ def read_model(file: Path, is_checked: bool = True) -> Model:
     """
     trusted = [name for name in TRUSTED_TYPES if is_checked or name not in _UNCHECKED_TYPES]
     if file.name == FOREST_FILE:
-        return CompactForest.load(file)
+        return load_forest(file)
     from skops import io
     from skops.io.exceptions import UntrustedTypesFoundException
 

@@ -20,6 +20,7 @@ from sklearn.ensemble import RandomForestClassifier
 from skops import io as skops
 
 from bc4all.forest import CompactForest
+from bc4all.forest_file import load_forest, save_forest
 from bc4all.model_file import TRUSTED_TYPES
 
 BATCH = 10_000
@@ -78,10 +79,10 @@ def measure(size: Size, rounds: int) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours = Path(folder, "model.skops"), Path(folder, "forest.npz")
         skops.dump(model, theirs)
-        forest.save(ours)
+        save_forest(forest, ours)
         disk = theirs.stat().st_size, ours.stat().st_size
         trusted = list(TRUSTED_TYPES)
-        load = _seconds(lambda: skops.load(theirs, trusted=trusted)), _seconds(lambda: CompactForest.load(ours))
+        load = _seconds(lambda: skops.load(theirs, trusted=trusted)), _seconds(lambda: load_forest(ours))
     memory = len(pickle.dumps(model)), forest.nbytes
     works: list[tuple[Callable[[], object], Callable[[], object]]] = [
         (lambda: _top_five(model, batch), lambda: forest.top_k(batch, 5)),

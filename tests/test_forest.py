@@ -22,6 +22,7 @@ from sklearn.model_selection import train_test_split
 
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
+from bc4all.forest_file import save_forest
 from tests.conftest import FEATURES, ROOT
 
 PARAMETERS: list[dict[str, Any]] = [
@@ -119,7 +120,7 @@ def test_is_small(seed: Path, tmp_path: Path) -> None:
     train = pd.read_csv(seed / "train" / "client_id=client_3" / "data_train.csv.gz")
     model = RandomForestClassifier(100, random_state=1, n_jobs=2).fit(train[list(FEATURES)], train.category_id)
     forest = CompactForest.from_sklearn(model)
-    forest.save(tmp_path / "forest.npz")
+    save_forest(forest, tmp_path / "forest.npz")
     assert forest.nbytes < 20e6
     assert forest.nodes.itemsize <= 16
     assert (tmp_path / "forest.npz").stat().st_size < 12e6

@@ -14,6 +14,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
+from bc4all.forest_file import load_forest, save_forest
 
 X = np.random.default_rng(0).normal(size=(200, 3)).round(1)
 FLIPS = 10_000
@@ -33,7 +34,7 @@ def forest() -> CompactForest:
 @pytest.fixture(scope="module")
 def saved(forest: CompactForest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("forest") / "forest.npz"
-    forest.save(file)
+    save_forest(forest, file)
     return file
 
 
@@ -49,7 +50,7 @@ def write(file: Path, arrays: dict[str, np.ndarray]) -> Path:
 
 def test_comes_back_as_it_was(forest: CompactForest, saved: Path) -> None:
     """Loading gives the arrays that were saved, bit for bit, labels and names included."""
-    loaded = CompactForest.load(saved)
+    loaded = load_forest(saved)
     for name in (
         "nodes",
         "tree_starts",
@@ -69,8 +70,8 @@ def test_keeps_the_kind_of_label(tmp_path: Path, labels: np.ndarray) -> None:
     """Whole numbers, truth values and fractions come back as such."""
     model = RandomForestClassifier(2, random_state=0).fit(X, labels[np.arange(200) % len(labels)].astype(str))
     model.classes_ = labels
-    CompactForest.from_sklearn(model).save(tmp_path / "f.npz")
-    loaded = CompactForest.load(tmp_path / "f.npz")
+    save_forest(CompactForest.from_sklearn(model), tmp_path / "f.npz")
+    loaded = load_forest(tmp_path / "f.npz")
     np.testing.assert_array_equal(loaded.classes_, labels)
     assert loaded.classes_.dtype == labels.dtype
 
@@ -78,7 +79,7 @@ def test_keeps_the_kind_of_label(tmp_path: Path, labels: np.ndarray) -> None:
 def answers_or_refuses(file: Path) -> bool:
     """Whether the file was refused; if it was not, scoring must end, with numbers that are probabilities."""
     try:
-        loaded = CompactForest.load(file)
+        loaded = load_forest(file)
     except ModelError:
         return True
     rows = X[:16, : loaded.n_features_in_] if loaded.n_features_in_ <= 3 else np.zeros((2, loaded.n_features_in_))
@@ -196,7 +197,7 @@ def test_refuses_a_forged_file(saved: Path, tmp_path: Path, attack: str) -> None
     file = tmp_path / "forest.npz"
     np.savez(file, **arrays)
     with pytest.raises(ModelError, match=r"forest\.npz is (refused|damaged).*train the client again"):
-        CompactForest.load(file)
+        load_forest(file)
 
 
 def _npy(shape: str) -> bytes:
@@ -218,7 +219,7 @@ def test_refuses_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "forest.npz"
     file.write_bytes(content)
     with pytest.raises(ModelError, match=r"is (refused|damaged)"):
-        CompactForest.load(file)
+        load_forest(file)
 
 
 @pytest.mark.parametrize("shape", ["(1000000000000,)", "(-1,)", "(3,", "(4.0,)", "('4',)", "(1,) * 10**9"])
@@ -229,7 +230,7 @@ def test_refuses_a_shape_that_is_not_there(saved: Path, tmp_path: Path, shape: s
         for name in old.namelist():
             new.writestr(name, _npy(shape) if name == "threshold.npy" else old.read(name))
     with pytest.raises(ModelError, match=r"is (refused|damaged)"):
-        CompactForest.load(file)
+        load_forest(file)
 
 
 def test_refuses_a_bomb_before_unpacking_it(saved: Path, tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_refuses_a_bomb_before_unpacking_it(saved: Path, tmp_path: Path) -> None
         for name in old.namelist():
             new.writestr(name, b"\0" * (256 << 20) if name == "leaf.npy" else old.read(name))
     with pytest.raises(ModelError, match="would unpack to"):
-        CompactForest.load(file)
+        load_forest(file)
 
 
 def test_refuses_a_truncated_file(saved: Path, tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_refuses_a_truncated_file(saved: Path, tmp_path: Path) -> None:
     for length in range(0, len(content), 211):
         file.write_bytes(content[:length])
         with pytest.raises(ModelError):
-            CompactForest.load(file)
+            load_forest(file)
 
 
 def test_refuses_an_array_of_another_npy_version(saved: Path, tmp_path: Path) -> None:
@@ -259,4 +260,4 @@ def test_refuses_an_array_of_another_npy_version(saved: Path, tmp_path: Path) ->
         for name in old.namelist():
             new.writestr(name, buffer.getvalue() if name == "threshold.npy" else old.read(name))
     with pytest.raises(ModelError, match="another npy version"):
-        CompactForest.load(file)
+        load_forest(file)

@@ -37,7 +37,6 @@ LOCAL_FILES = {
     "environment": "Java's program, and how much memory is free",
     "figures": "figures in a scratch folder",
     "filesystem": "renames a folder of a local prefix: Hadoop would copy it where it cannot",
-    "forest": "a forest's file, downloaded",
     "forest_file": "a forest's file, downloaded",
     "job": "a scratch folder",
     "kernel": "numba's cache",
