@@ -5,15 +5,13 @@ again and again (a paired bootstrap), and a difference whose interval reaches ze
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:  # training asks for FEWEST, and runs in Python workers, which need no pydantic
-    from bc4all.settings import PromotionSettings
+from bc4all.settings import PromotionSettings
+from bc4all.training_set import MIN_COMPARED_ROWS
 
-FEWEST = 30  # rows on which two versions are compared at all
 _DRAWS, _CONFIDENCE, _SEED = 2000, 0.95, 0
 _BATCH = 1 << 24  # numbers drawn at a time
 _COLUMNS = {"accuracy": "correct", "top_5_accuracy": "hit", "log_loss": "loss"}
@@ -30,7 +28,7 @@ class Verdict:
 
 
 def judge(
-    settings: "PromotionSettings",
+    settings: PromotionSettings,
     challenger: pd.DataFrame | None,
     champion: pd.DataFrame | None,
     incomparable: str = "",
@@ -54,7 +52,7 @@ def judge(
     if champion is None or challenger is None or incomparable:
         reason = "there is no champion" if champion is None else "there are no held-out rows"
         return _in_mode(settings, True, incomparable or reason, {}, told=bool(incomparable))
-    if len(champion) < FEWEST:
+    if len(champion) < MIN_COMPARED_ROWS:
         reason = f"only {len(champion)} held-out rows are new to the champion: not compared"
         return _in_mode(settings, True, reason, {}, told=True)
     differences = sign * (challenger.loc[champion.index, column].to_numpy(float) - champion[column].to_numpy(float))
@@ -68,7 +66,7 @@ def judge(
 
 
 def _in_mode(
-    settings: "PromotionSettings", passed: bool, reason: str, metrics: dict[str, float], told: bool = False
+    settings: PromotionSettings, passed: bool, reason: str, metrics: dict[str, float], told: bool = False
 ) -> Verdict:
     if settings.mode == "dry_run":
         return Verdict(False, f"dry run, it {'would be' if passed else 'would not be'} promoted: {reason}", metrics)

@@ -16,9 +16,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 import bc4all
-from bc4all import figures, promotion, training, training_set
+from bc4all import figures, promotion, training
 from bc4all.abstention import Thresholds, curves, thresholds
 from bc4all.audit import audit, audit_count
+from bc4all.collection import collect
 from bc4all.columns import MissingColumn
 from bc4all.config import Client
 from bc4all.drift import PSI_MAX, Drift, compare, drift_metrics, is_lasting, profile
@@ -39,7 +40,7 @@ from bc4all.registry import CURVES, PROFILE, TRAINING_IDS, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
 from bc4all.tracking import Run
-from bc4all.training_set import TrainingSet
+from bc4all.training_set import SPLIT_SEED, TEST_SIZE, TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Job:
         """What there is to learn from, in memory. Raises a Failure where that is not enough, or files have changed."""
         with phase(self.spark, client.id, job, "collect"):
             new_names = client.category_map.names(self.day) if client.category_map else None
-            data = training_set.collect(products.accepted, client.features, new_names)
+            data = collect(products.accepted, client.features, new_names)
         products.check_unchanged(self.files)
         return data
 
@@ -254,7 +255,7 @@ class Job:
         params = {"features": features, "model": client.model_name, **client.model_params}
         if isinstance(client.model, BlendSettings) or client.model == AUTO:
             params["blend"] = json.dumps(fitted.choice.said())[:_LONGEST_PARAM]
-        params |= {"test_size": training_set.TEST_SIZE, "split_random_state": training_set.SPLIT_SEED}
+        params |= {"test_size": TEST_SIZE, "split_random_state": SPLIT_SEED}
         params["refitted_on_all_rows"] = fitted.model is not fitted.judged
         run.log({**metrics, **rows}, params)
         run.log_dataset(folder, data.sha256, client.features, products.accepted_rows)

@@ -14,11 +14,11 @@ from bc4all.champions import Champions
 from bc4all.config import Client
 from bc4all.errors import ModelError
 from bc4all.failures import as_failure
-from bc4all.gate import FEWEST, Verdict, judge
+from bc4all.gate import Verdict, judge
 from bc4all.registry import CHALLENGER, CHAMPION, LoadedModel, Registry, Version
 from bc4all.scoring import score_frame
 from bc4all.training import Fitted, evaluate_other
-from bc4all.training_set import TrainingSet
+from bc4all.training_set import MIN_COMPARED_ROWS, TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _champions_answers(
     if rival.champion is None or rival.learned is None:
         return None
     new = np.flatnonzero(~np.isin(data.ids[fitted.held_out_places], rival.learned))
-    if len(new) < FEWEST:
+    if len(new) < MIN_COMPARED_ROWS:
         return pd.DataFrame(index=new)
     places, champion = fitted.held_out_places[new], rival.champion
     evaluated = evaluate_other(spark, client, data, places, champion.model, champion.features)

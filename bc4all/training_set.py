@@ -1,30 +1,17 @@
-"""A client's labelled products in the driver's memory, and which of them are held out."""
+"""A client's labelled products in memory, and which of them are held out."""
 
 import hashlib
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from bc4all.errors import DataError
-from bc4all.features import Matrix, model_input
-from bc4all.gate import FEWEST
-from bc4all.kinds import Features
-from bc4all.partition import named
-from bc4all.products import CATEGORY, PRODUCT, ROW
-from bc4all.taxonomy import rename
+from bc4all.features import Matrix
 
 # The split of the system that this one replaces, so that figures compare.
 TEST_SIZE = 0.1
 SPLIT_SEED = 1234
-
-log = logging.getLogger(__name__)
-_ID = "_id"
+MIN_COMPARED_ROWS = 30  # on fewer, two versions are not compared
 
 
 @dataclass(frozen=True)
@@ -55,27 +42,6 @@ class TrainingSet:
         return content.hexdigest()
 
 
-def collect(accepted: DataFrame, features: Features, new_names: Mapping[str, str] | None = None) -> TrainingSet:
-    """Bring the accepted rows to the driver, in the order of their files, their categories under their new names.
-
-    Raises DataError where they hold fewer than two categories.
-    """
-    hashed = F.xxhash64(PRODUCT).alias(_ID)
-    table: pa.Table = accepted.select(ROW, CATEGORY, hashed, *map(named, features)).toArrow().sort_by(ROW)
-    codes, names = pd.factorize(table[CATEGORY].to_numpy(zero_copy_only=False), sort=True)
-    if new_names:
-        unmet = sorted(set(new_names) - set(names))
-        if unmet:
-            shown = ", ".join(unmet[:10]) + (", …" if len(unmet) > 10 else "")
-            log.warning("%d old names of the category map are no product's any more: %s", len(unmet), shown)
-        names, codes = rename(names, codes, new_names)
-    if len(names) < 2:
-        found = f"{len(names)} category" if len(names) else "no category"
-        raise DataError(f"there is {found} where a classifier needs two", CATEGORY, "deliver more products")
-    X = model_input(table.select(list(features)).to_pandas(), features)
-    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), table[_ID].to_numpy())
-
-
 def split(codes: np.ndarray, learned: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The places of the rows to train on and of those held out: scikit-learn's `train_test_split`, seed 1234.
 
@@ -88,7 +54,7 @@ def split(codes: np.ndarray, learned: np.ndarray | None = None) -> tuple[np.ndar
     drawn = train_test_split(np.arange(len(codes)), test_size=TEST_SIZE, random_state=SPLIT_SEED)
     training, held_out = _with_every_category(codes, *drawn)
     new = np.flatnonzero(~learned) if learned is not None else np.zeros(0, dtype=int)
-    if len(new) < FEWEST or np.array_equal(new, np.sort(held_out)):  # equal: the data has not changed since
+    if len(new) < MIN_COMPARED_ROWS or np.array_equal(new, np.sort(held_out)):  # equal: the data has not changed since
         return training, held_out
     held_out = np.random.default_rng(SPLIT_SEED).permutation(new)[: len(held_out)]
     return _with_every_category(codes, np.setdiff1d(np.arange(len(codes)), held_out), held_out)

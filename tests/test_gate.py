@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc4all.gate import FEWEST, interval, judge
+from bc4all.gate import interval, judge
 from bc4all.settings import PromotionSettings
+from bc4all.training_set import MIN_COMPARED_ROWS
 
 
 def answers(correct: np.ndarray) -> pd.DataFrame:
@@ -74,8 +75,8 @@ def test_the_bar_holds_for_the_first_one_too(settings: dict[str, object], promot
 
 def test_without_enough_rows_it_is_the_bar_alone() -> None:
     """Too few rows that the champion has not learned from, or none held out: not compared, and that is said."""
-    few = answers(right(FEWEST - 1, 1.0))
-    verdict = judge(PromotionSettings(), answers(right(FEWEST - 1, 0.1)), few)
+    few = answers(right(MIN_COMPARED_ROWS - 1, 1.0))
+    verdict = judge(PromotionSettings(), answers(right(MIN_COMPARED_ROWS - 1, 0.1)), few)
     assert (verdict.promoted, verdict.reason) == (True, "only 29 held-out rows are new to the champion: not compared")
     assert judge(PromotionSettings(), None, few).reason == "there are no held-out rows"
     assert not judge(PromotionSettings(min_value=0.1), None, None).promoted

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from bc4all.gate import FEWEST
-from bc4all.training_set import split
+from bc4all.training_set import MIN_COMPARED_ROWS, split
 
 
 def test_at_first_it_is_scikit_learns() -> None:
@@ -38,5 +37,5 @@ def test_what_the_champion_has_learned_is_not_held_out(rows: int, more: int, cat
     assert set(codes[order][training]) == set(codes)
     assert not learned[held_out].any()
     wanted = min((~learned).sum(), np.ceil((rows + more) / 10))
-    assert FEWEST - categories <= len(held_out) <= wanted
+    assert MIN_COMPARED_ROWS - categories <= len(held_out) <= wanted
     assert len(held_out) >= wanted - categories
