@@ -1,7 +1,9 @@
 """What the files of a partition must be: of a known kind, with each column asked for once. Reads nothing."""
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from bc4all.errors import DataError
 
@@ -10,7 +12,31 @@ class MissingColumn(DataError):
     """A file has not all the columns that are needed."""
 
 
+@dataclass(frozen=True)
+class Header:
+    """The first record of a CSV file that is not blank: its names, and how many lines of text it takes.
+
+    `after_blank` tells whether blank lines stand before it; `line_break` is "\\r" where it ends so, else "\\n".
+    """
+
+    names: tuple[str, ...]
+    lines: int
+    after_blank: bool
+    line_break: str
+
+
 ANSWERED = "answered"  # a further column of the output, where some products are not
+
+# One line that is not blank, of a text of many: Java and Python read it alike (white space is ASCII's, in both).
+LINE_OF_TEXT = r"\S[^\r\n]*"
+_BREAK = r"(?:\r\n|\r|\n)"
+_BLANK_LINES = re.compile(rf"(?:[^\S\r\n]*{_BREAK})*", re.ASCII)
+# A name may go over lines inside its quotes. One whose further lines hold a comma is rather a quote that is not closed:
+# then the header ends with its line.
+_QUOTED = rf'"(?:[^"\r\n]|"")*+(?:{_BREAK}(?:[^",\r\n]|"")*+)*+"'
+_NAME = rf"(?>{_QUOTED}[^,\r\n]*|[^,\r\n]*)"
+_HEADER = re.compile(rf"{_NAME}(?:,{_NAME})*")
+_HEADER_BYTES = (1 << 16, 1 << 24)  # first what nearly every header fits into, then the most that is looked at
 
 _KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 
@@ -36,9 +62,33 @@ def file_kind(uri: str) -> str:
     raise DataError(f"{uri} is not a csv, csv.gz or parquet file", remedy="move it out of the partition")
 
 
-def header_names(line: str) -> list[str]:
-    """The column names in a CSV file's first line."""
-    return [name.strip() for name in next(csv.reader([line.removeprefix("\ufeff")]), [])]
+def find_header(uri: str, read: Callable[[int], bytes]) -> Header | None:
+    """Return a CSV file's header, by `read(n)`: its first n bytes, or fewer if there are no more.
+
+    None where every line is blank. Raises DataError where it is longer than 8 MiB, or no CSV.
+    """
+    for size in _HEADER_BYTES:
+        content = read(size)
+        text = content.decode(errors="replace").removeprefix("\ufeff")
+        start = _BLANK_LINES.match(text).end()  # type: ignore[union-attr] # it matches the empty text, too
+        end = _HEADER.match(text, start).end()  # type: ignore[union-attr]
+        is_whole = len(content) < size
+        if is_whole or end < len(text) // 2:  # well before where the content was cut
+            return _header(uri, text, start, end)
+    raise DataError("there is no header in the first 8 MiB", uri, "deliver a line of column names first")
+
+
+def _header(uri: str, text: str, start: int, end: int) -> Header | None:
+    record = text[start:end]
+    lines = len(re.findall(LINE_OF_TEXT, record, re.ASCII))
+    if not lines:
+        return None
+    try:
+        names = tuple(name.strip() for name in next(csv.reader([record])))
+    except csv.Error as error:
+        raise DataError(f"the header cannot be read: {error}", uri, "deliver a line of column names first") from error
+    ends_in_return = text[end : end + 1] == "\r" and text[end : end + 2] != "\r\n"
+    return Header(names, lines, start > 0, "\r" if ends_in_return else "\n")
 
 
 def check_columns(uri: str, found: Sequence[str], names: Sequence[str]) -> None:

@@ -96,30 +96,37 @@ class FileSystem:
                 raise
         return sorted((_entry(folder, status) for status in found), key=lambda entry: entry.name)
 
-    def first_line(self, uri: str) -> str | None:
-        """The first line of a text file, compressed or not, as UTF-8; None where the file holds nothing."""
-        java_io, path = self._jvm.java.io, self._path(uri)
+    def local_folder(self, folder: str) -> str | None:
+        """The path of a folder on this machine, also behind a viewfs mount; None where there is none."""
+        path = self._path(folder)
+        if str(self._fs.getUri().getScheme()) not in ("file", "viewfs") or not self.exists(folder):
+            return None
+        with _translated(folder):
+            uri = self._fs.resolvePath(path).toUri()
+        return str(uri.getPath()) if str(uri.getScheme()) == "file" else None
+
+    def head(self, uri: str, size: int) -> bytes:
+        """The first `size` bytes of what a file holds, compressed or not; all of it where it holds fewer."""
+        path = self._path(uri)
         codec = self._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(self._configuration).getCodec(path)
         with _translated(uri):
             stream = self._fs.open(path)
             try:
                 if codec is not None:
                     stream = codec.createInputStream(stream)
-                reader = java_io.BufferedReader(java_io.InputStreamReader(stream, "UTF-8"))
-                line: str | None = reader.readLine()
-                return line
+                return bytes(stream.readNBytes(size))
             finally:
                 stream.close()
 
-    def parquet_columns(self, uri: str) -> list[tuple[str, str]]:
-        """The columns of a parquet file as (name, parquet type), from its footer."""
+    def parquet_footer(self, uri: str) -> tuple[tuple[tuple[str, str], ...], int]:
+        """The columns of a parquet file as (name, parquet type), and the number of its rows, by its footer."""
         hadoop = self._jvm.org.apache.parquet.hadoop
         with _translated(uri, "is not a readable parquet file"):
             source = hadoop.util.HadoopInputFile.fromPath(self._path(uri), self._configuration)
             reader = hadoop.ParquetFileReader.open(source)
             try:
                 fields = reader.getFooter().getFileMetaData().getSchema().getFields()
-                return [(field.getName(), field.toString()) for field in fields]
+                return tuple((field.getName(), field.toString()) for field in fields), reader.getRecordCount()
             finally:
                 reader.close()
 

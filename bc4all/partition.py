@@ -3,21 +3,36 @@
 csv, csv.gz and parquet, side by side if need be. What a value means is not decided here: CSV columns stay text.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import reduce
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial, reduce
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
-from bc4all.columns import check_columns, data_names, file_kind, header_names, is_data
-from bc4all.errors import TransientFailure
+from bc4all.columns import LINE_OF_TEXT, Header, check_columns, data_names, file_kind, find_header, is_data
+from bc4all.delivery import changed, check_listed
+from bc4all.errors import Failure
 from bc4all.filesystem import Entry, FileSystem, escape_glob
 
 LINE = "_line"  # the text of a CSV record that does not split into the header's columns, else null
 FILE = "_file"  # the URI of the file that a row came from
+LINES = "_lines"  # how many lines of a CSV file, blank ones apart, its record took; 1 of a parquet file
 
-_Columns = tuple[tuple[str, str], ...]  # (name, type) in the file's order
+
+@dataclass(frozen=True)
+class Footer:
+    """What a parquet file says of itself: its columns as (name, type), and how many rows it has."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: int
+
+
+Heads = Mapping[Entry, Header | Footer | None]  # None for a file of blank lines alone
 _BREAK = r"\r\n|\r|\n"
 _CSV = {
     "mode": "PERMISSIVE",
@@ -33,44 +48,80 @@ def named(name: str) -> Column:
 
 
 def data_files(files: FileSystem, folder: str) -> list[Entry]:
-    """The data files of a partition, by name. Raises DataError where the folder is missing or empty."""
-    entries = files.listing(folder)
-    names = data_names(folder, [entry.name for entry in entries])
-    return [entry for entry in entries if entry.name in names]
+    """The data files of a partition, by name.
+
+    Raises DataError where the folder is missing or empty, or holds a name that leads to no file.
+    """
+    entries = _data_entries(files, folder)
+    data_names(folder, [entry.name for entry in entries])
+    return entries
 
 
 def check_unchanged(files: FileSystem, folder: str, before: Sequence[Entry]) -> None:
     """Raise TransientFailure where a partition's files are not those that were listed `before`."""
-    if [entry for entry in files.listing(folder) if is_data(entry.name)] != list(before):
-        raise TransientFailure(
-            "the partition changed while it was read", folder, "nothing was published; run it again when it is complete"
-        )
+    if _data_entries(files, folder) != list(before):
+        raise changed(folder)
+
+
+@contextmanager
+def blaming_changes(files: FileSystem, folder: str, before: Sequence[Entry]) -> Iterator[None]:
+    """Raise TransientFailure for any failure inside, if the partition's files changed: that is why."""
+    try:
+        yield
+    except (Failure, Py4JError, PySparkException):
+        check_unchanged(files, folder, before)
+        raise
+
+
+def _data_entries(files: FileSystem, folder: str) -> list[Entry]:
+    entries: list[Entry] = []
+
+    def listing() -> list[str]:
+        entries[:] = files.listing(folder)
+        return [entry.name for entry in entries]
+
+    path = files.local_folder(folder)
+    if path is None:
+        listing()
+    else:
+        check_listed(folder, path, listing)
+    return [entry for entry in entries if is_data(entry.name)]
+
+
+def read_heads(files: FileSystem, entries: Sequence[Entry], names: Sequence[str]) -> Heads:
+    """The header or footer of each file. Raises DataError for a file of another kind, or without one of the columns."""
+    heads: dict[Entry, Header | Footer | None] = {}
+    for entry in entries:
+        if file_kind(entry.uri) == "csv":
+            heads[entry] = header = find_header(entry.uri, partial(files.head, entry.uri))
+            columns = header.names if header else tuple(names)
+        else:
+            heads[entry] = footer = Footer(*files.parquet_footer(entry.uri))
+            columns = tuple(name for name, _ in footer.columns)
+        check_columns(entry.uri, columns, names)
+    return heads
 
 
 def read_rows(
-    spark: SparkSession,
-    files: FileSystem,
-    entries: Sequence[Entry],
-    names: Sequence[str],
-    texts: Sequence[str] = (),
-    by_line: bool = False,
+    spark: SparkSession, heads: Heads, names: Sequence[str], texts: Sequence[str] = (), by_line: bool = False
 ) -> list[DataFrame]:
-    """Every row of the files, one DataFrame for each set of columns met: `names`, `_line`, `_file`.
+    """Every row of the files, one DataFrame for each set of columns met: `names`, `_line`, `_file`, `_lines`.
 
     A quoted CSV value may hold line breaks. So a quote that is never closed swallows what follows, up to the next one
     or the end of the file: `by_line` takes records apart again that do not split into the header's columns, or that
     hold a line break in one of `names`; in those of `texts` among them, a break is sound unless what follows it looks
     like a record.
-    Raises DataError where a file is of another kind, or a column missing or doubled.
     """
-    alike: dict[tuple[str, _Columns], list[str]] = {}
-    for entry in entries:
-        kind = file_kind(entry.uri)
-        columns = _csv_columns(files, entry) if kind == "csv" else tuple(files.parquet_columns(entry.uri))
-        if columns:
-            check_columns(entry.uri, [name for name, _ in columns], names)
-            alike.setdefault((kind, columns), []).append(escape_glob(entry.uri))
-    return list(_frames(spark, alike, names, texts, by_line))
+    alike: dict[Header | tuple[tuple[str, str], ...], list[str]] = {}
+    for entry, head in heads.items():
+        if head:
+            alike.setdefault(head.columns if isinstance(head, Footer) else head, []).append(escape_glob(entry.uri))
+    return [
+        _read_csv(spark, paths, key, names, texts, by_line or key.after_blank)
+        if isinstance(key, Header)
+        else _read_parquet(spark, paths, names)
+        for key, paths in alike.items()
+    ]
 
 
 def has_break(text: Column) -> Column:
@@ -78,42 +129,67 @@ def has_break(text: Column) -> Column:
     return F.coalesce(text.rlike(_BREAK), F.lit(False))
 
 
-def _frames(
-    spark: SparkSession,
-    alike: dict[tuple[str, _Columns], list[str]],
-    names: Sequence[str],
-    texts: Sequence[str],
-    by_line: bool,
-) -> Iterator[DataFrame]:
-    for (kind, columns), paths in alike.items():
-        if kind == "csv":
-            yield _read_csv(spark, paths, [name for name, _ in columns], names, texts, by_line)
-        else:
-            rows = spark.read.parquet(*paths)
-            line = F.lit(None).cast("string").alias(LINE)
-            yield rows.select(*[named(name) for name in names], line, F.input_file_name().alias(FILE))
+def _read_parquet(spark: SparkSession, paths: list[str], names: Sequence[str]) -> DataFrame:
+    rows = spark.read.parquet(*paths)
+    line = F.lit(None).cast("string").alias(LINE)
+    file = F.input_file_name().alias(FILE)
+    return rows.select(*[named(name) for name in names], line, file, F.lit(1).alias(LINES))
 
 
 def _read_csv(
-    spark: SparkSession, paths: list[str], header: list[str], names: Sequence[str], texts: Sequence[str], by_line: bool
+    spark: SparkSession, paths: list[str], header: Header, names: Sequence[str], texts: Sequence[str], by_line: bool
 ) -> DataFrame:
     # Columns go by place, so that Spark's case-blind and dotted names cannot confuse the file's own.
-    places = _text_columns(len(header))
-    wanted = {name: f"c{header.index(name)}" for name in names}
-    reader = spark.read.options(**_CSV, header="true", multiLine="true", maxColumns=len(header) + 100)
-    # Read as if there were one column of truth values, (nearly) every record is malformed, and comes as text.
-    as_text = StructType([StructField("c0", BooleanType()), StructField(LINE, StringType())])
-    rows = reader.schema(as_text if by_line else places).csv(paths).withColumn(FILE, F.input_file_name())
+    places = _text_columns(len(header.names))
+    wanted = {name: f"c{header.names.index(name)}" for name in names}
     on_one_line = [place for name, place in wanted.items() if name not in texts]
     over_several = [wanted[name] for name in texts]
     if by_line:
-        rows = _taken_apart(rows, places, on_one_line, over_several)
+        records = _records(spark, paths, header)
+        rows = _taken_apart(records, places, on_one_line, over_several)
     else:
+        rows = _reader(spark, header).options(header=True).schema(places).csv(paths)
+        rows = rows.withColumn(FILE, F.input_file_name())
+        # Between quotes, so that a value's own line breaks do not stand at an end.
+        joined = F.concat(F.lit('"'), F.array_join(F.array(*places.names[:-1]), '","', ""), F.lit('"'))
+        rows = rows.withColumn("_text", F.coalesce(F.col(LINE), joined))
+        rows = rows.withColumn(LINES, _lines_of_text(F.col("_text")))
         for place in over_several:
-            torn = _holds_record(F.col(place), int(place[1:]), len(header))
+            torn = _holds_record(F.col(place), int(place[1:]), len(header.names))
             rows = rows.withColumn(LINE, F.when(torn, F.col(place)).otherwise(F.col(LINE)))
-    blank = F.coalesce(F.col(LINE).rlike(r"^\s*$"), F.lit(False))
-    return rows.where(~blank).select(*[F.col(place).alias(name) for name, place in wanted.items()], LINE, FILE)
+        rows = rows.where(F.col(LINE).isNull() | is_text(F.col(LINE)))
+    return rows.select(*[F.col(place).alias(name) for name, place in wanted.items()], LINE, FILE, LINES)
+
+
+def _records(spark: SparkSession, paths: list[str], header: Header) -> DataFrame:
+    """Each record that is not blank as the text that it is in its file (`_text`), without its header; and `_file`."""
+    # Read as if there were one column of truth values, (nearly) every record is malformed, and comes as text.
+    as_text = StructType([StructField("c0", BooleanType()), StructField(LINE, StringType())])
+    # Spark would take a blank line for the header if it is not empty, and the first break for that of all lines.
+    reader = _reader(spark, header).options(header=not header.after_blank, lineSep=header.line_break)
+    rows = reader.schema(as_text).csv(paths)
+    # What is neither is two quotes alone: no truth value, and not malformed.
+    record = F.coalesce(F.col(LINE), F.col("c0").cast("string"), F.lit('""'))
+    text = F.regexp_replace(record, r"[\r\n]+\z", "")
+    records = rows.select(text.alias("_text"), F.input_file_name().alias(FILE)).where(is_text(F.col("_text")))
+    if not header.after_blank:
+        return records
+    in_order = Window.partitionBy(FILE).orderBy(F.monotonically_increasing_id())
+    return records.withColumn("_place", F.row_number().over(in_order)).where("_place > 1").drop("_place")
+
+
+def _reader(spark: SparkSession, header: Header) -> DataFrameReader:
+    return spark.read.options(**_CSV, multiLine="true", maxColumns=len(header.names) + 100)
+
+
+def is_text(line: Column) -> Column:
+    """Whether there is more in a text than white space."""
+    return line.rlike(r"\S")
+
+
+def _lines_of_text(text: Column) -> Column:
+    several = text.contains("\n") | text.contains("\r")  # to count is dear, and few records need it
+    return F.when(several, F.regexp_count(text, F.lit(LINE_OF_TEXT))).otherwise(is_text(text).cast("int"))
 
 
 def _text_columns(count: int) -> StructType:
@@ -136,23 +212,16 @@ def _taken_apart(
     records: DataFrame, places: StructType, on_one_line: Sequence[str], over_several: Sequence[str]
 ) -> DataFrame:
     """The rows of records that are text still: of torn ones each line, of the others the record."""
-    text = F.coalesce(F.col(LINE), F.col("c0").cast("string"))
+    text = F.col("_text")
     read = F.from_csv(text, places.toDDL(), _CSV)
     broken = [has_break(read[place]) for place in on_one_line]
     broken += [_holds_record(read[place], int(place[1:]), len(places) - 1) for place in over_several]
     torn = has_break(text) & reduce(Column.__or__, broken, read[LINE].isNotNull())
     lines = F.when(torn, F.split(text, _BREAK)).otherwise(F.array(text))
-    each = records.select(F.explode(lines).alias("_text"), torn.alias("_torn"), FILE)
+    each = records.select(F.explode(lines).alias("_text"), torn.alias("_torn"), FILE).where(is_text(text))
     # The end of a record with a line break can look like a record of its own: its quotes tell.
-    quotes = F.length("_text") - F.length(F.replace(F.col("_text"), F.lit('"'), F.lit("")))
+    quotes = F.length("_text") - F.length(F.replace(text, F.lit('"'), F.lit("")))
     again = F.from_csv("_text", places.toDDL(), _CSV)
     values = {name: again[name] for name in places.names}
-    values[LINE] = F.when(F.col("_torn") & (quotes % 2 != 0), F.col("_text")).otherwise(again[LINE])
-    not_empty = each.where(F.trim("_text") != "")
-    return not_empty.select(*[value.alias(name) for name, value in values.items()], FILE)
-
-
-def _csv_columns(files: FileSystem, entry: Entry) -> _Columns:
-    """The header's names; empty for a file of no bytes."""
-    line = files.first_line(entry.uri)
-    return () if line is None else tuple((name, "text") for name in header_names(line))
+    values[LINE] = F.when(F.col("_torn") & (quotes % 2 != 0), text).otherwise(again[LINE])
+    return each.select(*[value.alias(name) for name, value in values.items()], FILE, _lines_of_text(text).alias(LINES))

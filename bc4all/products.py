@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -17,10 +18,23 @@ from pyspark.sql.types import BooleanType, DataType, IntegralType, NumericType, 
 from pyspark.storagelevel import StorageLevel
 
 from bc4all.audit import id_sum
-from bc4all.errors import DataError, Failure
+from bc4all.errors import DataError
 from bc4all.filesystem import Entry, FileSystem
 from bc4all.kinds import NUMERIC, TEXT, Features
-from bc4all.partition import FILE, LINE, check_unchanged, data_files, has_break, named, read_rows
+from bc4all.partition import (
+    FILE,
+    LINE,
+    LINES,
+    Heads,
+    blaming_changes,
+    check_unchanged,
+    data_files,
+    has_break,
+    named,
+    read_heads,
+    read_rows,
+)
+from bc4all.tally import check_lines, delivered_lines, file_name
 
 PRODUCT, CATEGORY = "product_id", "category_id"
 _ID = "id"  # what a product's id and its category are, beside features of their kinds
@@ -87,18 +101,28 @@ def read_training(spark: SparkSession, files: FileSystem, folder: str, features:
 def read_prediction(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
     """The products in `folder`.
 
-    Raises DataError where there is no partition, no row, a missing or doubled column, or a file of another kind.
+    Raises DataError where there is no partition, no row, a missing or doubled column, a file of another kind, or one
+    of which not every record is found again in the rows.
     """
     return _read(spark, files, folder, {PRODUCT: _ID, **features})
 
 
 def _read(spark: SparkSession, files: FileSystem, folder: str, kinds: Mapping[str, str]) -> Products:
     names, entries = list(kinds), data_files(files, folder)
-    checked, counts = _checked(spark, files, folder, entries, kinds)
-    if _TORN in counts:  # it may have swallowed others
-        checked.unpersist()
-        checked, counts = _checked(spark, files, folder, entries, kinds, by_line=True)
-    if not counts:
+    with blaming_changes(files, folder, entries):
+        heads = read_heads(files, entries, names)
+        delivered = delivered_lines(spark, heads)
+        checked, counts = _checked(spark, folder, heads, kinds)
+        # A quote that is torn may have swallowed other rows; where lines end in different ways, their count tells.
+        if _TORN in counts.rows or counts.lines != delivered:
+            checked.unpersist()
+            checked, counts = _checked(spark, folder, heads, kinds, by_line=True)
+        try:
+            check_lines(folder, delivered, counts.lines)
+        except DataError:
+            checked.unpersist()
+            raise
+    if not counts.rows:
         checked.unpersist()
         raise _no_rows(folder)
     refused = checked.where(F.col("_reason").isNotNull()).select(
@@ -108,30 +132,28 @@ def _read(spark: SparkSession, files: FileSystem, folder: str, kinds: Mapping[st
         F.col("_reason").alias("reason"),
     )
     accepted = checked.where(F.col("_reason").isNull()).select(*[named(name) for name in names], ROW)
-    accepted_rows, accepted_ids = counts.pop(None, (0, 0))
-    refusals = {str(reason): rows for reason, (rows, _) in sorted(counts.items())}
+    accepted_rows, accepted_ids = counts.rows.pop(None, (0, 0))
+    refusals = {str(reason): rows for reason, (rows, _) in sorted(counts.rows.items())}
     return Products(accepted, refused, accepted_rows, accepted_ids, refusals, checked, folder, entries)
 
 
+class _Counts(NamedTuple):
+    """How many rows there are by reason (None for sound ones), and their `id_sum`; how many lines they took by file."""
+
+    rows: dict[str | None, tuple[int, int]]
+    lines: dict[str, int]
+
+
 def _checked(
-    spark: SparkSession,
-    files: FileSystem,
-    folder: str,
-    entries: Sequence[Entry],
-    kinds: Mapping[str, str],
-    by_line: bool = False,
-) -> tuple[DataFrame, dict[str | None, tuple[int, int]]]:
-    """Every row with `_reason` (null where it is sound), kept; and by reason how many there are, and their `id_sum`."""
+    spark: SparkSession, folder: str, heads: Heads, kinds: Mapping[str, str], by_line: bool = False
+) -> tuple[DataFrame, _Counts]:
+    """Every row with `_reason` (null where it is sound), kept; and their counts."""
     texts = [name for name, kind in kinds.items() if kind == TEXT]
-    try:
-        parts = [_judge(rows, kinds, folder) for rows in read_rows(spark, files, entries, list(kinds), texts, by_line)]
-    except Failure:
-        check_unchanged(files, folder, entries)  # if they did, that is why
-        raise
+    parts = [_judge(rows, kinds, folder) for rows in read_rows(spark, heads, list(kinds), texts, by_line)]
     if not parts:
         raise _no_rows(folder)
     # A .csv.gz is one task, however large: the shuffle that finds duplicates spreads its rows over the cluster.
-    tasks = math.ceil(sum(entry.size for entry in entries) / _BYTES_A_TASK)
+    tasks = math.ceil(sum(entry.size for entry in heads) / _BYTES_A_TASK)
     judged = reduce(DataFrame.unionByName, parts).withColumn(ROW, F.monotonically_increasing_id())
     judged = judged.repartition(tasks, PRODUCT)
     # Rows that are refused anyway stay apart: a sound row is never the duplicate of one of them.
@@ -139,13 +161,23 @@ def _checked(
     doubled = F.col("_fault").isNull() & (F.row_number().over(same_id) > 1)
     reason = F.when(doubled, F.lit("duplicate product_id")).otherwise(F.col("_fault"))
     checked = judged.withColumn("_reason", reason).persist(StorageLevel.MEMORY_AND_DISK)
-    counted = checked.groupBy("_reason").agg(F.count("*").alias("rows"), id_sum(PRODUCT).alias("ids"))
     try:
-        return checked, {row["_reason"]: (row["rows"], row["ids"]) for row in counted.collect()}
+        return checked, _counted(checked, heads)
     except (Py4JError, PySparkException):
         checked.unpersist()
-        check_unchanged(files, folder, entries)  # if they did, that is why
         raise
+
+
+def _counted(checked: DataFrame, heads: Heads) -> _Counts:
+    counted = checked.groupBy("_reason", FILE).agg(
+        F.count("*").alias("rows"), id_sum(PRODUCT).alias("ids"), F.sum(LINES).alias("lines")
+    )
+    counts = _Counts({}, dict.fromkeys((entry.name for entry in heads), 0))
+    for row in counted.collect():
+        rows, ids = counts.rows.get(row["_reason"], (0, 0))
+        counts.rows[row["_reason"]] = rows + row["rows"], ids ^ row["ids"]
+        counts.lines[file_name(row[FILE])] += row["lines"]
+    return counts
 
 
 def _no_rows(folder: str) -> DataError:
@@ -173,6 +205,7 @@ def _judge(rows: DataFrame, kinds: Mapping[str, str], folder: str) -> DataFrame:
         F.when(fault != "", fault).alias("_fault"),
         F.when(fault != "", text).alias("_text"),
         F.col(FILE),
+        F.col(LINES),
     )
 
 

@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bc4all.agenda import due_timings
-from bc4all.columns import ANSWERED, check_columns, data_names, file_kind, header_names
+from bc4all.columns import ANSWERED, check_columns, data_names, file_kind, find_header
 from bc4all.config import Client
+from bc4all.delivery import check_listed
 from bc4all.errors import DataError, Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout
 from bc4all.schedule import firings
@@ -24,7 +25,6 @@ from bc4all.schedule import firings
 if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs none
     from bc4all.registry import Version
 
-_HEADER_BYTES = 1 << 20
 _SHOWN_METRICS = {"accuracy": "accuracy", "top_5_accuracy": "top-5", "log_loss": "loss"}  # tags of a version
 
 
@@ -68,24 +68,31 @@ def check_data(layout: Layout, client: Client) -> list[str]:
 
 
 def _check_partition(storage: fs.FileSystem, root: str, folder: str, names: list[str]) -> None:
-    listed = storage.get_file_info(fs.FileSelector(root, allow_not_found=True))
-    for name in data_names(folder, [entry.base_name for entry in listed]):
+    def listing() -> list[str]:
+        return [entry.base_name for entry in storage.get_file_info(fs.FileSelector(root, allow_not_found=True))]
+
+    names_there = check_listed(folder, root, listing) if isinstance(storage, fs.LocalFileSystem) else listing()
+    for name in data_names(folder, names_there):
         uri = f"{folder}/{name}"
         try:
-            found = _column_names(storage, f"{root}/{name}", file_kind(uri))
-        except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+            found = _column_names(storage, f"{root}/{name}", uri)
+        except (pa.ArrowException, OSError, EOFError) as error:
             raise DataError(f"{uri} cannot be read: {error}", remedy="deliver it again") from error
         if found:
             check_columns(uri, found, names)
 
 
-def _column_names(storage: fs.FileSystem, path: str, kind: str) -> list[str]:
-    if kind == "parquet":
+def _column_names(storage: fs.FileSystem, path: str, uri: str) -> Sequence[str]:
+    if file_kind(uri) == "parquet":
         with storage.open_input_file(path) as file:
             return list(pq.read_schema(file).names)
-    with storage.open_input_stream(path, compression="detect") as stream:
-        line, _, _ = stream.read(_HEADER_BYTES).partition(b"\n")
-    return header_names(line.decode()) if line else []
+
+    def head(size: int) -> bytes:
+        with storage.open_input_stream(path, compression="detect") as stream:
+            return bytes(stream.read(size))
+
+    header = find_header(uri, head)
+    return header.names if header else ()
 
 
 def read_published(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrameReader, SparkSession
 
 from bc4all import job as jobs
 from bc4all.application import _alone
@@ -146,6 +146,7 @@ TAKEN = {
     "a column twice that nobody needs": (b"x,x,product_id,f0,f1,f2,f3,f4\n1,2,3,4,5,6,7,8\n", ["3"]),
     "lines that end in CR LF": (csv("1,1,2,3,4,5").replace(b"\n", b"\r\n"), ["1"]),
     "blank lines": (csv("", "1,1,2,3,4,5", "   ", ""), ["1"]),
+    "blank lines before the header": (b"\r\n  \n" + csv("1,1,2,3,4,5"), ["1"]),
 }
 
 
@@ -225,15 +226,15 @@ def test_a_file_that_is_still_being_written(
     pd.DataFrame({"product_id": ["a"], **{name: [1.0] for name in FEATURES}}).to_parquet(whole)
     content = whole.read_bytes()
     file = deliver_alone(published, "a.parquet", content[: len(content) // 2])
-    columns = FileSystem.parquet_columns
+    footer = FileSystem.parquet_footer
 
     def going_on(self: FileSystem, uri: str) -> object:
         try:
-            return columns(self, uri)
+            return footer(self, uri)
         finally:
             file.write_bytes(content)
 
-    monkeypatch.setattr(FileSystem, "parquet_columns", going_on)
+    monkeypatch.setattr(FileSystem, "parquet_footer", going_on)
     (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
     assert outcome.exit_code == 75
     assert "the partition changed while it was read" in str(outcome.error)
@@ -249,7 +250,57 @@ def test_a_file_that_is_not_reached_is_not_called_damaged(spark: SparkSession, t
         rows.selectExpr("sum(x)").collect()
     assert as_failure(caught.value).exit_code == 75
     with pytest.raises(TransientFailure, match=r"FileNotFoundException: .*a\.parquet does not exist"):
-        FileSystem(spark, tmp_path.as_uri()).parquet_columns(file.as_uri())
+        FileSystem(spark, tmp_path.as_uri()).parquet_footer(file.as_uri())
+
+
+@pytest.mark.parametrize("target", ["nothing.csv", "b.csv", "/nowhere/b.csv"], ids=["nothing", "itself", "nowhere"])
+def test_a_link_that_leads_nowhere(
+    published: Published, spark: SparkSession, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a good file it fails the client by its name, for good, as `bc4all check` says before; nothing changes."""
+    before = rows_of(partition(published.prefix))
+    file = deliver_alone(published, "a.csv", csv("1,1,2,3,4,5"))
+    link = file.with_name("b.csv")
+    link.symlink_to(target)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    assert outcome.exit_code == 1
+    assert "prediction/client_id=client_0/b.csv is a link that leads nowhere" in str(outcome.error)
+    assert "deliver the file itself, or remove the name" in str(outcome.error)
+    assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
+
+    monkeypatch.setenv("COLUMNS", "1000")
+    checked = CliRunner().invoke(main, ["check", "--config", str(published.config)])
+    assert checked.exit_code == 1
+    assert "client_0: predict would fail: " in checked.output
+    assert "b.csv is a link that leads nowhere" in checked.output
+    assert "train would fail" not in checked.output
+
+
+def test_a_link_that_leads_to_a_file_is_read(published: Published, spark: SparkSession, tmp_path: Path) -> None:
+    """A link to a file is data like the file itself; a hidden one may lead nowhere."""
+    (tmp_path / "elsewhere.csv").write_bytes(b"\n" + csv("2,1,2,3,4,5"))
+    file = deliver_alone(published, "a.csv", csv("1,1,2,3,4,5"))
+    file.with_name("b.csv").symlink_to(tmp_path / "elsewhere.csv")
+    file.with_name(".c.csv").symlink_to("nothing.csv")
+    assert CliRunner().invoke(main, ["check", "--config", str(published.config)]).exit_code == 0
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    assert outcome.error is None
+    assert set(published_rows(published.prefix, "client_0")["product_id"]) == {"1", "2"}
+
+
+def test_a_record_that_the_reader_loses(
+    published: Published, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is published from a file of which a record is missing: exit code 1, and the old partition stays."""
+    before = rows_of(partition(published.prefix))
+    deliver_alone(published, "a.csv.gz", gzip.compress(csv(*(f"p{i},1,2,3,4,5" for i in range(50)))))
+    read = DataFrameReader.csv
+    lossy = "coalesce(to_json(struct(*)), '') NOT LIKE '%p7%'"
+    monkeypatch.setattr(DataFrameReader, "csv", lambda self, paths: read(self, paths).where(lossy))
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    assert outcome.exit_code == 1
+    assert "a.csv.gz: 1 of 50 lines are in no row (nothing was published" in str(outcome.error)
+    assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
 
 
 def test_two_jobs_for_one_client_at_once(published: Published, spark: SparkSession) -> None:

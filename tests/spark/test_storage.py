@@ -32,6 +32,7 @@ LOCAL_FILES = {
     "config": "the configuration file",
     "config_writer": "the configuration file",
     "crontab": "the project's cron folder",
+    "delivery": "the names in a client's folder of a local prefix: Hadoop leaves out what it cannot look at",
     "dispatch": "logs and results, in the state folder",
     "doctor": "the environment",
     "environment": "Java's program, and how much memory is free",
