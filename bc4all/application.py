@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from pyspark.sql import SparkSession
 from rich.console import Console
 
 from bc4all.config import Client, Fleet, load_fleet
@@ -21,7 +22,7 @@ from bc4all.logs import log_context, start_log
 from bc4all.recovery import recover
 from bc4all.registry import Registry
 from bc4all.request import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
-from bc4all.session import driver_host, executor_hosts, is_local, start_session
+from bc4all.session import driver_host, executor_hosts, is_local, java_has_ended, start_session
 from bc4all.state import State
 from bc4all.tracking import tracking_uri
 
@@ -62,7 +63,7 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     state, registry = State.from_environment(layout), Registry(tracking_uri(layout), layout)
     registry.check_owner([client.id for client in clients])
     spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
-    stack.callback(spark.stop)
+    stack.callback(_stop, spark)
     context = spark.sparkContext
     if arguments.log_level:
         context.setLogLevel(arguments.log_level.upper().removesuffix("ING"))
@@ -76,6 +77,11 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     recover(job.files, layout, state, fleet.publishing.keep_replaced, registry.close_run)
     work = _alone(state, arguments.job, _work(job, arguments, out))
     return run_fleet(spark, arguments.job, clients, work, arguments.max_parallel, out, _tell_starter)
+
+
+def _stop(spark: SparkSession) -> None:
+    if not java_has_ended(spark):
+        spark.stop()
 
 
 def selected_clients(fleet: Fleet, arguments: JobArguments) -> list[Client]:

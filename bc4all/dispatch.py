@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from bc4all.child import Child, Order, cap, uptime
 from bc4all.config import Fleet
-from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TRANSIENT
+from bc4all.errors import EXIT_INTERRUPTED, EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TRANSIENT
 from bc4all.history import FAILED, SCHEDULED, History, Run, iso
 from bc4all.notices import Notice
 from bc4all.state import State
@@ -265,6 +265,8 @@ def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) 
         return {"state": stopping, "exit_code": code, "error": f"told to end: {stopping}"}
     if code is None:
         return {"state": "lost", "error": "nobody saw it end"}
+    if code == EXIT_JAVA_MEMORY:
+        return {"state": "lost", "exit_code": code, "error": "Java ran out of memory (raise --driver-memory)"}
     if code > _SIGNAL and code != EXIT_INTERRUPTED:  # out of memory, a machine that is shut down
         return {"state": "lost", "exit_code": code, "error": f"its process was ended by signal {code - _SIGNAL}"}
     if code == EXIT_OK:  # a driver on another machine, which cannot write results here

@@ -9,6 +9,7 @@ from bc4all.redaction import redact
 EXIT_OK = 0
 EXIT_TERMINAL = 1
 EXIT_USAGE = 2
+EXIT_JAVA_MEMORY = 3  # of a Java with -XX:+ExitOnOutOfMemoryError; no Failure has it
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL of BSD's sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 

@@ -16,11 +16,14 @@ from pyspark import Broadcast, cloudpickle
 from pyspark.sql import SparkSession
 
 from bc4all.blend import EmbeddedForest, placed
+from bc4all.coefficients import narrowed
 from bc4all.errors import ModelError
 from bc4all.features import rows_at
 from bc4all.forest import CompactForest, is_forest
+from bc4all.model_size import refusal
 from bc4all.preprocessing import split_columns
 from bc4all.scoring import Model
+from bc4all.task_results import collect
 from bc4all.training_set import TrainingSet
 
 FOLDS = 3
@@ -83,7 +86,7 @@ def run(spark: SparkSession, about: str, items: Sequence[Any], work: Callable[[A
         except ValueError as error:  # what scikit-learn raises for data and parameters that it does not take
             return None, _refusal(error)
 
-    answers = spark.sparkContext.parallelize(items, len(items)).map(answer).collect()
+    answers = collect(spark, items, answer)
     for _, error in answers:
         if error:
             raise ModelError(error, about, "change its data, `model` or `model_params`")
@@ -95,8 +98,14 @@ def _refusal(error: Exception) -> str:
 
 
 def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequence[Any]) -> list[Model]:
-    """Each of the unfitted estimators, fitted on all rows. Raises ModelError where scikit-learn refuses one."""
+    """Each of the unfitted estimators, fitted on all rows.
+
+    Raises ModelError where scikit-learn refuses one, and, before any is fitted, where the driver could not hold them.
+    """
     shape = len(rows.value.places), len(rows.value.data.names)
+    error = refusal(spark, estimators, *shape, rows.value.data.X)
+    if error:
+        raise ModelError(error, about)
     cores = spark.sparkContext.defaultParallelism
     work = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, cores)]
 
@@ -115,7 +124,10 @@ def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequ
 
 
 def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence[Any]) -> list[OutOfFold]:
-    """What each estimator answers for every fold, fitted on the other ones."""
+    """What each estimator answers for every fold, fitted on the others; an error of one that is too large."""
+    data, fitted_on = rows.value.data, len(rows.value.sampled) * (FOLDS - 1) // FOLDS
+    refused = {n: refusal(spark, [one], fitted_on, len(data.names), data.X) for n, one in enumerate(estimators)}
+    sound = [n for n, error in refused.items() if not error]
 
     def work(item: tuple[int, int]) -> OutOfFold:
         try:
@@ -123,10 +135,11 @@ def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence
         except (ValueError, ArithmeticError, MemoryError) as error:  # another candidate may do
             return OutOfFold(np.zeros((0, 0)), error=_refusal(error))
 
-    tasks = [(place, fold) for place in range(len(estimators)) for fold in range(FOLDS)]
-    answers = spark.sparkContext.parallelize(tasks, len(tasks)).map(work).collect()
-    per_fold = [answers[start : start + FOLDS] for start in range(0, len(answers), FOLDS)]
-    return [_joined(parts, rows.value) for parts in per_fold]
+    answers = collect(spark, [(place, fold) for place in sound for fold in range(FOLDS)], work)
+    found = {n: OutOfFold(np.zeros((0, 0)), error=error) for n, error in refused.items() if error}
+    for at, place in enumerate(sound):
+        found[place] = _joined(answers[at * FOLDS : (at + 1) * FOLDS], rows.value)
+    return [found[n] for n in range(len(estimators))]
 
 
 def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:
@@ -189,7 +202,7 @@ def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
     with warnings.catch_warnings():
         # `max_iter` restrains a model as others do: what it is worth is measured on rows that it has not seen.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted: Model = estimator.fit(rows_at(data.X, places), data.labels(places))
+        fitted: Model = narrowed(estimator.fit(rows_at(data.X, places), data.labels(places)))
     return fitted
 
 

@@ -18,9 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bc4all.config import Client
-from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT
+from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, TransientFailure
 from bc4all.failures import as_failure
 from bc4all.logs import log_context
+from bc4all.session import java_has_ended
 
 log = logging.getLogger(__name__)
 outcome_log = logging.getLogger("bc4all.outcome")
@@ -55,7 +56,8 @@ def run_fleet(
     """Do `work` for every client, `max_parallel` at a time, and return the outcomes in the clients' order.
 
     `tell` is called with each outcome as soon as it is there.
-    No client's failure reaches another. Ctrl-C cancels what runs, starts nothing more, and is raised again.
+    No client's failure reaches another. Ctrl-C cancels what runs, starts nothing more, and is raised again. Raises
+    TransientFailure where the driver's Java has ended: no client can go on without it.
     """
     console = console or Console(stderr=True)
     done: dict[str, Outcome] = {}
@@ -64,7 +66,7 @@ def run_fleet(
         running = []
         for client in clients:  # each with Spark properties and a log context of its own: what it sets is its alone
             attempt = inheritable_thread_target(spark)(_attempt)
-            running.append(pool.submit(copy_context().run, attempt, job, client, work))
+            running.append(pool.submit(copy_context().run, attempt, spark, job, client, work))
         with _progress(console, job, len(clients)) as advance:
             for future in as_completed(running):
                 outcome = future.result()
@@ -73,7 +75,8 @@ def run_fleet(
                 advance(outcome)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        spark.sparkContext.cancelAllJobs()
+        if not java_has_ended(spark):
+            spark.sparkContext.cancelAllJobs()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -118,13 +121,16 @@ def _state(outcome: Outcome) -> str:
     return "failed, retry" if outcome.exit_code == EXIT_TRANSIENT else "failed"
 
 
-def _attempt(job: str, client: Client, work: Callable[[Client], Outcome]) -> Outcome:
+def _attempt(spark: SparkSession, job: str, client: Client, work: Callable[[Client], Outcome]) -> Outcome:
     """One client from start to end; the boundary at which its failure becomes an outcome."""
     started = time.monotonic()
     with log_context(client_id=client.id):
         try:
             outcome = work(client)
         except Exception as error:
+            if java_has_ended(spark):  # which is no client's fault, and whoever watches sees how Java ended
+                remedy = "it ran out of memory (raise --driver-memory), or was killed; run it again"
+                raise TransientFailure("the driver's Java has ended", remedy=remedy) from error
             failure = as_failure(error)
             if failure is not error:  # nobody foresaw it: how it came about helps
                 log.info("%s: %s failed", client.id, job, exc_info=True)

@@ -39,6 +39,7 @@ from bc4all.publishing import Publisher, publishing
 from bc4all.registry import CURVES, PROFILE, TRAINING_IDS, LoadedModel, Registry
 from bc4all.scoring import TOP, score_products
 from bc4all.session import phase
+from bc4all.shared_value import SharedValue
 from bc4all.tracking import Run
 from bc4all.training_set import SPLIT_SEED, TEST_SIZE, TrainingSet
 
@@ -212,28 +213,28 @@ class Job:
     ) -> tuple[int, Drift | None]:
         """Write, check and publish the scored rows; return how many, and how far they are from the training's."""
         limits = _thresholds(client, loaded)
-        broadcast = self.spark.sparkContext.broadcast(loaded.model)
+        model = SharedValue(self.spark, loaded.model)
         try:
             with phase(self.spark, client.id, "predict", "score"):
                 version = loaded.version.number
-                scored = score_products(products.accepted, broadcast, loaded.features, version, limits)
+                scored = score_products(products.accepted, model, loaded.features, version, limits)
                 staged = publisher.stage(scored, OUTPUT)
         finally:
-            broadcast.destroy()
+            model.destroy()
         with phase(self.spark, client.id, "predict", "audit"):
             classes = [str(label) for label in loaded.model.classes_]
             rows, best = audit(self.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
         drifted = self._drift(client, loaded, products, {label: count for label, (count, _) in best.items()})
         products.check_unchanged(self.files)
         self._publish_refused(publisher, client, products)
-        model = {
+        version_facts = {
             "model": loaded.version.name,
             "model_version": loaded.version.number,
             "model_sha256": loaded.version.tags["sha256"],
         }
         answered = sum(answered for _, answered in best.values())
         coverage = {"answered": answered, "coverage": answered / products.accepted_rows} if limits else {}
-        publisher.publish(OUTPUT, self._manifest(client, products) | model | {"rows_out": rows} | coverage)
+        publisher.publish(OUTPUT, self._manifest(client, products) | version_facts | {"rows_out": rows} | coverage)
         return rows, drifted
 
     def _log_training(

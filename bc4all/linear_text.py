@@ -9,7 +9,7 @@ Made from a Pipeline when a model is read, never stored; `compiled` leaves every
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class _Vocabulary:
     column: str
     slots: np.ndarray  # _SLOT, a power of two, place -1 where free
     idf: np.ndarray  # float64 (n-grams,), 1 where rare ones count no more than others
-    weights: np.ndarray  # float64 (n-grams, classes)
+    weights: np.ndarray  # (n-grams, margins), float32 as trained now, float64 in versions of before
     parts: np.ndarray  # uint8 (n-grams,): those of each part of a text are scaled to a length of 1
     longest: int
     shortest: int
@@ -48,16 +48,24 @@ class LinearText:
     """A fitted Pipeline of columns and a linear classifier, for DataFrames with its columns."""
 
     def __init__(
-        self, texts: Sequence[_Vocabulary], others: Sequence[Any], intercept: np.ndarray, classes: np.ndarray
+        self,
+        texts: Sequence[_Vocabulary],
+        others: Sequence[Any],
+        intercept: np.ndarray,
+        sides: np.ndarray,
+        classes: np.ndarray,
     ) -> None:
-        """`others` are (transformer, columns, weights float64 (columns made, classes)) of columns that are no text."""
-        self._texts, self._others, self._intercept, self.classes_ = list(texts), list(others), intercept, classes
+        """`others` are (transformer, columns, weights (columns made, margins)) of columns that are no text.
+
+        There is a margin a class, or one for two classes; `intercept` (margins,) is its start. The probabilities are
+        the softmax of margins times `sides` float64, () or, of one margin, (2,): coefficients stay as they were stored.
+        """
+        self._texts, self._others, self._intercept = list(texts), list(others), intercept
+        self._sides, self.classes_ = sides, classes
 
     def sharpened(self, beta: float) -> "LinearText":
         """The same at another temperature: the softmax of `beta` times as much."""
-        texts = [replace(text, weights=beta * text.weights) for text in self._texts]
-        others = [(transformer, columns, beta * weights) for transformer, columns, weights in self._others]
-        return LinearText(texts, others, beta * self._intercept, self.classes_)
+        return LinearText(self._texts, self._others, self._intercept, beta * self._sides, self.classes_)
 
     def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
         """Probabilities, float64 of shape (rows, classes)."""
@@ -66,6 +74,7 @@ class LinearText:
             decision += transformer.transform(X[columns]) @ weights
         for text in self._texts:
             _add_texts(text, X[text.column].tolist(), decision)
+        decision = decision * self._sides
         decision -= decision.max(axis=1, keepdims=True)
         np.exp(decision, out=decision)
         decision /= decision.sum(axis=1, keepdims=True)
@@ -86,7 +95,7 @@ def compiled(model: Any) -> Any:
     linear = _linear(classifier)
     if linear is None or not vectorizers or not all(map(_is_supported, vectorizers)):
         return model
-    weights, intercept = linear
+    weights, intercept, sides = linear
     texts, others = [], []
     for name, part, names in fitted:
         rows = np.ascontiguousarray(weights[columns.output_indices_[name]])
@@ -94,7 +103,7 @@ def compiled(model: Any) -> Any:
             texts.append(_vocabulary(names, part, rows))
         else:
             others.append((part, names, rows))
-    return LinearText(texts, others, intercept, classifier.classes_)
+    return LinearText(texts, others, intercept, sides, classifier.classes_)
 
 
 def _compiled_blend(blend: Blend) -> Any:
@@ -111,8 +120,8 @@ def _compiled_blend(blend: Blend) -> Any:
     return first.sharpened(float(temperature.beta_))
 
 
-def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """(weights (columns, classes), intercept (classes,)) whose softmax is the answer; None of what has no such."""
+def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """(weights (columns, margins), intercept (margins,), sides) of a LinearText; None of what has no such."""
     from sklearn.linear_model import LogisticRegression, RidgeClassifier
     from sklearn.svm import LinearSVC
 
@@ -121,14 +130,14 @@ def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:
     two = len(classifier.classes_) == 2  # of which scikit-learn keeps the second alone
     if type(classifier) is MarginClassifier and type(classifier.classifier_) in (RidgeClassifier, LinearSVC):
         sharp = classifier.sharpness_
-        classifier, sides = classifier.classifier_, [-sharp, sharp] if two else [sharp]
+        classifier, sides = classifier.classifier_, [-sharp, sharp] if two else sharp
     elif type(classifier) is LogisticRegression:
-        sides = [0.0, 1.0] if two else [1.0]
+        sides = [0.0, 1.0] if two else 1.0
     else:
         return None
     weights = np.atleast_2d(classifier.coef_)
     intercept = np.broadcast_to(classifier.intercept_, len(weights))  # one 0 where there is to be none
-    return weights.T * sides, intercept * sides
+    return weights.T, intercept, np.asarray(sides, dtype=np.float64)
 
 
 def _is_supported(vectorizer: Any) -> bool:
@@ -238,7 +247,7 @@ def _is_space(spaces, letter):
 
 @compile_cached
 def _decide(letters, ends, spaces, slots, idf, weights, parts, sizes, kinds, room, decision):
-    """Add each text's row of n-grams times `weights` to its row of `decision`, (rows, classes) float64.
+    """Add each text's row of n-grams times `weights` to its row of `decision`, (rows, margins) float64.
 
     parts (n-grams,) uint8: what is scaled together, at most the length of the longest. sizes: of the shortest and the
     longest n-gram. kinds: whether n-grams are those within words, a space before and after each, or else of the text;
@@ -247,7 +256,7 @@ def _decide(letters, ends, spaces, slots, idf, weights, parts, sizes, kinds, roo
     """
     (shortest, longest), (within, shaped, sublinear), (counts, met) = sizes, kinds, room
     start = 0
-    classes = decision.shape[1]
+    margins = decision.shape[1]
     norms = np.empty(longest + 1)
     for row in range(len(ends)):
         end, n = ends[row], 0
@@ -276,7 +285,7 @@ def _decide(letters, ends, spaces, slots, idf, weights, parts, sizes, kinds, roo
             count = counts[place]
             share = ((1.0 + np.log(count)) if sublinear and count > 1 else float(count)) * idf[place]
             share /= norms[parts[place]]
-            for c in range(classes):
-                decision[row, c] += share * weights[place, c]
+            for margin in range(margins):
+                decision[row, margin] += share * weights[place, margin]
             counts[place] = 0
         start = end

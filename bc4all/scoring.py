@@ -8,7 +8,6 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
-from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
 from bc4all.abstention import Thresholds
@@ -16,6 +15,7 @@ from bc4all.columns import ANSWERED
 from bc4all.features import Matrix, model_input
 from bc4all.kinds import Features
 from bc4all.partition import named
+from bc4all.shared_value import Shared
 
 TOP = 5  # categories of a product; fewer where the client has fewer
 SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
@@ -72,7 +72,7 @@ def score_frame(
 
 
 def score_products(
-    products: DataFrame, model: Broadcast[Any], features: Features, version: int, limits: Thresholds | None = None
+    products: DataFrame, model: Shared[Any], features: Features, version: int, limits: Thresholds | None = None
 ) -> DataFrame:
     """The best categories of every row of `products`, by SCORED_SCHEMA, with `limits` and `answered boolean`."""
     schema = SCORED_SCHEMA if limits is None else f"{SCORED_SCHEMA}, {ANSWERED} boolean"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import Row, SparkSession
@@ -61,6 +61,22 @@ def _event_folder(layout: Layout) -> str:
 def is_local(spark: SparkSession) -> bool:
     """Whether the executors are threads of this machine's driver."""
     return str(spark.sparkContext.master).startswith("local")
+
+
+def heap_bytes(spark: SparkSession) -> int:
+    """The most memory, in bytes, that the driver's Java may take for its heap (`--driver-memory`)."""
+    jvm: Any = spark._jvm
+    return int(jvm.java.lang.Runtime.getRuntime().maxMemory())
+
+
+def java_has_ended(spark: SparkSession) -> bool:
+    """Whether the driver's Java no longer answers: it ran out of memory, or was killed."""
+    jvm: Any = spark._jvm
+    try:
+        jvm.java.lang.System.nanoTime()
+    except (Py4JNetworkError, OSError):
+        return True
+    return False
 
 
 def driver_host(spark: SparkSession) -> Host:

@@ -42,6 +42,9 @@ _SWITCHES = (  # all other options have a value
     *("--verbose", "-v", "--supervise", "--load-spark-defaults"),
     *("--version", "--help", "-h"),
 )
+# Else one thread of Spark's dies of it, and the job waits for that thread for ever.
+_EXIT_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
+_DRIVER_JAVA = "spark.driver.defaultJavaOptions"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that zip can say: equal code makes an equal bundle
 
 
@@ -93,6 +96,9 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
         options.default("spark.pyspark.python", f"./{ENVIRONMENT}/bin/python")
     if not master(arguments).startswith("local"):
         options.default(f"spark.executorEnv.{LOG_FORM}", "json")
+    java = [_EXIT_WITHOUT_MEMORY]
+    if _DRIVER_JAVA in options.given:
+        options.add_java(_DRIVER_JAVA, _EXIT_WITHOUT_MEMORY)
     if options.value("--deploy-mode") == "cluster":
         if (arguments.config.parent / CATEGORY_MAPS).is_dir():
             told = f"a driver on another machine does not see {arguments.config.parent / CATEGORY_MAPS}"
@@ -109,14 +115,12 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     else:
         options.default("spark.pyspark.driver.python", sys.executable)
         temporary = os.environ.get("TMPDIR", "")
-        java = []
         if temporary and not re.search(r"\s", temporary):  # Java asks for its own setting
             java.append(f"-Djava.io.tmpdir={temporary}")
         if shares_classes(arguments):
             java += class_archive.java_options()
             options.add("--properties-file", str(class_archive.SETTINGS))
-        if java:
-            options.default("spark.driver.defaultJavaOptions", " ".join(java))
+    options.default(_DRIVER_JAVA, " ".join(java))
     program = Path(sys.executable).parent / "spark-submit"
     job = ROOT / "jobs" / f"{arguments.job}.py"
     options.extend("--py-files", str(frozen_bundle()))
@@ -126,7 +130,7 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
 def shares_classes(arguments: JobArguments) -> bool:
     """Whether the driver can take its classes from the archive: a local one, with the project's settings alone."""
     given = _Options(arguments.spark_options).given.keys()
-    own = {"--properties-file", "--load-spark-defaults", "spark.driver.defaultJavaOptions"}
+    own = {"--properties-file", "--load-spark-defaults", _DRIVER_JAVA}
     plain = "SPARK_CONF_DIR" not in os.environ and not own & given
     return plain and master(arguments).startswith("local") and class_archive.is_usable()
 
@@ -204,6 +208,10 @@ class _Options:
         """Add to a list that the options may have already: of two, spark-submit would take the last alone."""
         before = self.value(flag)
         self.words += [flag, f"{value},{before}" if before else value]
+
+    def add_java(self, setting: str, option: str) -> None:
+        """Put an option of Java before those that a setting has: of two that disagree, Java takes the last."""
+        self.words += ["--conf", f"{setting}={option} {self.given[setting]}"]
 
     def default(self, setting: str, value: str) -> None:
         """--conf setting=value, unless the options set it already."""

@@ -18,6 +18,7 @@ from bc4all.features import model_input, rows_at
 from bc4all.fitting import Rows, folds, run
 from bc4all.kinds import Features
 from bc4all.scoring import Model
+from bc4all.shared_value import SharedValue
 from bc4all.training_set import TrainingSet, split
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def evaluate_other(
 ) -> Evaluation:
     """How another of the client's models, of features that are among its present ones, does on some rows."""
     frame = pd.DataFrame(rows_at(data.X, places), columns=list(client.features))
-    shared = spark.sparkContext.broadcast((model, model_input(frame, features), data.labels(places)))
+    shared = SharedValue(spark, (model, model_input(frame, features), data.labels(places)))
     try:
         evaluated: list[Evaluation] = run(spark, client.model_name, [None], lambda _: evaluate(*shared.value))
     finally:
@@ -95,7 +96,7 @@ def _evaluate_parts(
     spark: SparkSession, client: "Client", rows: Broadcast[Rows], model: Model, parts: dict[str, np.ndarray]
 ) -> dict[str, Evaluation]:
     """How the model does on each part, given by its rows' places."""
-    shared, separator = spark.sparkContext.broadcast((model, parts)), client.category_separator
+    shared, separator = SharedValue(spark, (model, parts)), client.category_separator
 
     def work(name: str) -> Evaluation:
         data, (fitted, places) = rows.value.data, shared.value

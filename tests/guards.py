@@ -147,6 +147,33 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/test_operations.py::test_a_killed_job_is_tried_again": [
         Guard("bc4all/dispatch.py", "if code > _SIGNAL and code != EXIT_INTERRUPTED:", "if False:"),
     ],
+    "tests/faults/test_memory.py::test_a_model_of_half_the_heap_comes_back": [
+        Guard("bc4all/task_results.py", "min(_MAX_SMALL_BYTES, heap // _AT_ONCE // len(items))", "heap"),
+        Guard("bc4all/shared_value.py", "min(_MAX_PIECE_BYTES, heap_bytes(spark) // _SHARE)", "heap_bytes(spark)"),
+    ],
+    "tests/spark/test_task_results.py::test_an_answer_that_was_computed_again_and_is_another_is_refused": [
+        Guard("bc4all/task_results.py", "if content.digest() != receipt.sha256:", "if False:"),
+    ],
+    "tests/test_model_size.py::test_what_cannot_fit_is_refused_before_the_fit": [
+        Guard("bc4all/fitting.py", "    if error:\n        raise ModelError(error, about)\n", ""),
+    ],
+    "tests/faults/test_memory.py::test_a_java_without_memory_ends_the_job": [
+        Guard("bc4all/submit.py", "    java = [_EXIT_WITHOUT_MEMORY]\n", "    java: list[str] = []\n"),
+        Guard("bc4all/fleet.py", "if java_has_ended(spark):  #", "if False:  #"),
+    ],
+    "tests/test_operations.py::test_a_job_whose_java_is_out_of_memory_is_tried_again": [
+        Guard("bc4all/dispatch.py", "    if code == EXIT_JAVA_MEMORY:\n", "    if False:\n"),
+    ],
+    "tests/faults/test_memory.py::test_a_driver_whose_java_has_ended_says_so_in_a_line": [
+        Guard("bc4all/fleet.py", "        if not java_has_ended(spark):\n", "        if True:\n"),
+        Guard("bc4all/application.py", "    if not java_has_ended(spark):\n", "    if True:\n"),
+    ],
+    "tests/test_submit.py::test_a_java_without_memory_ends": [
+        Guard("bc4all/submit.py", "        options.add_java(_DRIVER_JAVA, _EXIT_WITHOUT_MEMORY)\n", "        pass\n"),
+    ],
+    "tests/spark/test_text.py::test_registered_coefficients_are_float32": [
+        Guard("bc4all/coefficients.py", "found.astype(np.float32)", "found.astype(np.float64)"),
+    ],
     "tests/test_operations.py::test_killed_in_mid_run_it_loses_and_doubles_nothing": [
         Guard("bc4all/dispatch.py", "            self.running.append(found)\n", ""),
     ],

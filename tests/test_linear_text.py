@@ -1,5 +1,6 @@
 """The compiled linear model over text, held against the scikit-learn Pipeline that it is made from."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.svm import LinearSVC
 
 from bc4all.blend import Blend
 from bc4all.calibration import fit_calibrator
+from bc4all.coefficients import narrowed
 from bc4all.linear_text import LinearText, compiled
 from bc4all.margins import MarginClassifier
 from bc4all.preprocessing import with_preprocessing
@@ -68,7 +70,9 @@ def of_before() -> Any:
 
 
 RIDGE = fitted({"title": "text"}, classifier=MarginClassifier(RidgeClassifier()))
-PIPELINES = [(pipeline, compiled(pipeline)) for pipeline in (TITLE, within_words(), of_before(), RIDGE)]
+# As trained now, beside versions of before, whose coefficients are float64.
+NARROWED = [narrowed(copy.deepcopy(pipeline)) for pipeline in (TITLE, RIDGE)]
+PIPELINES = [(pipeline, compiled(pipeline)) for pipeline in (TITLE, within_words(), of_before(), RIDGE, *NARROWED)]
 
 
 @settings(max_examples=300, deadline=None)  # the first one compiles
@@ -88,12 +92,13 @@ def test_whatever_the_text_the_answer_is_scikit_learns(texts: list[str]) -> None
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS, ids=repr)
+@pytest.mark.parametrize("as_trained", [narrowed, lambda model: model], ids=["float32", "float64"])
 @pytest.mark.parametrize("rows", [8, 12])
 @pytest.mark.parametrize("names", [["title"], ["title", "color"], ["price", "title"], list(KINDS)])
-def test_every_kind_of_column_counts(names: list[str], rows: int, kind: Any) -> None:
+def test_every_kind_of_column_counts(names: list[str], rows: int, as_trained: Any, kind: Any) -> None:
     """Several texts, categories and numbers, with two categories or more: as scikit-learn has it."""
     features = {name: KINDS[name] for name in names}
-    pipeline = fitted(features, rows, clone(kind))
+    pipeline = as_trained(fitted(features, rows, clone(kind)))
     fast = compiled(pipeline)
     assert isinstance(fast, LinearText)
     unseen = pd.DataFrame({"title": ["", "zzz"], "brand": ["nobody's", ""], "price": [np.nan, 1e9], "color": ["", "x"]})
@@ -101,6 +106,20 @@ def test_every_kind_of_column_counts(names: list[str], rows: int, kind: Any) -> 
     np.testing.assert_allclose(fast.predict_proba(X), pipeline.predict_proba(X), rtol=1e-9, atol=1e-12)
     assert np.isfinite(fast.predict_proba(X)).all()
     assert list(fast.classes_) == list(pipeline.classes_)
+
+
+@pytest.mark.parametrize("rows", [8, 12])
+@pytest.mark.parametrize("beta", [None, 2.0])
+@pytest.mark.parametrize("kind", CLASSIFIERS[:2], ids=repr)
+def test_workers_hold_the_coefficients_as_they_are_stored(rows: int, beta: float | None, kind: Any) -> None:
+    """One float32 a term and category, or a term of two categories, whatever they are multiplied with."""
+    pipeline = narrowed(fitted({"title": "text"}, rows, clone(kind)))
+    fast = compiled(pipeline)
+    (text,) = (fast if beta is None else fast.sharpened(beta))._texts
+    classifier = pipeline.named_steps["classifier"]
+    coefficients = getattr(classifier, "classifier_", classifier).coef_
+    assert text.weights.dtype == np.float32
+    np.testing.assert_array_equal(text.weights.T, np.atleast_2d(coefficients))
 
 
 @pytest.mark.parametrize("rows", [8, 12])

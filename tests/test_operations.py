@@ -34,6 +34,7 @@ while [ "$1" = --client-id ]; do clients="$clients $2"; shift 2; done
 for client in $clients; do echo "$job $client $$" >> "$BC4ALL_STATE/begun"; done
 [ -z "$SUICIDAL" ] || [ -e "$BC4ALL_STATE/died" ] || { touch "$TMPDIR/left" "$BC4ALL_STATE/died"; kill -9 $$; }
 [ -z "$STUBBORN" ] || trap '' TERM
+[ -z "$EXIT_ONCE" ] || [ -e "$BC4ALL_STATE/died" ] || { touch "$BC4ALL_STATE/died"; exit "$EXIT_ONCE"; }
 sleep "${SECONDS_EACH:-1}" & wait $!
 [ -z "$STUBBORN" ] || sleep 600
 for client in $clients; do
@@ -183,6 +184,20 @@ def test_a_killed_job_is_tried_again(here: Path) -> None:
     assert [(run.exit_code, run.error) for run in runs(here)] == [(137, "its process was ended by signal 9"), (0, None)]
     assert not list(here.rglob("left"))
     assert not list(here.glob("bc4all-*"))
+
+
+def test_a_job_whose_java_is_out_of_memory_is_tried_again(here: Path) -> None:
+    """It counts as lost like one that the system killed, and its error says what to raise."""
+    configure(here, "  c0: {predict: {schedule: 0 4 31 1 *, retry_delay: 1s}}\n")
+    queue(here, 1)
+    scheduler = start(here, EXIT_ONCE="3")
+    wait_for(lambda: [run.state for run in runs(here)] == ["lost", "done"], here / "log")
+    scheduler.terminate()
+    assert scheduler.wait(timeout=30) == 0
+    assert [(run.exit_code, run.error) for run in runs(here)] == [
+        (3, "Java ran out of memory (raise --driver-memory)"),
+        (0, None),
+    ]
 
 
 def test_there_is_one_scheduler(here: Path) -> None:

@@ -173,6 +173,20 @@ def test_a_java_that_makes_no_archive_is_no_fault(
     assert list(archive.parent.glob("*.jsa")) == [archive]
 
 
+@pytest.mark.parametrize("mode", ["client", "cluster"])
+def test_a_java_without_memory_ends(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both modes, once, and first: a user's own options are kept, and have the last word."""
+    monkeypatch.setenv("DATA_PREFIX", "/data")
+    elsewhere = ("--deploy-mode", mode, "--master", "yarn")
+    ours = settings(command(*elsewhere))["spark.driver.defaultJavaOptions"]
+    assert ours.split()[0] == "-XX:+ExitOnOutOfMemoryError"
+    own = "spark.driver.defaultJavaOptions=-XX:-ExitOnOutOfMemoryError -Da=b"
+    words = command(*elsewhere, "--conf", own)
+    merged = "-XX:+ExitOnOutOfMemoryError -XX:-ExitOnOutOfMemoryError -Da=b"
+    assert settings(words)["spark.driver.defaultJavaOptions"] == merged
+    assert words.index(f"spark.driver.defaultJavaOptions={merged}") > words.index(own)
+
+
 def test_a_driver_elsewhere_cannot_change_the_configuration() -> None:
     """It has a copy: what it found would be gone with it."""
     arguments = JobArguments("tune", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4, write=True)

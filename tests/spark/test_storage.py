@@ -45,6 +45,7 @@ LOCAL_FILES = {
     "history": "its file in the state folder",
     "model_file": "a model's file, downloaded",
     "operations": "the environment, and the state folder",
+    "model_size": "how much memory there is",
     "ownership": "the folder of a SQLite store beside a local prefix",
     "project": "where the project lies",
     "pyfunc": "the artifact that MLflow downloaded",

@@ -9,16 +9,19 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import train_test_split
 
+from bc4all.blend import Blend
 from bc4all.config import Client
 from bc4all.errors import DataError
 from bc4all.fitting import folds
 from bc4all.job import Job
-from bc4all.model_defaults import TEXT_MODEL
+from bc4all.model_defaults import LINEAR_MODEL, TEXT_MODEL
+from bc4all.model_file import SKOPS_FILE, TRUSTED_TYPES
 from bc4all.preprocessing import with_preprocessing
 from bc4all.tracking import tracking_uri
 from bc4all.training_set import split
@@ -115,6 +118,24 @@ def test_every_kind_goes_through_both_jobs(job: Job, prefix: Path, deliver: Deli
     assert rows["product_id"].unique().tolist() == ["a", "b", "c", "d", "e"]
     best = rows[rows["rank"] == 0].set_index("product_id")["pred_label"]
     assert (best["c"], best["e"]) == ("phones", "cameras")
+
+
+@pytest.mark.parametrize("model", [None, LINEAR_MODEL], ids=["ridge", "logistic"])
+def test_registered_coefficients_are_float32(job: Job, prefix: Path, deliver: Deliver, model: str | None) -> None:
+    """In the file, and in what a worker scores with; the intercepts, of which there are few, stay as they are."""
+    deliver("train", "x", "a.csv", made_up(60))
+    job.train(shop("x", KINDS) if model is None else make_client("x", features=KINDS, model=model, model_params={}))
+    files = list(prefix.rglob(SKOPS_FILE))
+    assert files
+    for file in files:
+        stored = skops.io.load(file, trusted=list(TRUSTED_TYPES))
+        pipeline = stored.members[0] if isinstance(stored, Blend) else stored
+        classifier = pipeline.named_steps["classifier"]
+        classifier = getattr(classifier, "classifier_", classifier)
+        assert classifier.coef_.dtype == np.float32
+        assert classifier.intercept_.dtype == np.float64
+    (text,) = job.registry.load("x", job.registry.find("x")).model._texts
+    assert text.weights.dtype == np.float32
 
 
 @pytest.mark.parametrize("categories", [["a", "b"], ["a", "a", "b"], ["a", "b", "b", "b", "b", "b", "c"]], ids=" ".join)
