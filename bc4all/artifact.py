@@ -20,7 +20,7 @@ from bc4all.errors import ConfigurationError, ModelError
 from bc4all.kinds import NUMERIC, Features
 from bc4all.model_file import digest, save_model
 from bc4all.pyfunc import DIGESTS, FEATURES_FILE
-from bc4all.scoring import Model
+from bc4all.ranking import Model
 from bc4all.settings import feature_kinds
 from bc4all.tracking import column_types
 from bc4all.yaml_source import read_yaml

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
-from bc4all.columns import ANSWERED
 from bc4all.errors import ModelError, TransientFailure
+from bc4all.ranking import ANSWERED
 
 
 def id_sum(name: str) -> Column:

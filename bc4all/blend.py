@@ -13,7 +13,7 @@ from bc4all.errors import ModelError
 from bc4all.features import Matrix
 from bc4all.forest import CompactForest
 from bc4all.forest_file import read_forest, write_forest
-from bc4all.scoring import Model
+from bc4all.ranking import Model
 
 
 class Blend:

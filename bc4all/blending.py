@@ -22,7 +22,7 @@ from bc4all.estimators import build_member
 from bc4all.fitting import COSTS, OutOfFold, Rows
 from bc4all.margins import is_by_margins
 from bc4all.model_settings import BlendSettings, MemberSettings
-from bc4all.scoring import Model, rank
+from bc4all.ranking import Model, rank
 
 if TYPE_CHECKING:
     from bc4all.config import Client

@@ -9,11 +9,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from bc4all.column_names import CATEGORY, PRODUCT, ROW
 from bc4all.errors import DataError
 from bc4all.features import model_input
 from bc4all.kinds import Features
 from bc4all.partition import named
-from bc4all.products import CATEGORY, PRODUCT, ROW
 from bc4all.taxonomy import rename
 from bc4all.training_set import TrainingSet
 

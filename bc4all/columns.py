@@ -25,8 +25,6 @@ class Header:
     line_break: str
 
 
-ANSWERED = "answered"  # a further column of the output, where some products are not
-
 # One line that is not blank, of a text of many: Java and Python read it alike (white space is ASCII's, in both).
 LINE_OF_TEXT = r"\S[^\r\n]*"
 _BREAK = r"(?:\r\n|\r|\n)"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bc4all.features import Matrix
-from bc4all.scoring import Model, rank
+from bc4all.ranking import Model, rank
 from bc4all.taxonomy import levels
 
 _BATCH = 10_000  # rows scored at a time: a dense matrix of probabilities for all of them need not fit

@@ -22,7 +22,7 @@ from bc4all.features import rows_at
 from bc4all.forest import CompactForest, is_forest
 from bc4all.model_size import refusal
 from bc4all.preprocessing import split_columns
-from bc4all.scoring import Model
+from bc4all.ranking import Model
 from bc4all.task_results import collect
 from bc4all.training_set import TrainingSet
 

@@ -36,8 +36,9 @@ from bc4all.logs import log_context
 from bc4all.model_settings import AUTO, BlendSettings
 from bc4all.products import Products, read_prediction, read_training
 from bc4all.publishing import Publisher, publishing
+from bc4all.ranking import TOP
 from bc4all.registry import CURVES, PROFILE, TRAINING_IDS, LoadedModel, Registry
-from bc4all.scoring import TOP, score_products
+from bc4all.scoring import score_products
 from bc4all.session import phase
 from bc4all.shared_value import SharedValue
 from bc4all.tracking import Run

@@ -13,7 +13,7 @@ from bc4all.errors import ModelError
 from bc4all.forest import CompactForest
 from bc4all.forest_file import load_forest, save_forest
 from bc4all.linear_text import compiled
-from bc4all.scoring import Model
+from bc4all.ranking import Model
 
 FOREST_FILE = "forest.npz"
 SKOPS_FILE = "model.skops"

@@ -14,14 +14,11 @@ from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
+from bc4all.column_names import FILE, LINE, LINES, TEXT
 from bc4all.columns import LINE_OF_TEXT, Header, check_columns, data_names, file_kind, find_header, is_data
 from bc4all.delivery import changed, check_listed
 from bc4all.errors import Failure
 from bc4all.filesystem import Entry, FileSystem, escape_glob
-
-LINE = "_line"  # the text of a CSV record that does not split into the header's columns, else null
-FILE = "_file"  # the URI of the file that a row came from
-LINES = "_lines"  # how many lines of a CSV file, blank ones apart, its record took; 1 of a parquet file
 
 
 @dataclass(frozen=True)
@@ -152,8 +149,8 @@ def _read_csv(
         rows = rows.withColumn(FILE, F.input_file_name())
         # Between quotes, so that a value's own line breaks do not stand at an end.
         joined = F.concat(F.lit('"'), F.array_join(F.array(*places.names[:-1]), '","', ""), F.lit('"'))
-        rows = rows.withColumn("_text", F.coalesce(F.col(LINE), joined))
-        rows = rows.withColumn(LINES, _lines_of_text(F.col("_text")))
+        rows = rows.withColumn(TEXT, F.coalesce(F.col(LINE), joined))
+        rows = rows.withColumn(LINES, _lines_of_text(F.col(TEXT)))
         for place in over_several:
             torn = _holds_record(F.col(place), int(place[1:]), len(header.names))
             rows = rows.withColumn(LINE, F.when(torn, F.col(place)).otherwise(F.col(LINE)))
@@ -171,7 +168,7 @@ def _records(spark: SparkSession, paths: list[str], header: Header) -> DataFrame
     # What is neither is two quotes alone: no truth value, and not malformed.
     record = F.coalesce(F.col(LINE), F.col("c0").cast("string"), F.lit('""'))
     text = F.regexp_replace(record, r"[\r\n]+\z", "")
-    records = rows.select(text.alias("_text"), F.input_file_name().alias(FILE)).where(is_text(F.col("_text")))
+    records = rows.select(text.alias(TEXT), F.input_file_name().alias(FILE)).where(is_text(F.col(TEXT)))
     if not header.after_blank:
         return records
     in_order = Window.partitionBy(FILE).orderBy(F.monotonically_increasing_id())
@@ -212,16 +209,16 @@ def _taken_apart(
     records: DataFrame, places: StructType, on_one_line: Sequence[str], over_several: Sequence[str]
 ) -> DataFrame:
     """The rows of records that are text still: of torn ones each line, of the others the record."""
-    text = F.col("_text")
+    text = F.col(TEXT)
     read = F.from_csv(text, places.toDDL(), _CSV)
     broken = [has_break(read[place]) for place in on_one_line]
     broken += [_holds_record(read[place], int(place[1:]), len(places) - 1) for place in over_several]
     torn = has_break(text) & reduce(Column.__or__, broken, read[LINE].isNotNull())
     lines = F.when(torn, F.split(text, _BREAK)).otherwise(F.array(text))
-    each = records.select(F.explode(lines).alias("_text"), torn.alias("_torn"), FILE).where(is_text(text))
+    each = records.select(F.explode(lines).alias(TEXT), torn.alias("_torn"), FILE).where(is_text(text))
     # The end of a record with a line break can look like a record of its own: its quotes tell.
-    quotes = F.length("_text") - F.length(F.replace(text, F.lit('"'), F.lit("")))
-    again = F.from_csv("_text", places.toDDL(), _CSV)
+    quotes = F.length(TEXT) - F.length(F.replace(text, F.lit('"'), F.lit("")))
+    again = F.from_csv(TEXT, places.toDDL(), _CSV)
     values = {name: again[name] for name in places.names}
     values[LINE] = F.when(F.col("_torn") & (quotes % 2 != 0), text).otherwise(again[LINE])
     return each.select(*[value.alias(name) for name, value in values.items()], FILE, _lines_of_text(text).alias(LINES))

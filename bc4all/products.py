@@ -18,13 +18,12 @@ from pyspark.sql.types import BooleanType, DataType, IntegralType, NumericType, 
 from pyspark.storagelevel import StorageLevel
 
 from bc4all.audit import id_sum
+from bc4all.column_names import CATEGORY, FAULT, FILE, LINE, LINES, PRODUCT, REASON, ROW
+from bc4all.column_names import TEXT as AS_TEXT
 from bc4all.errors import DataError
 from bc4all.filesystem import Entry, FileSystem
 from bc4all.kinds import NUMERIC, TEXT, Features
 from bc4all.partition import (
-    FILE,
-    LINE,
-    LINES,
     Heads,
     blaming_changes,
     check_unchanged,
@@ -36,9 +35,7 @@ from bc4all.partition import (
 )
 from bc4all.tally import check_lines, delivered_lines, file_name
 
-PRODUCT, CATEGORY = "product_id", "category_id"
 _ID = "id"  # what a product's id and its category are, beside features of their kinds
-ROW = "_row"  # a row's place in its partition, file by file and line by line
 
 # What float("…") takes, without Java's suffixes ("1.0d") and hexadecimal forms. "NaN" is a missing value.
 _NUMBER = r"^\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[nN][aA][nN])\s*$"
@@ -125,13 +122,13 @@ def _read(spark: SparkSession, files: FileSystem, folder: str, kinds: Mapping[st
     if not counts.rows:
         checked.unpersist()
         raise _no_rows(folder)
-    refused = checked.where(F.col("_reason").isNotNull()).select(
-        *[F.coalesce(F.col("_text")[name], named(name).cast("string")).alias(name) for name in names],
-        F.col("_text")[LINE].alias("line"),
+    refused = checked.where(F.col(REASON).isNotNull()).select(
+        *[F.coalesce(F.col(AS_TEXT)[name], named(name).cast("string")).alias(name) for name in names],
+        F.col(AS_TEXT)[LINE].alias("line"),
         F.col(FILE).alias("file"),
-        F.col("_reason").alias("reason"),
+        F.col(REASON).alias("reason"),
     )
-    accepted = checked.where(F.col("_reason").isNull()).select(*[named(name) for name in names], ROW)
+    accepted = checked.where(F.col(REASON).isNull()).select(*[named(name) for name in names], ROW)
     accepted_rows, accepted_ids = counts.rows.pop(None, (0, 0))
     refusals = {str(reason): rows for reason, (rows, _) in sorted(counts.rows.items())}
     return Products(accepted, refused, accepted_rows, accepted_ids, refusals, checked, folder, entries)
@@ -157,10 +154,10 @@ def _checked(
     judged = reduce(DataFrame.unionByName, parts).withColumn(ROW, F.monotonically_increasing_id())
     judged = judged.repartition(tasks, PRODUCT)
     # Rows that are refused anyway stay apart: a sound row is never the duplicate of one of them.
-    same_id = Window.partitionBy(PRODUCT, "_fault").orderBy(ROW)
-    doubled = F.col("_fault").isNull() & (F.row_number().over(same_id) > 1)
-    reason = F.when(doubled, F.lit("duplicate product_id")).otherwise(F.col("_fault"))
-    checked = judged.withColumn("_reason", reason).persist(StorageLevel.MEMORY_AND_DISK)
+    same_id = Window.partitionBy(PRODUCT, FAULT).orderBy(ROW)
+    doubled = F.col(FAULT).isNull() & (F.row_number().over(same_id) > 1)
+    reason = F.when(doubled, F.lit("duplicate product_id")).otherwise(F.col(FAULT))
+    checked = judged.withColumn(REASON, reason).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         return checked, _counted(checked, heads)
     except (Py4JError, PySparkException):
@@ -169,13 +166,13 @@ def _checked(
 
 
 def _counted(checked: DataFrame, heads: Heads) -> _Counts:
-    counted = checked.groupBy("_reason", FILE).agg(
+    counted = checked.groupBy(REASON, FILE).agg(
         F.count("*").alias("rows"), id_sum(PRODUCT).alias("ids"), F.sum(LINES).alias("lines")
     )
     counts = _Counts({}, dict.fromkeys((entry.name for entry in heads), 0))
     for row in counted.collect():
-        rows, ids = counts.rows.get(row["_reason"], (0, 0))
-        counts.rows[row["_reason"]] = rows + row["rows"], ids ^ row["ids"]
+        rows, ids = counts.rows.get(row[REASON], (0, 0))
+        counts.rows[row[REASON]] = rows + row["rows"], ids ^ row["ids"]
         counts.lines[file_name(row[FILE])] += row["lines"]
     return counts
 
@@ -202,8 +199,8 @@ def _judge(rows: DataFrame, kinds: Mapping[str, str], folder: str) -> DataFrame:
     text = F.struct(*[named(name).cast("string").alias(name) for name in names], line)
     return rows.select(
         *values,
-        F.when(fault != "", fault).alias("_fault"),
-        F.when(fault != "", text).alias("_text"),
+        F.when(fault != "", fault).alias(FAULT),
+        F.when(fault != "", text).alias(AS_TEXT),
         F.col(FILE),
         F.col(LINES),
     )

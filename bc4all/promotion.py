@@ -15,8 +15,8 @@ from bc4all.config import Client
 from bc4all.errors import ModelError
 from bc4all.failures import as_failure
 from bc4all.gate import Verdict, judge
+from bc4all.ranking import score_frame
 from bc4all.registry import CHALLENGER, CHAMPION, LoadedModel, Registry, Version
-from bc4all.scoring import score_frame
 from bc4all.training import Fitted, evaluate_other
 from bc4all.training_set import MIN_COMPARED_ROWS, TrainingSet
 

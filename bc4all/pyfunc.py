@@ -15,7 +15,7 @@ import yaml
 from bc4all.errors import ModelError
 from bc4all.kinds import NUMERIC, Features
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, check_digest, read_model
-from bc4all.scoring import Model, score_frame
+from bc4all.ranking import Model, score_frame
 
 FEATURES_FILE = "features.json"  # name -> kind, beside the model
 DIGESTS = "sha256"  # in MLmodel's metadata: JSON, a file's path below the model's folder -> its digest

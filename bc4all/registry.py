@@ -25,7 +25,7 @@ from bc4all.errors import ModelError
 from bc4all.kinds import Features
 from bc4all.layout import check_client_id
 from bc4all.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model
-from bc4all.scoring import Model
+from bc4all.ranking import Model
 from bc4all.tracking import Run, Tracking
 
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bc4all.agenda import due_timings
-from bc4all.columns import ANSWERED, check_columns, data_names, file_kind, find_header
+from bc4all.columns import check_columns, data_names, file_kind, find_header
 from bc4all.config import Client
 from bc4all.delivery import check_listed
 from bc4all.errors import DataError, Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout
+from bc4all.ranking import ANSWERED
 from bc4all.schedule import firings
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs none

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from bc4all.column_names import RESERVED
 from bc4all.job_kinds import JOB_KINDS, SCHEDULED_JOBS
 from bc4all.kinds import KINDS, NUMERIC
 from bc4all.model_settings import BlendSettings, ModelChoice
@@ -35,9 +36,6 @@ def _seconds(text: Any) -> Any:
 _Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
 
 
-_RESERVED = ("product_id", "category_id", "_row", "_line", "_file", "_fault", "_text", "_reason")
-
-
 def feature_kinds(said: Any) -> Any:
     """Name -> kind of `features:`, a list of names and of {name: …, kind: …}. Raises ValueError with every fault."""
     if isinstance(said, dict):  # read before
@@ -54,7 +52,7 @@ def feature_kinds(said: Any) -> Any:
         name, kind = feature["name"], feature.get("kind", NUMERIC)
         if not isinstance(name, str) or not name:
             faults.append(f"{name!r} is no column's name")
-        elif name in _RESERVED:
+        elif name in RESERVED:
             faults.append(f"{name!r} is no feature")
         elif name in kinds:
             faults.append(f"feature {name!r} is there twice")

@@ -17,7 +17,7 @@ from bc4all.evaluation import Evaluation, evaluate
 from bc4all.features import model_input, rows_at
 from bc4all.fitting import Rows, folds, run
 from bc4all.kinds import Features
-from bc4all.scoring import Model
+from bc4all.ranking import Model
 from bc4all.shared_value import SharedValue
 from bc4all.training_set import TrainingSet, split
 

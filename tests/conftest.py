@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from bc4all.config import Client
@@ -24,6 +25,9 @@ from bc4all.tracking import tracking_uri
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ("f0", "f1", "f2", "f3", "f4")
 DAY = "2026-01-31"
+
+settings.register_profile("bc4all", deadline=None)  # a shared machine is slow now and then: a time is no fault
+settings.load_profile("bc4all")
 
 
 @pytest.fixture(scope="session")

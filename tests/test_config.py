@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bc4all.column_names import RESERVED
 from bc4all.config import Client, load_fleet
 from bc4all.errors import ConfigurationError
 from bc4all.model_defaults import LINEAR_MODEL, LINEAR_PARAMS, TEXT_MODEL
@@ -363,3 +364,12 @@ def test_text_is_fitted_again_unless_said_otherwise() -> None:
         for refit in (None, True, False)
     }
     assert [place for place, refits in said.items() if refits] == [(False, True), (True, None), (True, True)]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_name_that_jobs_need_is_no_feature(tmp_path: Path, name: str) -> None:
+    """Every column that a job keeps beside the delivered ones is refused as a feature's name."""
+    file = tmp_path / "clients.yaml"
+    file.write_text(f"defaults: {{features: [{name}]}}\nclients: {{x: }}\n")
+    with pytest.raises(ConfigurationError, match=f"features: '{name}' is no feature"):
+        load_fleet(file)

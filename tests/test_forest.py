@@ -53,7 +53,7 @@ def assert_equal_answers(model: Any, X: np.ndarray) -> None:
     np.testing.assert_array_equal(forest.classes_, model.classes_)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     rows=st.integers(2, 120),

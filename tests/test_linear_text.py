@@ -75,7 +75,7 @@ NARROWED = [narrowed(copy.deepcopy(pipeline)) for pipeline in (TITLE, RIDGE)]
 PIPELINES = [(pipeline, compiled(pipeline)) for pipeline in (TITLE, within_words(), of_before(), RIDGE, *NARROWED)]
 
 
-@settings(max_examples=300, deadline=None)  # the first one compiles
+@settings(max_examples=300)
 @given(
     st.lists(
         st.text() | st.text("ab e\t\n\u3000\x1c\x85 é😀", max_size=40) | st.text("a019 ", max_size=9),

@@ -10,7 +10,7 @@ import pytest
 
 from bc4all.artifact import DATA, MLMODEL, described
 from bc4all.model_file import digest, load_model
-from bc4all.scoring import score_frame
+from bc4all.ranking import score_frame
 
 VERSIONS = Path(__file__).parent / "data" / "registered_0_1"
 

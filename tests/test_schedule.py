@@ -57,7 +57,7 @@ def fields(lowest: int, highest: int) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(fields(0, 59), fields(0, 23), fields(1, 28), st.just("*"), fields(0, 6)).map(" ".join))
 def test_is_due_in_the_minutes_that_cron_is(expression: str) -> None:
     """Over forty days, the firings are those of a plain reading of crontab(5)."""

@@ -16,8 +16,8 @@ from bc4all.filesystem import FileSystem
 from bc4all.journal import JOURNAL, OUTPUT, QUARANTINE, Journal
 from bc4all.layout import Layout
 from bc4all.publishing import Publisher
+from bc4all.ranking import SCORED_SCHEMA
 from bc4all.recovery import recover
-from bc4all.scoring import SCORED_SCHEMA
 from bc4all.state import State
 from tests.conftest import DAY, published_rows
 from tests.faults.conftest import partition

@@ -15,8 +15,8 @@ from bc4all.filesystem import FileSystem
 from bc4all.journal import OUTPUT, Journal
 from bc4all.layout import Layout
 from bc4all.publishing import publishing
+from bc4all.ranking import SCORED_SCHEMA
 from bc4all.recovery import recover
-from bc4all.scoring import SCORED_SCHEMA
 from bc4all.state import State
 from tests.conftest import DAY, published_rows
 

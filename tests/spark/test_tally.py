@@ -114,7 +114,7 @@ STARTS = st.sampled_from(["", "\ufeff", "\n", "\r\n", " \n"])
 BREAKS = st.sampled_from(["\n", "\r\n", "\r"])
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(STARTS, BREAKS, LINES), min_size=20, max_size=40))
 def test_no_content_trips_the_count(
     deliver: Deliver, read: Read, prefix: Path, contents: list[tuple[str, str, str]]
