@@ -45,7 +45,7 @@ def check(config: Path) -> None:
     Example: bc4all check
     """
     from bc4all.config import load_fleet
-    from bc4all.report import check_data
+    from bc4all.data_check import check_data
 
     fleet = load_fleet(config)
     layout = Layout.from_environment()
@@ -70,7 +70,8 @@ def show(client_id: str, day: str | None, product_ids: tuple[str, ...], limit: i
     """
     from rich.console import Console
 
-    from bc4all.report import read_published, table
+    from bc4all.published import read_published
+    from bc4all.tables import table
 
     Console().print(table(read_published(Layout.from_environment(), client_id, day, product_ids, limit)))
 
@@ -88,8 +89,8 @@ def upcoming(config: Path, hours: int, client_ids: tuple[str, ...]) -> None:
 
     from bc4all.config import load_fleet
     from bc4all.history import read_pauses
-    from bc4all.report import upcoming as table_of_jobs
     from bc4all.state import State
+    from bc4all.tables import upcoming as table_of_jobs
 
     fleet = load_fleet(config)
     clients = fleet.select(client_ids) if client_ids else fleet.enabled
@@ -109,7 +110,7 @@ def doctor(config: Path, master: str | None, spark_options: tuple[str, ...]) -> 
 
     Example: bc4all doctor --master spark://host:7077 -- --archives dist/bc4all-environment.tar.gz#environment
     """
-    from bc4all.submit import become_spark_submit
+    from bc4all.spark_submit import become_spark_submit
 
     options = (*(("--master", master) if master else ()), *spark_options)
     day = date.today().isoformat()

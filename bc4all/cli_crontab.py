@@ -10,8 +10,8 @@ from bc4all.arguments import CONFIG_OPTION
 from bc4all.errors import EXIT_OK
 from bc4all.layout import Layout
 from bc4all.project import ROOT
+from bc4all.spark_submit import refuse_password
 from bc4all.state import State
-from bc4all.submit import refuse_password
 
 
 @click.group()

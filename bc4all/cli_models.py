@@ -43,7 +43,7 @@ def versions(client_id: str) -> None:
     """
     from rich.console import Console
 
-    from bc4all.report import versions_table
+    from bc4all.tables import versions_table
 
     registry, champions = _opened(client_id)
     found = sorted(registry.versions(client_id), key=lambda version: -version.number)

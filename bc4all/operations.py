@@ -24,7 +24,7 @@ from bc4all.job_kinds import JOB_KINDS
 from bc4all.layout import Layout
 from bc4all.notices import Notice, Notifier
 from bc4all.project import SUBMIT
-from bc4all.report import published_days
+from bc4all.published import published_days
 from bc4all.request import LOG_FORM
 from bc4all.scheduler import Scheduler, Signals, serve
 from bc4all.state import State

@@ -184,12 +184,11 @@ class Tracking:
         wanted = {family + one for family in families for one in client_ids or ()}
         found: list[Experiment] = []
         for family in families:
-            token = None
-            while token != "":
-                search = partial(self._client.search_experiments, page_token=token, max_results=_PAGE)
-                page = self.ask(partial(search, filter_string=f"name LIKE '{family}%'"))
-                found += [one for one in page if client_ids is None or one.name in wanted]
-                token = page.token or ""
+            search = partial(self._client.search_experiments, filter_string=f"name LIKE '{family}%'", max_results=_PAGE)
+            pages = [self.ask(search)]
+            while pages[-1].token:
+                pages.append(self.ask(partial(search, page_token=pages[-1].token)))
+            found += [one for page in pages for one in page if client_ids is None or one.name in wanted]
         return found
 
     def check_owner(self, client_ids: Sequence[str]) -> None:

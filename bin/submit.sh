@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one way to start a Spark job; see --help. The work is done by bc4all/submit.py.
+# The one way to start a Spark job; see --help. The work is done by bc4all/submit.py and bc4all/spark_submit.py.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 python=${BC4ALL_PYTHON:-$root/.venv/bin/python}

@@ -76,8 +76,8 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/publishing.py", "    publisher.begin()\n", ""),
     ],
     "tests/faults/test_kills.py::test_python_workers_killed_in_mid_score": [
-        Guard("bc4all/submit.py", '"local[*,4]"', '"local[*]"'),
-        Guard("bc4all/submit.py", 'os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")', "pass"),
+        Guard("bc4all/spark_submit.py", '"local[*,4]"', '"local[*]"'),
+        Guard("bc4all/spark_submit.py", 'os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")', "pass"),
     ],
     "tests/faults/test_recovery.py::test_an_object_stores_publication_killed_anywhere": [
         Guard("bc4all/publishing.py", " if not self._is_mine(e.name, staged, target)]", "]"),
@@ -158,7 +158,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/fitting.py", "    if error:\n        raise ModelError(error, about)\n", ""),
     ],
     "tests/faults/test_memory.py::test_a_java_without_memory_ends_the_job": [
-        Guard("bc4all/submit.py", "    java = [_EXIT_WITHOUT_MEMORY]\n", "    java: list[str] = []\n"),
+        Guard("bc4all/spark_submit.py", "    java = [_EXIT_WITHOUT_MEMORY]\n", "    java: list[str] = []\n"),
         Guard("bc4all/fleet.py", "if java_has_ended(spark):  #", "if False:  #"),
     ],
     "tests/test_operations.py::test_a_job_whose_java_is_out_of_memory_is_tried_again": [
@@ -169,7 +169,9 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/application.py", "    if not java_has_ended(spark):\n", "    if True:\n"),
     ],
     "tests/test_submit.py::test_a_java_without_memory_ends": [
-        Guard("bc4all/submit.py", "        options.add_java(_DRIVER_JAVA, _EXIT_WITHOUT_MEMORY)\n", "        pass\n"),
+        Guard(
+            "bc4all/spark_submit.py", "        options.add_java(_DRIVER_JAVA, _EXIT_WITHOUT_MEMORY)\n", "        pass\n"
+        ),
     ],
     "tests/spark/test_text.py::test_registered_coefficients_are_float32": [
         Guard("bc4all/coefficients.py", "found.astype(np.float32)", "found.astype(np.float64)"),
@@ -290,7 +292,7 @@ GUARDS: dict[str, list[Guard]] = {
             'if name.startswith(("=", "+", "-", "@", "\\t", "\\r")) else name',
             "if False else name",
         ),
-        Guard("bc4all/report.py", "letter if letter.isprintable() else", "letter if True else"),
+        Guard("bc4all/tables.py", "letter if letter.isprintable() else", "letter if True else"),
     ],
     "tests/faults/test_models.py::test_a_spoilt_version_is_refused": [
         Guard("bc4all/registry.py", "            self._refuse_strangers(version)\n", ""),
@@ -350,7 +352,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/layout.py", "if has_password(prefix):", "if False:"),
     ],
     "tests/faults/test_secrets.py::test_a_manifest_with_a_password_is_refused": [
-        Guard("bc4all/submit.py", "    if has_password(value):", "    if False:"),
+        Guard("bc4all/spark_submit.py", "    if has_password(value):", "    if False:"),
     ],
     "tests/test_health.py::test_other_addresses_want_a_token": [
         Guard("bc4all/health.py", "if not token and not _is_loopback(host):", "if False:"),

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bc4all import class_archive
+from bc4all.bundle import build_bundle, frozen_bundle
 from bc4all.errors import ConfigurationError
 from bc4all.request import JobArguments
-from bc4all.submit import build_bundle, frozen_bundle, master, shares_classes, spark_submit
+from bc4all.spark_submit import master, shares_classes, spark_submit
 from tests.conftest import ROOT
 
 SUBMIT = ROOT / "bin" / "submit.sh"

@@ -1,0 +1,87 @@
+"""What is published, read by Arrow: no Spark is needed to look at it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from pyarrow import fs
+
+from bc4all.errors import DataError, TransientFailure
+from bc4all.layout import MANIFEST, Layout
+
+
+@dataclass(frozen=True)
+class Published:
+    """Some products of one published partition, and its manifest."""
+
+    client_id: str
+    day: str
+    manifest: dict[str, Any]
+    rows: pa.Table  # sorted by product_id, then rank
+
+
+def read_published(
+    layout: Layout, client_id: str, day: str | None, product_ids: Sequence[str], products: int
+) -> Published:
+    """The categories of `product_ids`, or of the first `products` by id, of a date or of the latest.
+
+    Raises DataError where nothing is published, or a product is not there.
+    """
+    storage, root = open_folder(layout, layout.published_client(client_id))
+    day = day or _latest(client_id, layout)
+    folder = f"{root}/date={day}"
+    if storage.get_file_info(folder).type != fs.FileType.Directory:
+        where, remedy = layout.published_partition(client_id, day), f"bin/submit.sh predict --client-id {client_id}"
+        raise DataError(f"{client_id}: nothing is published for {day}", where, remedy)
+    partition = ds.dataset(folder, format="parquet", filesystem=storage)
+    wanted = product_ids or _first(partition, products)
+    rows = partition.to_table(filter=pc.field("product_id").isin(list(wanted)))
+    missing = sorted(set(wanted) - set(rows["product_id"].to_pylist()))
+    if missing:
+        raise DataError(f"{client_id}: product {', '.join(missing[:5])} is not there", f"date {day}", "check its id")
+    with storage.open_input_stream(f"{folder}/{MANIFEST}") as stream:
+        manifest = json.loads(stream.read())
+    return Published(client_id, day, manifest, rows.sort_by([("product_id", "ascending"), ("rank", "ascending")]))
+
+
+def open_folder(layout: Layout, uri: str) -> tuple[fs.FileSystem, str]:
+    """Return Arrow's file system for a folder below DATA_PREFIX, and the path in it.
+
+    Raise TransientFailure where Arrow cannot open it.
+    """
+    if layout.local_path is not None:
+        return fs.LocalFileSystem(), str(layout.local_path) + uri.removeprefix(layout.prefix)
+    try:
+        storage, root = fs.FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TransientFailure(f"Arrow cannot open {uri}: {error}", remedy="read it with Spark instead") from error
+    return storage, root
+
+
+def published_days(layout: Layout, client_id: str) -> list[str]:
+    """The dates for which the client's categories are published, in order."""
+    storage, root = open_folder(layout, layout.published_client(client_id))
+    found = storage.get_file_info(fs.FileSelector(root, allow_not_found=True))
+    return sorted(entry.base_name.removeprefix("date=") for entry in found if entry.base_name.startswith("date="))
+
+
+def _latest(client_id: str, layout: Layout) -> str:
+    days = published_days(layout, client_id)
+    if not days:
+        where, remedy = layout.published_client(client_id), f"bin/submit.sh predict --client-id {client_id}"
+        raise DataError(f"{client_id}: nothing is published", where, remedy)
+    return days[-1]
+
+
+def _first(partition: ds.Dataset, products: int) -> list[str]:
+    """The smallest ids, found without holding the partition: each batch keeps its own few."""
+    best: list[str] = []
+    for batch in partition.scanner(columns=["product_id"], filter=pc.field("rank") == 0).to_batches():
+        ids = batch.column(0)
+        places = pc.select_k_unstable(ids, k=products, sort_keys=[("", "ascending")]) if len(ids) > products else None
+        best = sorted([*best, *(ids if places is None else ids.take(places)).to_pylist()])[:products]
+    return best
