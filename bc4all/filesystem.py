@@ -97,7 +97,7 @@ class FileSystem:
         return sorted((_entry(folder, status) for status in found), key=lambda entry: entry.name)
 
     def local_folder(self, folder: str) -> str | None:
-        """The path of a folder on this machine, also behind a viewfs mount; None where there is none."""
+        """Return the path of a folder on this machine, also behind a viewfs mount; None where there is none."""
         path = self._path(folder)
         if str(self._fs.getUri().getScheme()) not in ("file", "viewfs") or not self.exists(folder):
             return None
@@ -106,7 +106,7 @@ class FileSystem:
         return str(uri.getPath()) if str(uri.getScheme()) == "file" else None
 
     def head(self, uri: str, size: int) -> bytes:
-        """The first `size` bytes of what a file holds, compressed or not; all of it where it holds fewer."""
+        """Return the first `size` bytes of what a file holds, compressed or not; all of it where it holds fewer."""
         path = self._path(uri)
         codec = self._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(self._configuration).getCodec(path)
         with _translated(uri):
@@ -119,7 +119,7 @@ class FileSystem:
                 stream.close()
 
     def parquet_footer(self, uri: str) -> tuple[tuple[tuple[str, str], ...], int]:
-        """The columns of a parquet file as (name, parquet type), and the number of its rows, by its footer."""
+        """Return the columns of a parquet file as (name, parquet type), and the number of its rows, by its footer."""
         hadoop = self._jvm.org.apache.parquet.hadoop
         with _translated(uri, "is not a readable parquet file"):
             source = hadoop.util.HadoopInputFile.fromPath(self._path(uri), self._configuration)

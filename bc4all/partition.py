@@ -45,7 +45,7 @@ def named(name: str) -> Column:
 
 
 def data_files(files: FileSystem, folder: str) -> list[Entry]:
-    """The data files of a partition, by name.
+    """Return the data files of a partition, by name.
 
     Raises DataError where the folder is missing or empty, or holds a name that leads to no file.
     """
@@ -86,7 +86,10 @@ def _data_entries(files: FileSystem, folder: str) -> list[Entry]:
 
 
 def read_heads(files: FileSystem, entries: Sequence[Entry], names: Sequence[str]) -> Heads:
-    """The header or footer of each file. Raises DataError for a file of another kind, or without one of the columns."""
+    """Return the header or footer of each file.
+
+    Raises DataError where a file is of another kind, or a column missing or doubled.
+    """
     heads: dict[Entry, Header | Footer | None] = {}
     for entry in entries:
         if file_kind(entry.uri) == "csv":
@@ -102,7 +105,7 @@ def read_heads(files: FileSystem, entries: Sequence[Entry], names: Sequence[str]
 def read_rows(
     spark: SparkSession, heads: Heads, names: Sequence[str], texts: Sequence[str] = (), by_line: bool = False
 ) -> list[DataFrame]:
-    """Every row of the files, one DataFrame for each set of columns met: `names`, `_line`, `_file`, `_lines`.
+    """Return every row of the files, one DataFrame for each set of columns met: `names`, `_line`, `_file`, `_lines`.
 
     A quoted CSV value may hold line breaks. So a quote that is never closed swallows what follows, up to the next one
     or the end of the file: `by_line` takes records apart again that do not split into the header's columns, or that
@@ -147,8 +150,9 @@ def _read_csv(
     else:
         rows = _reader(spark, header).options(header=True).schema(places).csv(paths)
         rows = rows.withColumn(FILE, F.input_file_name())
-        # Between quotes, so that a value's own line breaks do not stand at an end.
-        joined = F.concat(F.lit('"'), F.array_join(F.array(*places.names[:-1]), '","', ""), F.lit('"'))
+        # The quotes keep a line break at a value's end inside the text.
+        values = F.expr(f"array({', '.join(places.names[:-1])})")  # one call to Java, of ten thousand columns too
+        joined = F.concat(F.lit('"'), F.array_join(values, '","', ""), F.lit('"'))
         rows = rows.withColumn(TEXT, F.coalesce(F.col(LINE), joined))
         rows = rows.withColumn(LINES, _lines_of_text(F.col(TEXT)))
         for place in over_several:
@@ -159,7 +163,7 @@ def _read_csv(
 
 
 def _records(spark: SparkSession, paths: list[str], header: Header) -> DataFrame:
-    """Each record that is not blank as the text that it is in its file (`_text`), without its header; and `_file`."""
+    """Return each record that is not blank as its text (`_text`), without the header, and its file (`_file`)."""
     # Read as if there were one column of truth values, (nearly) every record is malformed, and comes as text.
     as_text = StructType([StructField("c0", BooleanType()), StructField(LINE, StringType())])
     # Spark would take a blank line for the header if it is not empty, and the first break for that of all lines.
@@ -180,7 +184,7 @@ def _reader(spark: SparkSession, header: Header) -> DataFrameReader:
 
 
 def is_text(line: Column) -> Column:
-    """Whether there is more in a text than white space."""
+    """Tell whether there is more in a text than white space."""
     return line.rlike(r"\S")
 
 
