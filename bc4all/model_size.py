@@ -15,7 +15,7 @@ from bc4all.forest import is_forest
 from bc4all.kernel import NODE
 from bc4all.margins import MarginClassifier
 from bc4all.preprocessing import split_columns
-from bc4all.session import heap_bytes
+from bc4all.heap import heap_bytes
 
 REMEDY = "give fewer categories, trees or `max_features`, or another `model`"
 # Leaves of a fully grown tree, a row that it is fitted on. Measured: 0.25 for a forest over a million made-up products

@@ -63,12 +63,6 @@ def is_local(spark: SparkSession) -> bool:
     return str(spark.sparkContext.master).startswith("local")
 
 
-def heap_bytes(spark: SparkSession) -> int:
-    """The most memory, in bytes, that the driver's Java may take for its heap (`--driver-memory`)."""
-    jvm: Any = spark._jvm
-    return int(jvm.java.lang.Runtime.getRuntime().maxMemory())
-
-
 def java_has_ended(spark: SparkSession) -> bool:
     """Whether the driver's Java no longer answers: it ran out of memory, or was killed."""
     jvm: Any = spark._jvm

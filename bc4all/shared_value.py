@@ -11,7 +11,7 @@ from pyspark import Broadcast
 from pyspark.sql import SparkSession
 
 from bc4all.pieces import read_pieces, write_pieces
-from bc4all.session import heap_bytes
+from bc4all.heap import heap_bytes
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from bc4all.errors import TransientFailure
 from bc4all.pieces import read_pieces, write_pieces
-from bc4all.session import heap_bytes
+from bc4all.heap import heap_bytes
 
 # Of the heap: what all answers that need no further job may take, and what a round of pieces may. Java holds each
 # about five times (measured: of 1 GB, 160 MB came back and 200 MB did not), and several clients may be fitted at once.
