@@ -28,7 +28,7 @@ $(READY): requirements.lock setup.cfg pyproject.toml bin/check-tools.sh
 	@touch $@
 
 $(CLASSES): $(READY)
-	@$(BIN)/python -m bc4all.class_archive
+	@$(BIN)/python -m bc4all.launch.class_archive
 
 demo: setup ## sample data if data/ is empty, train and predict every client, show some products
 	@bin/demo.sh
@@ -52,7 +52,7 @@ test-cluster: setup ## the tests on a real Spark cluster and MLflow server of th
 	@$(BIN)/pytest tests/cluster
 
 bundle: setup ## build dist/bc4all-<version>.zip, the code that Spark ships to its workers
-	@$(BIN)/python -c "from bc4all.bundle import build_bundle; print(build_bundle())"
+	@$(BIN)/python -c "from bc4all.launch.bundle import build_bundle; print(build_bundle())"
 
 env-archive: setup ## build dist/bc4all-environment.tar.gz, the Python packages that Spark ships to its workers
 	@bin/env-archive.sh

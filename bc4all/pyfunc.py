@@ -14,8 +14,8 @@ import yaml
 
 from bc4all.errors import ModelError
 from bc4all.kinds import NUMERIC, Features
-from bc4all.model_file import FOREST_FILE, SKOPS_FILE, check_digest, read_model
-from bc4all.ranking import Model, score_frame
+from bc4all.model.model_file import FOREST_FILE, SKOPS_FILE, check_digest, read_model
+from bc4all.model.ranking import Model, score_frame
 
 FEATURES_FILE = "features.json"  # name -> kind, beside the model
 DIGESTS = "sha256"  # in MLmodel's metadata: JSON, a file's path below the model's folder -> its digest

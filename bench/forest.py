@@ -19,9 +19,9 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from skops import io as skops
 
-from bc4all.forest import CompactForest
-from bc4all.forest_file import load_forest, save_forest
-from bc4all.model_file import TRUSTED_TYPES
+from bc4all.model.forest import CompactForest
+from bc4all.model.forest_file import load_forest, save_forest
+from bc4all.model.model_file import TRUSTED_TYPES
 
 BATCH = 10_000
 FEATURES = 5

@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 import psutil
 
+from bc4all.data.sample_data import FEATURES, write_sample_data
 from bc4all.project import SUBMIT
-from bc4all.sample_data import FEATURES, write_sample_data
 
 _INTERVAL = 0.5  # seconds
 _CATEGORIES = 55

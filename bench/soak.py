@@ -22,13 +22,13 @@ import click
 import pandas as pd
 import psutil
 
-from bc4all.child import MARK
-from bc4all.config import load_fleet
-from bc4all.history import History
+from bc4all.config.clients import load_fleet
+from bc4all.data.sample_data import write_sample_data
 from bc4all.logs import start_log
-from bc4all.operations import Operations
 from bc4all.project import ROOT, SUBMIT
-from bc4all.sample_data import write_sample_data
+from bc4all.schedule.child import MARK
+from bc4all.schedule.history import History
+from bc4all.schedule.operations import Operations
 from bc4all.state import State
 from bench.soak_check import Counts, check_all, processes
 

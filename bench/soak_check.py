@@ -15,11 +15,11 @@ import psutil
 from mlflow import MlflowClient
 
 from bc4all.errors import Failure
-from bc4all.history import FAILED, History
 from bc4all.layout import Layout
-from bc4all.registry import Registry
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import Registry
+from bc4all.schedule.history import FAILED, History
 from bc4all.state import State
-from bc4all.tracking import tracking_uri
 
 _EXPERIMENTS = 50  # asked about at a time
 

@@ -14,10 +14,10 @@ import click
 import numpy as np
 import pandas as pd
 
-from bc4all.estimators import build_member
+from bc4all.config.estimators import build_member
+from bc4all.config.model_defaults import TEXT_MODEL
 from bc4all.job_kinds import JOB_KINDS
-from bc4all.linear_text import compiled
-from bc4all.model_defaults import TEXT_MODEL
+from bc4all.model.linear_text import compiled
 from bench.fleet import submit, write_fleet
 
 _TRAINING, _CATEGORIES, _WORDS = 2000, 10, 400

@@ -13,8 +13,8 @@ import click
 import pandas as pd
 
 from bc4all.layout import Layout
-from bc4all.registry import Registry
-from bc4all.tracking import tracking_uri
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import Registry
 from bench.fleet import markdown, submit, write_fleet
 
 _SHOWN = {

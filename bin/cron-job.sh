@@ -13,4 +13,4 @@ done
 set +a
 cd -- "$root"
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "${BC4ALL_PYTHON:-$root/.venv/bin/python}" -m bc4all.cli run-now "$1" --client-id "$2" --trigger cron
+exec "${BC4ALL_PYTHON:-$root/.venv/bin/python}" -m bc4all.cli.main run-now "$1" --client-id "$2" --trigger cron

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one way to start a Spark job; see --help. The work is done by bc4all/submit.py and bc4all/spark_submit.py.
+# The one way to start a Spark job; see --help. bc4all/cli/submit.py checks, bc4all/launch/spark_submit.py starts it.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 python=${BC4ALL_PYTHON:-$root/.venv/bin/python}
@@ -8,4 +8,4 @@ if [[ ! -x $python ]]; then
     exit 2
 fi
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "$python" -m bc4all.submit "$@"
+exec "$python" -m bc4all.cli.submit "$@"

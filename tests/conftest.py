@@ -13,14 +13,14 @@ import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
 
-from bc4all.config import Client
-from bc4all.job import Job
+from bc4all.config.clients import Client
+from bc4all.data.sample_data import write_sample_data
+from bc4all.jobs.job import Job
+from bc4all.jobs.session import SQL_SETTINGS
 from bc4all.layout import Layout
-from bc4all.registry import Registry
-from bc4all.sample_data import write_sample_data
-from bc4all.session import SQL_SETTINGS
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import Registry
 from bc4all.state import State
-from bc4all.tracking import tracking_uri
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ("f0", "f1", "f2", "f3", "f4")

@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc4all.abstention import NEVER, Thresholds, curve, curves, thresholds
+from bc4all.model.abstention import NEVER, Thresholds, curve, curves, thresholds
 
 _ANSWERS = st.lists(st.tuples(st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0]), st.booleans()), min_size=1, max_size=80)
 

@@ -16,12 +16,19 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 
-from bc4all.blend import Blend, EmbeddedForest, placed, soft_vote
-from bc4all.calibration import GivenProbabilities, best_method, could_be_known, cross_fitted, fit_calibrator, log_loss
 from bc4all.errors import ModelError
-from bc4all.forest import CompactForest
 from bc4all.kinds import CALIBRATIONS
-from bc4all.model_file import SKOPS_FILE, digest, load_model, save_model
+from bc4all.model.blend import Blend, EmbeddedForest, placed, soft_vote
+from bc4all.model.calibration import (
+    GivenProbabilities,
+    best_method,
+    could_be_known,
+    cross_fitted,
+    fit_calibrator,
+    log_loss,
+)
+from bc4all.model.forest import CompactForest
+from bc4all.model.model_file import SKOPS_FILE, digest, load_model, save_model
 
 X, CODES = make_classification(600, 6, n_informative=4, n_classes=4, n_clusters_per_class=1, random_state=0)
 NAMES = np.array(["a", "b", "c", "d"], dtype=object)
@@ -181,7 +188,7 @@ def test_no_file_makes_a_forest_without_its_checks(tmp_path: Path) -> None:
 
     forest = CompactForest.from_sklearn(members()[0])
     io.dump({"predict_proba": forest}, tmp_path / SKOPS_FILE)
-    assert "bc4all.forest.CompactForest" in io.get_untrusted_types(file=tmp_path / SKOPS_FILE)
+    assert "bc4all.model.forest.CompactForest" in io.get_untrusted_types(file=tmp_path / SKOPS_FILE)
     with pytest.raises(ModelError, match="is refused"):
         load_model(tmp_path / SKOPS_FILE, digest(tmp_path / SKOPS_FILE))
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from bc4all.blending import Candidate, Limits, Sample, best_of_each, scores_of, select
-from bc4all.calibration import log_loss
-from bc4all.estimators import build_member
-from bc4all.fitting import COSTS, OutOfFold
-from bc4all.model_settings import MemberSettings
+from bc4all.config.estimators import build_member
+from bc4all.config.model_settings import MemberSettings
+from bc4all.learning.blending import Candidate, Limits, Sample, best_of_each, scores_of, select
+from bc4all.learning.fitting import COSTS, OutOfFold
+from bc4all.model.calibration import log_loss
 
 ROWS, CATEGORIES = 3000, 4
 TRUTH = np.random.default_rng(0).integers(0, CATEGORIES, ROWS)

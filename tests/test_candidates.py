@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from bc4all.blending import Candidate, Limits, Scores
-from bc4all.candidates import Defaults, families, fixed_list
-from bc4all.config import Client
-from bc4all.estimators import build_member, model_faults
-from bc4all.fitting import COSTS, FOLDS, OutOfFold, folds
-from bc4all.model_settings import BlendSettings
-from bc4all.tuning import Proposals
+from bc4all.config.clients import Client
+from bc4all.config.estimators import build_member, model_faults
+from bc4all.config.model_settings import BlendSettings
+from bc4all.learning.blending import Candidate, Limits, Scores
+from bc4all.learning.candidates import Defaults, families, fixed_list
+from bc4all.learning.fitting import COSTS, FOLDS, OutOfFold, folds
+from bc4all.learning.tuning import Proposals
 
 NUMBERS = {f"f{i}": "numeric" for i in range(5)}
 MIXED = {"price": "numeric", "brand": "category"}

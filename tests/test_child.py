@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bc4all.child import MARK, Child, Order, cap, scratch, started_at
+from bc4all.schedule.child import MARK, Child, Order, cap, scratch, started_at
 from bc4all.state import State, try_lock
 
 # Ignores TERM, and leaves a grandchild behind that has a session of its own and ignores it, too.
@@ -80,7 +80,7 @@ def test_begins_only_when_it_is_let(start: Callable[..., Child], tmp_path: Path)
 def test_never_begins_when_its_parent_dies_before(tmp_path: Path) -> None:
     """A parent that is killed between starting the child and writing it down leaves nothing that runs."""
     program = (
-        "import os, signal, pathlib\nfrom bc4all.child import Child, Order\n"
+        "import os, signal, pathlib\nfrom bc4all.schedule.child import Child, Order\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         "order = Order(['/bin/sh', '-c', f'touch {folder}/begun'], 'dies', folder / 'log', folder / 'r', 1)\n"
         "Child.start(order, os.environ)\nos.kill(os.getpid(), signal.SIGKILL)\n"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bc4all.config import load_fleet
-from bc4all.config_writer import as_yaml, check_writable, note, write_model
+from bc4all.config.clients import load_fleet
+from bc4all.config.config_writer import as_yaml, check_writable, note, write_model
+from bc4all.config.model_settings import BlendSettings
 from bc4all.errors import ConfigurationError
-from bc4all.model_settings import BlendSettings
 
 MODEL = BlendSettings.model_validate(
     {

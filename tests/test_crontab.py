@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc4all.agenda import Agenda, due_timings
-from bc4all.cli import main
-from bc4all.config import Fleet, load_fleet
-from bc4all.crontab import block, marker, merge, same_time, split
+from bc4all.cli.main import main
+from bc4all.config.clients import Fleet, load_fleet
+from bc4all.config.timing import system_zone
 from bc4all.errors import ConfigurationError
-from bc4all.kubernetes import manifests, resource_name
-from bc4all.schedule import system_zone
+from bc4all.schedule.agenda import Agenda, due_timings
+from bc4all.schedule.crontab import block, marker, merge, same_time, split
+from bc4all.schedule.kubernetes import manifests, resource_name
 from tests.conftest import ROOT
 from tests.test_schedule import due_minutes
 
@@ -164,7 +164,7 @@ def installation(tmp_path: Path) -> Path:
 
 def command(installation: Path) -> str:
     """`bc4all` of a copy of the code, for a shell."""
-    return f'PYTHONPATH="{installation}" "{installation}/.venv/bin/python" -m bc4all.cli'
+    return f'PYTHONPATH="{installation}" "{installation}/.venv/bin/python" -m bc4all.cli.main'
 
 
 def in_private_spool(script: str, spool: Path, **environment: str) -> subprocess.CompletedProcess[str]:

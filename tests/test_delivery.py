@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from bc4all.delivery import check_listed
+from bc4all.data.delivery import check_listed
+from bc4all.data.filesystem import FileSystem
+from bc4all.data.partition import check_unchanged, data_files
 from bc4all.errors import DataError, TransientFailure
-from bc4all.filesystem import FileSystem
-from bc4all.partition import check_unchanged, data_files
 
 
 def test_all_names_are_listed(tmp_path: Path) -> None:

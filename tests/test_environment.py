@@ -53,7 +53,7 @@ def test_free_memory_is_some_of_this_machines() -> None:
 
 def test_an_old_python_is_told_before_anything_else() -> None:
     """Under Python 3.9, one line and exit code 2; a stand-in says the version, for only one Python runs here."""
-    pretend = "import sys; sys.version_info = (3, 9, 2); import bc4all.submit"
+    pretend = "import sys; sys.version_info = (3, 9, 2); import bc4all.cli.submit"
     done = subprocess.run([sys.executable, "-c", pretend], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "Python is 3.9" in done.stderr

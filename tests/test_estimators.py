@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from bc4all.config.estimators import build_estimator, estimator_class, estimator_faults, listed
 from bc4all.errors import ConfigurationError
-from bc4all.estimators import build_estimator, estimator_class, estimator_faults, listed
 
 
 def test_builds_what_scikit_learn_lists() -> None:
@@ -82,7 +82,7 @@ def test_many_threads_may_ask_first() -> None:
     """Clients are trained side by side: the first look-up imports all of scikit-learn, and several may come at once."""
     program = (
         "from concurrent.futures import ThreadPoolExecutor\n"
-        "from bc4all.estimators import listed\n"
+        "from bc4all.config.estimators import listed\n"
         "with ThreadPoolExecutor(8) as pool:\n"
         "    counts = {len(found) for found in pool.map(lambda _: listed('classifier'), range(8))}\n"
         "assert len(counts) == 1, counts\n"

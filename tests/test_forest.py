@@ -21,8 +21,8 @@ from sklearn.metrics import top_k_accuracy_score
 from sklearn.model_selection import train_test_split
 
 from bc4all.errors import ModelError
-from bc4all.forest import CompactForest
-from bc4all.forest_file import save_forest
+from bc4all.model.forest import CompactForest
+from bc4all.model.forest_file import save_forest
 from tests.conftest import FEATURES, ROOT
 
 PARAMETERS: list[dict[str, Any]] = [
@@ -195,10 +195,10 @@ def test_scores_from_inside_a_zip_with_no_folder_to_write(tmp_path: Path) -> Non
     """Spark ships the code as a zip, to workers whose home may be read-only: the kernel compiles all the same."""
     bundle = tmp_path / "bc4all.zip"
     with zipfile.ZipFile(bundle, "w") as archive:
-        for source in (ROOT / "bc4all").glob("*.py"):
-            archive.write(source, f"bc4all/{source.name}")
+        for source in (ROOT / "bc4all").rglob("*.py"):
+            archive.write(source, source.relative_to(ROOT))
     program = (
-        "import numpy as np, bc4all.kernel as kernel\n"
+        "import numpy as np, bc4all.model.kernel as kernel\n"
         "assert '.zip' in kernel.__file__\n"
         "indices, scores = np.zeros((1, 2), np.int32), np.zeros((1, 2), np.float32)\n"
         "kernel.best_k(np.array([[1.0, 6.0, 3.0]]), 10, indices, scores)\n"

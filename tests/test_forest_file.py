@@ -13,8 +13,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from bc4all.errors import ModelError
-from bc4all.forest import CompactForest
-from bc4all.forest_file import load_forest, save_forest
+from bc4all.model.forest import CompactForest
+from bc4all.model.forest_file import load_forest, save_forest
 
 X = np.random.default_rng(0).normal(size=(200, 3)).round(1)
 FLIPS = 10_000

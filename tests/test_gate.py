@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc4all.gate import interval, judge
-from bc4all.settings import PromotionSettings
-from bc4all.training_set import MIN_COMPARED_ROWS
+from bc4all.config.settings import PromotionSettings
+from bc4all.model.training_set import MIN_COMPARED_ROWS
+from bc4all.registry.gate import interval, judge
 
 
 def answers(correct: np.ndarray) -> pd.DataFrame:

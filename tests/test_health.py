@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from bc4all.errors import ConfigurationError
-from bc4all.health import HealthServer, Snapshot
+from bc4all.schedule.health import HealthServer, Snapshot
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier
 from sklearn.naive_bayes import ComplementNB
 from sklearn.svm import LinearSVC
 
-from bc4all.blend import Blend
-from bc4all.calibration import fit_calibrator
-from bc4all.coefficients import narrowed
-from bc4all.linear_text import LinearText, compiled
-from bc4all.margins import MarginClassifier
-from bc4all.preprocessing import with_preprocessing
-from bc4all.text import TextVectorizer
+from bc4all.model.blend import Blend
+from bc4all.model.calibration import fit_calibrator
+from bc4all.model.coefficients import narrowed
+from bc4all.model.linear_text import LinearText, compiled
+from bc4all.model.margins import MarginClassifier
+from bc4all.model.preprocessing import with_preprocessing
+from bc4all.model.text import TextVectorizer
 
 TITLES = [
     *("apple iphone x 64gb", "Apple iPhone XS 256 GB", "samsung galaxy s9 blue", "sony xperia z5 compact"),

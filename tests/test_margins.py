@@ -8,10 +8,10 @@ import pytest
 from sklearn.linear_model import SGDClassifier
 from sklearn.svm import SVC, LinearSVC
 
-from bc4all.estimators import build_estimator, build_member, estimator_faults, listed
-from bc4all.margins import MarginClassifier, is_by_margins
-from bc4all.model_file import digest, load_model, save_model
-from bc4all.model_settings import MemberSettings
+from bc4all.config.estimators import build_estimator, build_member, estimator_faults, listed
+from bc4all.config.model_settings import MemberSettings
+from bc4all.model.margins import MarginClassifier, is_by_margins
+from bc4all.model.model_file import digest, load_model, save_model
 
 X = np.random.default_rng(0).normal(size=(90, 4))
 Y = np.array(["a", "b", "c"], dtype=object)[np.arange(90) % 3]

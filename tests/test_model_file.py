@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
+from bc4all.config.estimators import build_estimator, estimator_faults, listed
 from bc4all.errors import ModelError
-from bc4all.estimators import build_estimator, estimator_faults, listed
-from bc4all.forest import CompactForest
-from bc4all.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model, read_model, save_model
+from bc4all.model.forest import CompactForest
+from bc4all.model.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model, read_model, save_model
 
 X = np.abs(np.random.default_rng(0).normal(size=(90, 4))).round()
 Y = np.array(["a", "b", "c"], dtype=object)[np.arange(90) % 3]

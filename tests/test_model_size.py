@@ -12,17 +12,17 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.tree import DecisionTreeClassifier
 
-from bc4all import fitting, model_size
+from bc4all.config.estimators import build_member
+from bc4all.config.model_defaults import RANDOM_FOREST, TEXT_MODEL
+from bc4all.config.model_settings import MemberSettings
 from bc4all.errors import ModelError
-from bc4all.estimators import build_member
-from bc4all.fitting import Rows, folds
-from bc4all.forest import CompactForest
-from bc4all.margins import MarginClassifier
-from bc4all.model_defaults import RANDOM_FOREST, TEXT_MODEL
-from bc4all.model_settings import MemberSettings
-from bc4all.model_size import estimated_bytes, refusal
-from bc4all.preprocessing import with_preprocessing
-from bc4all.training_set import TrainingSet
+from bc4all.learning import fitting, model_size
+from bc4all.learning.fitting import Rows, folds
+from bc4all.learning.model_size import estimated_bytes, refusal
+from bc4all.model.forest import CompactForest
+from bc4all.model.margins import MarginClassifier
+from bc4all.model.preprocessing import with_preprocessing
+from bc4all.model.training_set import TrainingSet
 
 GB = 10**9
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bc4all.history import Run
-from bc4all.notices import Notice, Notifier
-from bc4all.settings import SchedulerSettings
+from bc4all.config.settings import SchedulerSettings
+from bc4all.schedule.history import Run
+from bc4all.schedule.notices import Notice, Notifier
 
 RUN = Run(
     1, "client_0", "train", "2026-01-31", "2026-01-31T04:00:00+00:00", 4, "schedule", "failed", 0.0, error="broken"

@@ -18,11 +18,11 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from bc4all.cli import main
-from bc4all.config import load_fleet
-from bc4all.history import History, Run
+from bc4all.cli.main import main
+from bc4all.config.clients import load_fleet
 from bc4all.layout import Layout
-from bc4all.operations import Operations
+from bc4all.schedule.history import History, Run
+from bc4all.schedule.operations import Operations
 from bc4all.state import State
 
 # What stands in for bin/submit.sh: says that it began, takes its time, says what became of each client.
@@ -47,9 +47,9 @@ done
 PROCESS = """
 import pathlib, sys
 from dataclasses import replace
-from bc4all.config import load_fleet
+from bc4all.config.clients import load_fleet
 from bc4all.logs import start_log
-from bc4all.operations import Operations
+from bc4all.schedule.operations import Operations
 start_log("info", False)
 config, job = map(pathlib.Path, sys.argv[1:])
 with Operations.opened() as operations:

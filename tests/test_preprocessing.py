@@ -9,11 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
-from bc4all.features import model_input
-from bc4all.linear_text import LinearText, compiled
-from bc4all.model_file import digest, load_model, save_model
-from bc4all.preprocessing import takes_sparse, with_preprocessing
-from bc4all.text import TextVectorizer, TitleVectorizer
+from bc4all.model.features import model_input
+from bc4all.model.linear_text import LinearText, compiled
+from bc4all.model.model_file import digest, load_model, save_model
+from bc4all.model.preprocessing import takes_sparse, with_preprocessing
+from bc4all.model.text import TextVectorizer, TitleVectorizer
 from tests.test_linear_text import FRAME, KINDS, LABELS
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from bc4all.artifact import write_model
+from bc4all.config.estimators import build_estimator
 from bc4all.errors import ModelError
-from bc4all.estimators import build_estimator
-from bc4all.forest import CompactForest, is_forest
+from bc4all.model.forest import CompactForest, is_forest
 from bc4all.pyfunc import DIGESTS
+from bc4all.registry.artifact import write_model
 from tests.conftest import FEATURES, make_client
 
 TREES = ("sklearn.tree.DecisionTreeClassifier", {"max_depth": 3})

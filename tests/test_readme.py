@@ -8,7 +8,8 @@ import subprocess
 import click
 import pytest
 
-from bc4all import cli, submit
+from bc4all.cli import main as cli
+from bc4all.cli import submit
 from tests.conftest import ROOT
 
 DOCUMENTS = (ROOT / "README.md", ROOT / "cron" / "README.md", *sorted((ROOT / "docs").glob("*.md")))

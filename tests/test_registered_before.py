@@ -3,14 +3,16 @@
 import json
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import mlflow
 import pandas as pd
 import pytest
 
-from bc4all.artifact import DATA, MLMODEL, described
-from bc4all.model_file import digest, load_model
-from bc4all.ranking import score_frame
+from bc4all.errors import ModelError
+from bc4all.model.model_file import digest, load_model
+from bc4all.model.ranking import score_frame
+from bc4all.registry.artifact import DATA, MLMODEL, described
 
 VERSIONS = Path(__file__).parent / "data" / "registered_0_1"
 
@@ -29,3 +31,14 @@ def test_answers_as_it_did(name: str, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(scored, answers, check_dtype=False, rtol=1e-6)
     loaded = mlflow.pyfunc.load_model(str(saved)).predict(products)
     pd.testing.assert_frame_equal(loaded, answers, check_dtype=False, rtol=1e-6)
+
+
+def test_a_class_of_a_later_release_is_named(tmp_path: Path) -> None:
+    """A version that a newer release registered is refused in words, before anything of it is read."""
+    before, after = VERSIONS / "titles" / "saved" / DATA / "model.skops", tmp_path / "model.skops"
+    with ZipFile(before) as old, ZipFile(after, "w") as new:
+        for member in old.infolist():
+            content = old.read(member)
+            new.writestr(member, content.replace(b'"bc4all.margins"', b'"bc4all.model.cosines"'))
+    with pytest.raises(ModelError, match=r"needs bc4all\.model\.cosines, which this release does not have \(use the"):
+        load_model(after, digest(after))

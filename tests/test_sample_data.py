@@ -11,9 +11,9 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
-from bc4all import sample_data
+from bc4all.data import sample_data
+from bc4all.data.sample_data import FEATURES, write_sample_data
 from bc4all.errors import DataError
-from bc4all.sample_data import FEATURES, write_sample_data
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bc4all.cli import main
-from bc4all.config import load_fleet
+from bc4all.cli.main import main
+from bc4all.config.clients import load_fleet
+from bc4all.config.timing import firings, is_zone, local_zone, schedule_fault, spread
 from bc4all.errors import ConfigurationError
-from bc4all.schedule import firings, is_zone, local_zone, schedule_fault, spread
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

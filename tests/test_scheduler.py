@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bc4all.child import Order
-from bc4all.config import Fleet, load_fleet
-from bc4all.dispatch import Dispatcher
-from bc4all.history import SCHEDULED, History, Run
-from bc4all.notices import Notice
-from bc4all.scheduler import Scheduler
+from bc4all.config.clients import Fleet, load_fleet
+from bc4all.schedule.child import Order
+from bc4all.schedule.dispatch import Dispatcher
+from bc4all.schedule.history import SCHEDULED, History, Run
+from bc4all.schedule.notices import Notice
+from bc4all.schedule.scheduler import Scheduler
 from bc4all.state import State
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

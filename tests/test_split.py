@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from bc4all.training_set import MIN_COMPARED_ROWS, split
+from bc4all.model.training_set import MIN_COMPARED_ROWS, split
 
 
 def test_at_first_it_is_scikit_learns() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bc4all.application import _alone
 from bc4all.errors import ConfigurationError, TransientFailure
-from bc4all.fleet import Outcome
+from bc4all.jobs.application import _alone
+from bc4all.jobs.fleet import Outcome
 from bc4all.layout import Layout
 from bc4all.state import State
 from tests.conftest import make_client

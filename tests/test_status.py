@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bc4all.history import History
-from bc4all.status import fleet_status, status_table
+from bc4all.cli.status import fleet_status, status_table
+from bc4all.schedule.history import History
 from tests.conftest import make_client
 
 

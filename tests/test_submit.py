@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bc4all import class_archive
-from bc4all.bundle import build_bundle, frozen_bundle
 from bc4all.errors import ConfigurationError
+from bc4all.launch import class_archive
+from bc4all.launch.bundle import build_bundle, frozen_bundle
+from bc4all.launch.spark_submit import master, shares_classes, spark_submit
 from bc4all.request import JobArguments
-from bc4all.spark_submit import master, shares_classes, spark_submit
 from tests.conftest import ROOT
 
 SUBMIT = ROOT / "bin" / "submit.sh"
@@ -298,10 +298,10 @@ def test_builds_the_bundle_when_it_is_stale(tmp_path: Path) -> None:
     bundle = build_bundle(tmp_path)
     first = bundle.read_bytes()
     with zipfile.ZipFile(bundle) as archive:
-        assert "bc4all/kernel.py" in archive.namelist()
+        assert "bc4all/model/kernel.py" in archive.namelist()
     os.utime(bundle, (2_000_000_000, 2_000_000_000))
     assert build_bundle(tmp_path).stat().st_mtime == 2_000_000_000
-    os.utime(tmp_path / "bc4all" / "kernel.py", (2_000_000_001, 2_000_000_001))
+    os.utime(tmp_path / "bc4all" / "model" / "kernel.py", (2_000_000_001, 2_000_000_001))
     assert build_bundle(tmp_path).read_bytes() == first
     assert bundle.stat().st_mtime < 2_000_000_000
 
@@ -312,9 +312,9 @@ def test_a_running_jobs_code_stays_as_it_was(tmp_path: Path) -> None:
     running = frozen_bundle(tmp_path)
     content = running.read_bytes()
     assert frozen_bundle(tmp_path) == running
-    (tmp_path / "bc4all" / "kernel.py").write_text("changed = True\n")
-    os.utime(tmp_path / "bc4all" / "kernel.py", (2_000_000_001, 2_000_000_001))
+    (tmp_path / "bc4all" / "model" / "kernel.py").write_text("changed = True\n")
+    os.utime(tmp_path / "bc4all" / "model" / "kernel.py", (2_000_000_001, 2_000_000_001))
     later = frozen_bundle(tmp_path)
     assert later != running
-    assert b"changed" in zipfile.ZipFile(later).read("bc4all/kernel.py")
+    assert b"changed" in zipfile.ZipFile(later).read("bc4all/model/kernel.py")
     assert running.read_bytes() == content

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc4all.category_map import CategoryMap, Renaming, read_category_map
+from bc4all.config.category_map import CategoryMap, Renaming, read_category_map
 from bc4all.errors import ConfigurationError
-from bc4all.evaluation import evaluate
-from bc4all.taxonomy import levels, rename
+from bc4all.model.evaluation import evaluate
+from bc4all.model.taxonomy import levels, rename
 
 
 def written(folder: Path, text: str) -> Path:

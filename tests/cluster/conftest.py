@@ -21,7 +21,7 @@ import pyspark
 import pytest
 import yaml
 
-from bc4all.spark_submit import ENVIRONMENT
+from bc4all.launch.spark_submit import ENVIRONMENT
 from tests.conftest import DAY, ROOT
 
 SPARK_HOME = Path(pyspark.__file__).parent

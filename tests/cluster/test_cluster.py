@@ -137,5 +137,5 @@ def test_the_doctor_looks_at_the_executors(cluster: Cluster, archive: Path, make
 
 def doctor(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
     """`bc4all doctor` with options for spark-submit."""
-    command = [sys.executable, "-m", "bc4all.cli", "doctor", "--config", str(project.config), "--", *options]
+    command = [sys.executable, "-m", "bc4all.cli.main", "doctor", "--config", str(project.config), "--", *options]
     return subprocess.run(command, env=project.environment, capture_output=True, text=True, cwd=ROOT, check=False)

@@ -13,7 +13,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from bc4all.sample_data import write_sample_data
+from bc4all.data.sample_data import write_sample_data
 from tests.conftest import DAY, ROOT, published_rows
 
 SERVER = ROOT / "bin" / "mlflow-server.sh"

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from bc4all.job import Job
+from bc4all.jobs.job import Job
 from bc4all.layout import Layout
-from bc4all.registry import Registry
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import Registry
 from bc4all.state import State
-from bc4all.tracking import tracking_uri
 from tests.conftest import DAY, ROOT, make_client
 
 CONFIG = "defaults: {features: [f0, f1, f2, f3, f4], model_params: {n_estimators: 3, random_state: 1}}\nclients:\n"

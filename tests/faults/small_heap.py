@@ -10,8 +10,8 @@ import sys
 import numpy as np
 from pyspark.sql import SparkSession
 
-from bc4all.training import train
-from bc4all.training_set import TrainingSet
+from bc4all.learning.training import train
+from bc4all.model.training_set import TrainingSet
 from tests.conftest import make_client
 
 HEAP_MB = 512

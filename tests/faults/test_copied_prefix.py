@@ -13,22 +13,22 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
-from bc4all.application import run_application
-from bc4all.cli import main
-from bc4all.config import Client, PromotionSettings
-from bc4all.dispatch import Dispatcher
-from bc4all.doctor import _mlflow
-from bc4all.fleet import Outcome, run_fleet
-from bc4all.history import History
-from bc4all.job import Job
+from bc4all.cli.main import main
+from bc4all.config.clients import Client, PromotionSettings
+from bc4all.data.sample_data import write_sample_data
 from bc4all.job_kinds import TRAIN
+from bc4all.jobs.application import run_application
+from bc4all.jobs.doctor import _mlflow
+from bc4all.jobs.fleet import Outcome, run_fleet
+from bc4all.jobs.job import Job
 from bc4all.layout import Layout
-from bc4all.registry import Registry
-from bc4all.relocation import ADDRESSES
+from bc4all.registry.relocation import ADDRESSES
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import Registry
 from bc4all.request import JobArguments
-from bc4all.sample_data import write_sample_data
+from bc4all.schedule.dispatch import Dispatcher
+from bc4all.schedule.history import History
 from bc4all.state import State
-from bc4all.tracking import tracking_uri
 from tests.conftest import DAY, make_client, published_rows
 
 IDS = [f"client_{number}" for number in range(10)]
@@ -142,7 +142,7 @@ def test_a_copied_store_with_absolute_addresses_is_refused(
     """A job of the copy names both places and the command that mends it, before Spark starts; exit code 2."""
     copy = Path(shutil.copytree(of_before, tmp_path / "copy"))
     before = digests(of_before)
-    monkeypatch.setattr("bc4all.application.start_session", lambda *_: pytest.fail("Spark was started"))
+    monkeypatch.setattr("bc4all.jobs.application.start_session", lambda *_: pytest.fail("Spark was started"))
     assert run_in(copy, monkeypatch, tmp_path / "clients.yaml", job) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"belong to another DATA_PREFIX, file://{of_before} (this one is file://{copy}," in line

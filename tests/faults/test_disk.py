@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from bc4all.fleet import run_fleet
+from bc4all.jobs.fleet import run_fleet
 from tests.conftest import make_client
 from tests.faults.conftest import Published, partition, rows_of
 

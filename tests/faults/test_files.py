@@ -14,14 +14,14 @@ import pytest
 from click.testing import CliRunner
 from pyspark.sql import DataFrameReader, SparkSession
 
-from bc4all import job as jobs
-from bc4all.application import _alone
-from bc4all.cli import main
+from bc4all.cli.main import main
+from bc4all.data.failures import as_failure
+from bc4all.data.filesystem import FileSystem
 from bc4all.errors import TransientFailure
-from bc4all.failures import as_failure
-from bc4all.filesystem import FileSystem
-from bc4all.fleet import Outcome, run_fleet
-from bc4all.job import Job
+from bc4all.jobs import job as jobs
+from bc4all.jobs.application import _alone
+from bc4all.jobs.fleet import Outcome, run_fleet
+from bc4all.jobs.job import Job
 from bc4all.state import State
 from tests.conftest import FEATURES, make_client, published_rows
 from tests.faults.conftest import Published, partition, rows_of

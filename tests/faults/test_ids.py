@@ -9,14 +9,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bc4all import cli, submit
-from bc4all.config import load_fleet
-from bc4all.crontab import block
+from bc4all.cli import main as cli
+from bc4all.cli import submit
+from bc4all.config.clients import load_fleet
+from bc4all.data.journal import Journal
 from bc4all.errors import ConfigurationError
-from bc4all.journal import Journal
-from bc4all.kubernetes import manifests
 from bc4all.layout import Layout, check_client_id
-from bc4all.registry import model_name
+from bc4all.registry.versions import model_name
+from bc4all.schedule.crontab import block
+from bc4all.schedule.kubernetes import manifests
 from bc4all.state import State
 from tests.conftest import DAY
 from tests.test_cli import leaves

@@ -16,9 +16,9 @@ import psutil
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
-from bc4all.recovery import recover
+from bc4all.data.recovery import recover
+from bc4all.registry.tracking import tracking_uri
 from bc4all.state import State
-from bc4all.tracking import tracking_uri
 from tests.conftest import DAY, ROOT, make_client
 from tests.faults.conftest import Published, Reader, partition, rows_of
 

@@ -91,7 +91,7 @@ def is_of(process: psutil.Process, prefix: Path) -> bool:
 APPLICATION = """
 import sys
 from pathlib import Path
-from bc4all.application import run_application
+from bc4all.jobs.application import run_application
 from bc4all.request import JobArguments
 sys.exit(run_application(JobArguments("train", ("x",), False, "2026-01-31", Path(sys.argv[1]), max_parallel=1)))
 """

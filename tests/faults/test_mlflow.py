@@ -24,12 +24,12 @@ import requests
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
-from bc4all.application import run_application
 from bc4all.errors import Failure, TransientFailure
-from bc4all.fleet import Outcome, run_fleet
-from bc4all.job import Job
+from bc4all.jobs.application import run_application
+from bc4all.jobs.fleet import Outcome, run_fleet
+from bc4all.jobs.job import Job
 from bc4all.layout import Layout
-from bc4all.registry import Registry
+from bc4all.registry.versions import Registry
 from bc4all.request import JobArguments
 from bc4all.state import State
 from tests.conftest import DAY, make_client, published_rows
@@ -192,7 +192,7 @@ def test_down_at_start(
     """Nothing is started: exit code 75 and one line that says where MLflow was looked for."""
     uri = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr("bc4all.application.Registry", partial(Registry, patience=1.0))
+    monkeypatch.setattr("bc4all.jobs.application.Registry", partial(Registry, patience=1.0))
     before = rows_of(partition(published.prefix))
     arguments = JobArguments("predict", ("client_0",), False, DAY, published.config, max_parallel=1)
     assert run_application(arguments) == 75

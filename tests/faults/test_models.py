@@ -11,9 +11,9 @@ import yaml
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
-from bc4all.fleet import run_fleet
-from bc4all.model_file import SKOPS_FILE, digest
-from bc4all.tracking import tracking_uri
+from bc4all.jobs.fleet import run_fleet
+from bc4all.model.model_file import SKOPS_FILE, digest
+from bc4all.registry.tracking import tracking_uri
 from tests.conftest import make_client
 from tests.faults.conftest import Published, partition, rows_of
 

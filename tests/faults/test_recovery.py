@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from bc4all.data.filesystem import FileSystem
+from bc4all.data.journal import JOURNAL, OUTPUT, QUARANTINE, Journal
+from bc4all.data.publishing import Publisher
+from bc4all.data.recovery import recover
 from bc4all.errors import TransientFailure
-from bc4all.filesystem import FileSystem
-from bc4all.journal import JOURNAL, OUTPUT, QUARANTINE, Journal
 from bc4all.layout import Layout
-from bc4all.publishing import Publisher
-from bc4all.ranking import SCORED_SCHEMA
-from bc4all.recovery import recover
+from bc4all.model.ranking import SCORED_SCHEMA
 from bc4all.state import State
 from tests.conftest import DAY, published_rows
 from tests.faults.conftest import partition

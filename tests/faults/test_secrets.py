@@ -9,14 +9,14 @@ import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
-from bc4all import job as jobs
-from bc4all.cli import main
+from bc4all.cli.main import main
 from bc4all.errors import ConfigurationError, TransientFailure
-from bc4all.fleet import run_fleet
+from bc4all.jobs import job as jobs
+from bc4all.jobs.fleet import run_fleet
 from bc4all.layout import Layout
 from bc4all.redaction import redact
-from bc4all.registry import Registry
-from bc4all.tracking import tracking_uri
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import Registry
 from tests.conftest import DAY, ROOT, make_client
 from tests.faults.conftest import Published
 
@@ -50,7 +50,17 @@ def test_a_whole_run_keeps_them_to_itself(published: Published, tmp_path: Path) 
             (published.prefix / "mlartifacts").rename(tmp_path / "gone")
         if code == 2:  # no package here can open such a database: its URI, password and all, is in the error
             environment["MLFLOW_TRACKING_URI"] = "mysql://me:db-password@host/db"
-        command = [sys.executable, "-m", "bc4all.cli", "run-now", "predict", "--client-id", "client_0", "--date", day]
+        command = [
+            sys.executable,
+            "-m",
+            "bc4all.cli.main",
+            "run-now",
+            "predict",
+            "--client-id",
+            "client_0",
+            "--date",
+            day,
+        ]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         assert not [value for value in VALUES if value in done.stdout + done.stderr]
@@ -141,7 +151,9 @@ def test_what_is_blacked_out(environment: dict[str, str], text: str, expected: s
 @pytest.mark.parametrize(("said", "disabled"), [({}, "True"), ({"MLFLOW_DISABLE_TELEMETRY": "false"}, "False")])
 def test_mlflow_tells_its_makers_nothing(said: dict[str, str], disabled: str) -> None:
     """A job's MLflow reports its use to nobody, unless somebody wants it to; it keeps silent in tests by itself."""
-    program = "import bc4all.registry; from mlflow.telemetry import utils; print(utils.is_telemetry_disabled())"
+    program = (
+        "import bc4all.registry.versions; from mlflow.telemetry import utils; print(utils.is_telemetry_disabled())"
+    )
     clean = {"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"], **said}
     done = subprocess.run([sys.executable, "-c", program], env=clean, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [disabled]

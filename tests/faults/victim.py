@@ -15,9 +15,9 @@ from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import DataFrameWriter, SparkSession
 
-from bc4all import job as jobs
-from bc4all.application import run_application
-from bc4all.filesystem import FileSystem
+from bc4all.data.filesystem import FileSystem
+from bc4all.jobs import job as jobs
+from bc4all.jobs.application import run_application
 from bc4all.request import JobArguments
 from tests.conftest import DAY
 

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
 
-from bc4all.cli import main
+from bc4all.cli.main import main
+from bc4all.config.settings import AbstainSettings
 from bc4all.errors import ModelError
-from bc4all.job import Job
-from bc4all.settings import AbstainSettings
-from bc4all.tracking import tracking_uri
+from bc4all.jobs.job import Job
+from bc4all.registry.tracking import tracking_uri
 from tests.conftest import FEATURES, make_client, published_rows
 from tests.faults.conftest import partition
 

@@ -17,15 +17,15 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
-from bc4all.blend import Blend, EmbeddedForest
-from bc4all.candidates import fixed_list
-from bc4all.config import Client
+from bc4all.config.clients import Client
+from bc4all.config.estimators import build_member
 from bc4all.errors import ModelError
-from bc4all.estimators import build_member
-from bc4all.job import Job
-from bc4all.registry import LoadedModel
-from bc4all.tracking import tracking_uri
-from bc4all.training_set import split
+from bc4all.jobs.job import Job
+from bc4all.learning.candidates import fixed_list
+from bc4all.model.blend import Blend, EmbeddedForest
+from bc4all.model.training_set import split
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import LoadedModel
 from tests.conftest import FEATURES, make_client, published_rows
 
 Deliver = Callable[..., Path]

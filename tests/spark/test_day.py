@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bc4all.config import load_fleet
-from bc4all.history import SCHEDULED, History
+from bc4all.config.clients import load_fleet
 from bc4all.layout import Layout
-from bc4all.notices import Notice
-from bc4all.operations import Operations
-from bc4all.scheduler import Scheduler
+from bc4all.schedule.history import SCHEDULED, History
+from bc4all.schedule.notices import Notice
+from bc4all.schedule.operations import Operations
+from bc4all.schedule.scheduler import Scheduler
 from bc4all.state import State
 from tests.conftest import published_rows
 

@@ -10,10 +10,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from pyspark.sql import SparkSession
 
-from bc4all.drift import PREDICTED, compare, profile
-from bc4all.features import model_input
-from bc4all.job import Job
-from bc4all.tracking import tracking_uri
+from bc4all.data.drift import PREDICTED, compare, profile
+from bc4all.jobs.job import Job
+from bc4all.model.features import model_input
+from bc4all.registry.tracking import tracking_uri
 from tests.conftest import make_client
 
 KINDS = {"title": "text", "brand": "category", "price": "numeric"}

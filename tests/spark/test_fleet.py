@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
-from bc4all.class_archive import ARCHIVE
-from bc4all.cli import main
-from bc4all.config import Client, load_fleet
+from bc4all.cli.main import main
+from bc4all.config.clients import Client, load_fleet
 from bc4all.errors import ConfigurationError, DataError, TransientFailure
-from bc4all.fleet import Outcome, exit_code, run_fleet
-from bc4all.job import Job
-from bc4all.session import phase
+from bc4all.jobs.fleet import Outcome, exit_code, run_fleet
+from bc4all.jobs.job import Job
+from bc4all.jobs.session import phase
+from bc4all.launch.class_archive import ARCHIVE
 from tests.conftest import DAY, ROOT, make_client, published_rows
 
 

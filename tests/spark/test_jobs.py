@@ -16,9 +16,9 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from sklearn.model_selection import train_test_split
 
 from bc4all.errors import DataError, ModelError
-from bc4all.fleet import run_fleet
-from bc4all.job import Job
-from bc4all.tracking import tracking_uri
+from bc4all.jobs.fleet import run_fleet
+from bc4all.jobs.job import Job
+from bc4all.registry.tracking import tracking_uri
 from tests.conftest import DAY, FEATURES, make_client, published_rows
 
 Deliver = Callable[..., Path]
@@ -229,8 +229,8 @@ def test_a_category_of_one_row_is_learned(job: Job, prefix: Path, deliver: Deliv
 )
 def test_trees_fitted_apart_are_the_forest_fitted_whole(job: Job, deliver: Deliver, params: dict[str, object]) -> None:
     """Chunks of trees on executors merge to the forest of one scikit-learn fit, node for node."""
-    from bc4all.forest import CompactForest
-    from bc4all.training_set import split
+    from bc4all.model.forest import CompactForest
+    from bc4all.model.training_set import split
 
     data = few(3, 300)
     deliver("train", "x", "a.csv", data)

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from bc4all.data.filesystem import FileSystem
+from bc4all.data.products import Products, read_prediction, read_training
 from bc4all.errors import DataError
-from bc4all.filesystem import FileSystem
 from bc4all.kinds import Features
 from bc4all.layout import Layout
-from bc4all.products import Products, read_prediction, read_training
 
 Deliver = Callable[..., Path]
 

@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
 
-from bc4all import promotion
-from bc4all.champions import Champions
-from bc4all.cli import main
-from bc4all.config import Client
+from bc4all.cli.main import main
+from bc4all.config.clients import Client
+from bc4all.config.settings import PromotionSettings
 from bc4all.errors import ModelError
-from bc4all.job import Job
-from bc4all.settings import PromotionSettings
-from bc4all.tracking import tracking_uri
+from bc4all.jobs import promotion
+from bc4all.jobs.job import Job
+from bc4all.registry.champions import Champions
+from bc4all.registry.tracking import tracking_uri
 from tests.conftest import FEATURES, make_client, published_rows
 
 Deliver = Callable[..., Path]

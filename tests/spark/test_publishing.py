@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from bc4all.audit import audit, id_sum
+from bc4all.data.audit import audit, id_sum
+from bc4all.data.filesystem import FileSystem
+from bc4all.data.journal import OUTPUT, Journal
+from bc4all.data.publishing import publishing
+from bc4all.data.recovery import recover
 from bc4all.errors import Failure, ModelError, TransientFailure
-from bc4all.filesystem import FileSystem
-from bc4all.journal import OUTPUT, Journal
 from bc4all.layout import Layout
-from bc4all.publishing import publishing
-from bc4all.ranking import SCORED_SCHEMA
-from bc4all.recovery import recover
+from bc4all.model.ranking import SCORED_SCHEMA
 from bc4all.state import State
 from tests.conftest import DAY, published_rows
 

@@ -8,62 +8,62 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from bc4all.job import Job
+from bc4all.jobs.job import Job
 from bc4all.layout import Layout
-from bc4all.registry import Registry
-from bc4all.tracking import tracking_uri
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import Registry
 from tests.conftest import DAY, ROOT, make_client, published_rows
 
 # What reaches this machine's files or environment, and the modules that may: never for what lies below DATA_PREFIX.
 FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "__init__": "the environment",
-    "arguments": "the configuration file's path",
-    "application": "the environment",
-    "artifact": "a version's files, in a scratch folder",
-    "artifact_store": "the environment, the folder of a SQLite store",
-    "blend": "a forest's file inside a model's, in memory",
-    "category_map": "the files beside the configuration",
-    "child": "a job's log and results, in the state folder",
-    "class_archive": "the environment, the project's own files, a scratch folder",
-    "cli": "the folder that sample-data is told to fill",
-    "cli_crontab": "the project's cron folder",
-    "cli_runs": "the state folder",
-    "config": "the configuration file",
-    "config_writer": "the configuration file",
-    "crontab": "the project's cron folder",
-    "delivery": "the names in a client's folder of a local prefix: Hadoop leaves out what it cannot look at",
-    "dispatch": "logs and results, in the state folder",
-    "doctor": "the environment",
+    "cli/crontab": "the project's cron folder",
+    "cli/main": "the folder that sample-data is told to fill",
+    "cli/options": "the configuration file's path",
+    "cli/runs": "the state folder",
+    "cli/status": "a run's log, in the state folder",
+    "config/category_map": "the files beside the configuration",
+    "config/clients": "the configuration file",
+    "config/config_writer": "the configuration file",
+    "config/timing": "this machine's time zone",
+    "config/yaml_source": "the configuration file",
+    "data/delivery": "the names in a client's folder of a local prefix: Hadoop leaves out what it cannot look at",
+    "data/filesystem": "renames a folder of a local prefix: Hadoop would copy it where it cannot",
+    "data/sample_data": "the folder that it is told to fill",
     "environment": "Java's program, and how much memory is free",
-    "figures": "figures in a scratch folder",
-    "filesystem": "renames a folder of a local prefix: Hadoop would copy it where it cannot",
-    "forest_file": "a forest's file, downloaded",
-    "job": "a scratch folder",
-    "kernel": "numba's cache",
+    "jobs/application": "the environment",
+    "jobs/doctor": "the environment",
+    "jobs/job": "a scratch folder",
+    "jobs/session": "the environment",
+    "jobs/tune_job": "the configuration file's path, a scratch folder",
+    "launch/bundle": "the project's own files",
+    "launch/class_archive": "the environment, the project's own files, a scratch folder",
+    "launch/spark_submit": "the environment, the project's own files",
     "layout": "a relative prefix made absolute",
-    "history": "its file in the state folder",
-    "model_file": "a model's file, downloaded",
-    "operations": "the environment, and the state folder",
-    "model_size": "how much memory there is",
-    "ownership": "the folder of a SQLite store beside a local prefix",
+    "learning/model_size": "how much memory there is",
+    "model/blend": "a forest's file inside a model's, in memory",
+    "model/forest_file": "a forest's file, downloaded",
+    "model/kernel": "numba's cache",
+    "model/model_file": "a model's file, downloaded",
     "project": "where the project lies",
     "pyfunc": "the artifact that MLflow downloaded",
     "redaction": "the environment",
-    "registry": "a scratch folder",
-    "relocation": "whether a local prefix's artifacts are there",
+    "registry/artifact": "a version's files, in a scratch folder",
+    "registry/artifact_store": "the environment, the folder of a SQLite store",
+    "registry/figures": "figures in a scratch folder",
+    "registry/ownership": "the folder of a SQLite store beside a local prefix",
+    "registry/relocation": "whether a local prefix's artifacts are there",
+    "registry/tracking": "the environment, figures in a scratch folder, the SQLite file of a local prefix",
+    "registry/versions": "a scratch folder",
     "request": "the configuration file's path",
-    "sample_data": "the folder that it is told to fill",
-    "schedule": "this machine's time zone",
-    "scheduler": "the configuration file, and logs in the state folder",
-    "session": "the environment",
+    "schedule/child": "a job's log and results, in the state folder",
+    "schedule/crontab": "the project's cron folder",
+    "schedule/dispatch": "logs and results, in the state folder",
+    "schedule/history": "its file in the state folder",
+    "schedule/operations": "the environment, and the state folder",
+    "schedule/scheduler": "the configuration file, and logs in the state folder",
     "state": "the state folder",
-    "status": "a run's log, in the state folder",
-    "bundle": "the project's own files",
-    "spark_submit": "the environment, the project's own files",
-    "tracking": "the environment, figures in a scratch folder, the SQLite file of a local prefix",
-    "tune_job": "the configuration file's path, a scratch folder",
-    "yaml_source": "the configuration file",
 }
 
 
@@ -82,7 +82,8 @@ def imports(source: str) -> set[str]:
 
 def test_only_listed_modules_touch_local_files() -> None:
     """A module that opens files otherwise than through Hadoop (or Arrow, where there is no Spark) is in the list."""
-    sources = {path.stem: path.read_text() for path in (ROOT / "bc4all").glob("*.py")}
+    package = ROOT / "bc4all"
+    sources = {str(path.relative_to(package).with_suffix("")): path.read_text() for path in package.rglob("*.py")}
     assert {name for name, source in sources.items() if imports(source) & FILE_MODULES} == set(LOCAL_FILES)
 
 

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
+from bc4all.data.filesystem import FileSystem
+from bc4all.data.products import Products, read_prediction, read_training
 from bc4all.errors import DataError, TransientFailure
-from bc4all.filesystem import FileSystem
 from bc4all.kinds import Features
 from bc4all.layout import Layout
-from bc4all.products import Products, read_prediction, read_training
 from tests.conftest import ROOT
 
 Deliver = Callable[..., Path]

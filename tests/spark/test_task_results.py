@@ -8,10 +8,10 @@ import pytest
 from pyspark import RDD
 from pyspark.sql import SparkSession
 
-from bc4all import fitting, shared_value, task_results
 from bc4all.errors import ModelError, TransientFailure
-from bc4all.shared_value import SharedValue
-from bc4all.task_results import collect
+from bc4all.learning import fitting, shared_value, task_results
+from bc4all.learning.shared_value import SharedValue
+from bc4all.learning.task_results import collect
 
 SMALL_HEAP = 1 << 20  # bytes: pieces of 16 KiB, two a round
 SIZES = (0, 10, 200, 5000, 40_000)

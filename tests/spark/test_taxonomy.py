@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from bc4all.config import load_fleet
-from bc4all.job import Job
-from bc4all.tracking import tracking_uri
+from bc4all.config.clients import load_fleet
+from bc4all.jobs.job import Job
+from bc4all.registry.tracking import tracking_uri
 from tests.conftest import published_rows
 from tests.spark.test_text import made_up, shop
 
@@ -43,7 +43,7 @@ def test_a_shops_categories_are_renamed(
     config = f"defaults: {{features: [{{name: product_title, kind: text}}]}}\nclients: {{{client_id}: }}\n"
     (tmp_path / "clients.yaml").write_text(config)
     (client,) = load_fleet(tmp_path / "clients.yaml").enabled
-    with caplog.at_level(logging.WARNING, "bc4all.training"):
+    with caplog.at_level(logging.WARNING, "bc4all.learning.training"):
         job.train(client)
     assert "1 old names of the category map are no product's any more: gone" in caplog.text
     job.predict(client)

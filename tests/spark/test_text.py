@@ -15,16 +15,16 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import train_test_split
 
-from bc4all.blend import Blend
-from bc4all.config import Client
+from bc4all.config.clients import Client
+from bc4all.config.model_defaults import LINEAR_MODEL, TEXT_MODEL
 from bc4all.errors import DataError
-from bc4all.fitting import folds
-from bc4all.job import Job
-from bc4all.model_defaults import LINEAR_MODEL, TEXT_MODEL
-from bc4all.model_file import SKOPS_FILE, TRUSTED_TYPES
-from bc4all.preprocessing import with_preprocessing
-from bc4all.tracking import tracking_uri
-from bc4all.training_set import split
+from bc4all.jobs.job import Job
+from bc4all.learning.fitting import folds
+from bc4all.model.blend import Blend
+from bc4all.model.model_file import SKOPS_FILE, TRUSTED_TYPES
+from bc4all.model.preprocessing import with_preprocessing
+from bc4all.model.training_set import split
+from bc4all.registry.tracking import tracking_uri
 from tests.conftest import make_client, published_rows
 
 Deliver = Callable[..., Path]

@@ -17,19 +17,19 @@ from pyspark import Broadcast
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from bc4all import blending, tuning
-from bc4all.config import Client, load_fleet
+from bc4all.config.clients import Client, load_fleet
+from bc4all.config.model_defaults import TEXT_MODEL
+from bc4all.config.model_settings import BlendSettings
+from bc4all.data.recovery import recover
 from bc4all.errors import ConfigurationError, DataError, ModelError, TransientFailure
-from bc4all.fitting import Rows
-from bc4all.job import Job
-from bc4all.model_defaults import TEXT_MODEL
-from bc4all.model_settings import BlendSettings
-from bc4all.recovery import recover
+from bc4all.jobs.job import Job
+from bc4all.jobs.tune_job import TuneJob
+from bc4all.learning import blending, tuning
+from bc4all.learning.fitting import Rows
+from bc4all.model.training_set import split
+from bc4all.registry.tracking import tracking_uri
 from bc4all.request import JobArguments
 from bc4all.state import State
-from bc4all.tracking import tracking_uri
-from bc4all.training_set import split
-from bc4all.tune_job import TuneJob
 from tests.conftest import DAY, ROOT, make_client
 
 Deliver = Callable[..., Path]
@@ -116,7 +116,7 @@ def test_what_a_training_holds_out_is_never_looked_at(
         seen.append(rows.value)
         return tuning.tune(spark, client, rows, *more)
 
-    monkeypatch.setattr("bc4all.tune_job.tune", watched)
+    monkeypatch.setattr("bc4all.jobs.tune_job.tune", watched)
     client = make_client("client_0")
     (file,) = (delivered / "train" / "client_id=client_0").iterdir()
     products = pd.read_csv(file, dtype=str)
@@ -262,9 +262,11 @@ def test_a_tune_that_was_killed_is_closed_by_the_next_job(
 
     work, _ = asked(job)
     with monkeypatch.context() as patched:
-        patched.setattr("bc4all.tune_job.tune", dies)
-        patched.setattr("bc4all.tracking.Run.recorded", contextlib.nullcontext)  # a killed process does not reach it
-        patched.setattr("bc4all.publishing.Publisher.end", lambda publisher: None)
+        patched.setattr("bc4all.jobs.tune_job.tune", dies)
+        patched.setattr(
+            "bc4all.registry.tracking.Run.recorded", contextlib.nullcontext
+        )  # a killed process does not reach it
+        patched.setattr("bc4all.data.publishing.Publisher.end", lambda publisher: None)
         with pytest.raises(Killed):
             work.tune(make_client("client_0"))
     staging = Path(job.layout.staged.removeprefix("file:"))

@@ -1,0 +1,103 @@
+"""The commands of `bc4all` about models and where they lie. They are added to the group in `cli`."""
+
+import getpass
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import click
+
+from bc4all.cli.options import CLIENT_ID
+from bc4all.layout import Layout
+
+if TYPE_CHECKING:
+    from bc4all.registry.champions import Champions
+    from bc4all.registry.versions import Registry
+
+_CLIENT = click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
+
+
+def _opened(client_id: str) -> "tuple[Registry, Champions]":
+    from bc4all.registry.champions import Champions
+    from bc4all.registry.tracking import tracking_uri
+    from bc4all.registry.versions import Registry
+
+    layout = Layout.from_environment()
+    registry = Registry(tracking_uri(layout), layout)
+    registry.check_owner([client_id])
+    return registry, Champions(registry)
+
+
+def _untrained(client_id: str) -> AbstractContextManager[None]:
+    """While nobody trains the client: a training changes champions, too."""
+    from bc4all.state import State
+
+    return State.from_environment(Layout.from_environment()).exclusive(client_id, "train")
+
+
+@click.command()
+@_CLIENT
+def versions(client_id: str) -> None:
+    """Show a client's versions, and how each became champion.
+
+    Example: bc4all versions --client-id client_0
+    """
+    from rich.console import Console
+
+    from bc4all.cli.tables import versions_table
+
+    registry, champions = _opened(client_id)
+    found = sorted(registry.versions(client_id), key=lambda version: -version.number)
+    Console().print(versions_table(client_id, found, registry.aliases(client_id)))
+    for change in champions.changes(client_id):
+        click.echo(f"{change.at or 'earlier'}  version {change.version} became champion: {change.why}")
+
+
+@click.command()
+@_CLIENT
+@click.option("--version", "number", type=click.IntRange(1), required=True, help="The version.")
+def promote(client_id: str, number: int) -> None:
+    """Make a version the champion, whatever the gate said.
+
+    It is read first, as proof that it can be; the change is recorded. The next prediction uses it.
+
+    Example: bc4all promote --client-id client_0 --version 3
+    """
+    from bc4all.registry.champions import check_promotable
+
+    registry, champions = _opened(client_id)
+    with _untrained(client_id):
+        champions.promote(client_id, check_promotable(registry, client_id, number), f"promoted by {getpass.getuser()}")
+    click.echo(f"{client_id}: version {number} is champion")
+
+
+@click.command()
+@_CLIENT
+def rollback(client_id: str) -> None:
+    """Make the champion before this one the champion again.
+
+    Example: bc4all rollback --client-id client_0
+    """
+    _, champions = _opened(client_id)
+    with _untrained(client_id):
+        version = champions.rollback(client_id, f"rolled back by {getpass.getuser()}")
+    click.echo(f"{client_id}: version {version.number} is champion again")
+
+
+@click.command()
+def relocate() -> None:
+    """Let MLflow lead to a moved or copied DATA_PREFIX.
+
+    An MLflow store with absolute addresses keeps the old ones when DATA_PREFIX is moved, and jobs refuse to write
+    there. This changes the addresses in MLflow's database; artifacts stay as they are. Stop all jobs first.
+
+    Example: bc4all relocate
+    """
+    from bc4all.registry.relocation import relocate as change_addresses
+    from bc4all.registry.tracking import tracking_uri
+
+    layout = Layout.from_environment()
+    for line in change_addresses(layout, tracking_uri(layout)) or [f"every address leads to {layout.prefix} already"]:
+        click.echo(line)
+
+
+COMMANDS = (versions, promote, rollback, relocate)

@@ -1,0 +1,228 @@
+"""The commands of `bc4all` about runs: on time, now, and as they were. They are added to the group in `cli`."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
+from bc4all.errors import ConfigurationError
+from bc4all.job_kinds import SCHEDULED_JOBS
+from bc4all.logs import LEVELS, start_log
+from bc4all.request import LOG_FORM
+
+_JOB = click.Choice(SCHEDULED_JOBS)
+_CLIENTS = click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated.")
+_JOBS = click.option("--job", "jobs", type=_JOB, multiple=True, help="Only this job; by default both.")
+
+
+@click.command()
+@CONFIG_OPTION
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    show_default=True,
+    help="Of the log.",
+)
+def scheduler(config: Path, log_level: str) -> None:
+    """Start the clients' jobs on time, until Ctrl-C or TERM.
+
+    Told to stop once, it waits for what runs; a second time, it ends it. The configuration is read again when it
+    changes, and on HUP. Health is at http://127.0.0.1:9745/health, metrics are at /metrics.
+
+    Example: bc4all scheduler
+    """
+    from bc4all.config.clients import load_fleet
+    from bc4all.schedule.operations import Operations
+
+    start_log(log_level, structured=os.environ.get(LOG_FORM) == "json")
+    with Operations.opened() as operations:
+        sys.exit(operations.scheduler(lambda: load_fleet(config)))
+
+
+@click.command("run-now")
+@click.argument("job", type=_JOB)
+@_CLIENTS
+@click.option("--date", "day", type=DATE, help="The date of the run; by default today in the client's time zone.")
+@click.option("--trigger", type=click.Choice(("manual", "cron")), default="manual", hidden=True)
+@CONFIG_OPTION
+def run_now(job: str, client_ids: tuple[str, ...], day: str | None, trigger: str, config: Path) -> None:
+    """Run a job now, as the scheduler would.
+
+    It is locked, logged, retried and remembered, and waits where `max_parallel` applications run already.
+
+    Example: bc4all run-now predict --client-id client_0
+    """
+    from bc4all.config.clients import load_fleet
+    from bc4all.schedule.operations import Operations, redirect
+
+    if not client_ids:
+        raise click.UsageError("Say which clients: --client-id ID; it may be repeated.")
+    fleet = load_fleet(config)
+    clients = fleet.select(client_ids)
+    with Operations.opened() as operations:
+        if trigger == "cron":
+            redirect(operations.state.run_log(clients[0].id, "cron"), fleet.scheduler.log_bytes)
+            paused = operations.history.pauses()
+            clients = [client for client in clients if client.due(job) and (client.id, job) not in paused]
+        now = datetime.now(UTC)
+        days = {client.id: day or client.timing(job).day(now) for client in clients}
+        sys.exit(operations.run_now(fleet, job, days, trigger, _say))
+
+
+@click.command()
+@click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
+@click.option("--from", "first", type=DATE, required=True, help="The first date (YYYY-MM-DD).")
+@click.option("--to", "last", type=DATE, required=True, help="The last date.")
+@CONFIG_OPTION
+def backfill(client_id: str, first: str, last: str, config: Path) -> None:
+    """Predict the dates that are not published yet.
+
+    One after the other, by today's champion, until one fails.
+
+    Example: bc4all backfill --client-id client_0 --from 2026-01-01 --to 2026-01-31
+    """
+    from bc4all.config.clients import load_fleet
+    from bc4all.schedule.operations import Operations
+
+    if first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}.")
+    fleet = load_fleet(config)
+    fleet.select([client_id])
+    with Operations.opened() as operations:
+        span = date.fromisoformat(first), date.fromisoformat(last)
+        sys.exit(operations.backfill(fleet, client_id, *span, _say))
+
+
+def _say(text: str) -> None:
+    click.echo(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}")
+    sys.stdout.flush()
+
+
+@click.command()
+@CONFIG_OPTION
+@_CLIENTS
+@_JOBS
+@click.option("--failed", is_flag=True, help="Only what failed last.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+def status(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], failed: bool, as_json: bool) -> None:
+    """Show each client's jobs: the last run and the next.
+
+    Example: bc4all status --failed
+    """
+    from bc4all.cli.status import fleet_status, status_table
+    from bc4all.config.clients import load_fleet
+    from bc4all.schedule.operations import Operations
+
+    fleet = load_fleet(config)
+    clients = fleet.select(client_ids) if client_ids else list(fleet.clients.values())
+    with Operations.opened() as operations:
+        rows = fleet_status(clients, jobs, operations.history, datetime.now(UTC))
+    rows = [row for row in rows if row["failed"] or not failed]
+    _show(rows, as_json, lambda: status_table(rows))
+
+
+@click.command()
+@click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
+@_JOBS
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The latest runs.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+def runs(client_id: str, jobs: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Show a client's runs, the latest last.
+
+    Example: bc4all runs --client-id client_0
+    """
+    from dataclasses import asdict
+
+    from bc4all.cli.status import runs_table
+    from bc4all.schedule.operations import Operations
+
+    with Operations.opened() as operations:
+        found = operations.history.of_client(client_id, jobs, limit)
+    _show([asdict(run) for run in found], as_json, lambda: runs_table(client_id, found))
+
+
+@click.command()
+@click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
+@_JOBS
+@click.option("--run", "run_id", type=click.IntRange(1), help="A run's number, as bc4all runs shows it; else the last.")
+def logs(client_id: str, jobs: tuple[str, ...], run_id: int | None) -> None:
+    """Show the log of a client's last run.
+
+    Example: bc4all logs --client-id client_0 --job train
+    """
+    from bc4all.cli.status import log_lines
+    from bc4all.schedule.operations import Operations
+
+    with Operations.opened() as operations:
+        started = [run for run in operations.history.of_client(client_id, jobs, -1) if run.log]
+        files = {run.id: operations.state.recorded_log(str(run.log)) for run in started if run_id in (None, run.id)}
+    files = {number: file for number, file in files.items() if file.exists()}
+    if not files:
+        raise ConfigurationError(f"{client_id}: there is no such run with a log", remedy="see bc4all runs")
+    latest = max(files)
+    click.echo(f"run {latest}: {files[latest]}", err=True)
+    for line in log_lines(files[latest], client_id):
+        click.echo(line)
+
+
+@click.command()
+@CONFIG_OPTION
+@_CLIENTS
+@_JOBS
+def pause(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> None:
+    """Keep clients' jobs from being started on time.
+
+    What runs goes on; what waits is let go.
+
+    Example: bc4all pause --client-id client_3 --job train
+    """
+    _each(config, client_ids, jobs, "paused", lambda history, *key: history.pause(*key, datetime.now(UTC).isoformat()))
+
+
+@click.command()
+@CONFIG_OPTION
+@_CLIENTS
+@_JOBS
+def resume(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> None:
+    """Let paused jobs be started again.
+
+    From their next time on: what was due in the meantime is not made up for.
+
+    Example: bc4all resume --client-id client_3
+    """
+    _each(config, client_ids, jobs, "resumed", lambda history, *key: history.resume(*key))
+
+
+def _each(
+    config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], done: str, change: Callable[..., None]
+) -> None:
+    from bc4all.config.clients import load_fleet
+    from bc4all.schedule.operations import Operations
+
+    if not client_ids:
+        raise click.UsageError("Say which clients: --client-id ID; it may be repeated.")
+    clients = load_fleet(config).select(client_ids)
+    with Operations.opened() as operations:
+        for client in clients:
+            for job in jobs or SCHEDULED_JOBS:
+                change(operations.history, client.id, job)
+                click.echo(f"{client.id}: {job} is {done}")
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool, table: Callable[[], Any]) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(table())
+
+
+COMMANDS = (scheduler, run_now, backfill, status, runs, logs, pause, resume)

@@ -1,0 +1,81 @@
+"""Tables for a terminal: published categories, a client's versions, the jobs that are due."""
+
+from collections.abc import Container, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from bc4all.config.clients import Client
+from bc4all.config.timing import firings
+from bc4all.data.published import Published
+from bc4all.model.ranking import ANSWERED
+from bc4all.schedule.agenda import due_timings
+
+if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs none
+    from bc4all.registry.versions import Version
+
+_SHOWN_METRICS = {"accuracy": "accuracy", "top_5_accuracy": "top-5", "log_loss": "loss"}  # tags of a version
+
+
+def upcoming(clients: Sequence[Client], after: datetime, hours: int, pauses: Container[tuple[str, str]] = ()) -> Table:
+    """The jobs that are due in the next hours and not paused, in order, each in its client's time zone."""
+    until = after + timedelta(hours=hours)
+    due = []
+    for (client_id, job), timing in due_timings(clients, pauses):
+        times = firings(timing.expression, timing.zone, after, until)
+        due += [(at, client_id, job, timing.zone, timing.expression) for at in times]
+    shown = Table(title=f"due in the next {hours} hours: {len(due)} jobs", title_justify="left")
+    for name in ("when", "client", "job", "schedule"):
+        shown.add_column(name, no_wrap=True)
+    for at, client_id, job, zone, expression in sorted(due, key=lambda entry: entry[:3]):
+        shown.add_row(f"{at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key}", client_id, job, expression)
+    return shown
+
+
+def table(published: Published) -> Table:
+    """A row a product, a column a rank: category and score."""
+    manifest = published.manifest
+    shown = Table(
+        title=f"{published.client_id} · {published.day} · {manifest['model']} version {manifest['model_version']}",
+        title_justify="left",
+    )
+    shown.add_column("product_id", overflow="fold")
+    ranks = sorted(set(published.rows["rank"].to_pylist()))
+    for rank in ranks:
+        shown.add_column(f"rank {rank}", overflow="fold")
+    abstains = ANSWERED in published.rows.schema.names
+    if abstains:
+        shown.add_column(ANSWERED)
+    answers: dict[str, list[str]] = {}
+    answered: dict[str, str] = {}
+    for row in published.rows.to_pylist():
+        answers.setdefault(row["product_id"], []).append(f"{row['pred_label']}  {row['pred_score']:.2f}")
+        answered[row["product_id"]] = "yes" if row.get(ANSWERED) else "no"
+    for product_id, answer in answers.items():
+        shown.add_row(*map(_plain, (product_id, *answer, *([answered[product_id]] if abstains else []))))
+    return shown
+
+
+def versions_table(client_id: str, versions: "Sequence[Version]", aliases: Mapping[str, int]) -> Table:
+    """A row a version: what it is called, and how it did on its held-out rows."""
+    shown = Table(title=f"{client_id}: {len(versions)} versions", title_justify="left")
+    for name in ("version", "trained"):
+        shown.add_column(name, no_wrap=True)
+    shown.add_column("model", overflow="fold")
+    for name in _SHOWN_METRICS.values():
+        shown.add_column(name, justify="right", no_wrap=True)
+    for version in versions:
+        tags = version.tags
+        called = [str(version.number), *(alias for alias, number in aliases.items() if number == version.number)]
+        model = tags.get("model", "–").rpartition(".")[2].removesuffix("Classifier")
+        shown.add_row(
+            " ".join(called), tags.get("day", "–"), model, *(tags.get(name, "–")[:6] for name in _SHOWN_METRICS)
+        )
+    return shown
+
+
+def _plain(text: str) -> Text:
+    """Delivered text as it is, but for what a terminal would obey."""
+    return Text("".join(letter if letter.isprintable() else "\ufffd" for letter in text))

@@ -1,0 +1,42 @@
+"""Accepted products -> the training set in the driver's memory."""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from bc4all.column_names import CATEGORY, PRODUCT, ROW
+from bc4all.data.partition import named
+from bc4all.errors import DataError
+from bc4all.kinds import Features
+from bc4all.model.features import model_input
+from bc4all.model.taxonomy import rename
+from bc4all.model.training_set import TrainingSet
+
+log = logging.getLogger(__name__)
+_ID = "_id"
+
+
+def collect(accepted: DataFrame, features: Features, new_names: Mapping[str, str] | None = None) -> TrainingSet:
+    """Bring the accepted rows to the driver, in the order of their files, their categories under their new names.
+
+    Raises DataError where they hold fewer than two categories.
+    """
+    hashed = F.xxhash64(PRODUCT).alias(_ID)
+    table: pa.Table = accepted.select(ROW, CATEGORY, hashed, *map(named, features)).toArrow().sort_by(ROW)
+    codes, names = pd.factorize(table[CATEGORY].to_numpy(zero_copy_only=False), sort=True)
+    if new_names:
+        unmet = sorted(set(new_names) - set(names))
+        if unmet:
+            shown = ", ".join(unmet[:10]) + (", …" if len(unmet) > 10 else "")
+            log.warning("%d old names of the category map are no product's any more: %s", len(unmet), shown)
+        names, codes = rename(names, codes, new_names)
+    if len(names) < 2:
+        found = f"{len(names)} category" if len(names) else "no category"
+        raise DataError(f"there is {found} where a classifier needs two", CATEGORY, "deliver more products")
+    X = model_input(table.select(list(features)).to_pandas(), features)
+    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), table[_ID].to_numpy())

@@ -1,0 +1,124 @@
+"""A job as a Spark application: from its arguments to its exit code."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from bc4all.config.clients import Client, Fleet, load_fleet
+from bc4all.data.recovery import recover
+from bc4all.environment import check_hosts
+from bc4all.errors import EXIT_INTERRUPTED, Failure
+from bc4all.jobs.fleet import Outcome, exit_code, run_fleet, summary
+from bc4all.jobs.job import Job
+from bc4all.jobs.session import driver_host, executor_hosts, is_local, java_has_ended, start_session
+from bc4all.layout import Layout
+from bc4all.logs import log_context, start_log
+from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import Registry
+from bc4all.request import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
+from bc4all.state import State
+
+log = logging.getLogger(__name__)
+
+
+def run_application(arguments: JobArguments) -> int:
+    """Do the job for the clients asked for, print what became of them, and return DESIGN's exit code."""
+    out = console()
+    structured = os.environ.get(LOG_FORM) == "json"
+    start_log(arguments.log_level or ("warning" if out.is_terminal else "info"), structured)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(log_context(job=arguments.job))
+        try:
+            outcomes = _outcomes(arguments, out, stack)
+        except Failure as failure:
+            if structured:
+                log.error("%s", failure)  # noqa: TRY400 - foreseen: its one line says all
+            else:
+                print(failure, file=sys.stderr)
+            return failure.exit_code
+        except KeyboardInterrupt:
+            print(f"{arguments.job}: interrupted; what was published before is untouched", file=sys.stderr)
+            return EXIT_INTERRUPTED
+    out.print(summary(arguments.job, outcomes))
+    return exit_code(outcomes)
+
+
+def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
+    """Start Spark, which `stack` stops, and do the job for every client."""
+    fleet = load_fleet(arguments.config)
+    clients = selected_clients(fleet, arguments)
+    if arguments.write:
+        from bc4all.config.config_writer import check_writable  # with ruamel.yaml, which the other jobs do without
+
+        check_writable(arguments.config)
+    layout = Layout.from_environment()
+    state, registry = State.from_environment(layout), Registry(tracking_uri(layout), layout)
+    registry.check_owner([client.id for client in clients])
+    spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
+    stack.callback(_stop, spark)
+    context = spark.sparkContext
+    if arguments.log_level:
+        context.setLogLevel(arguments.log_level.upper().removesuffix("ING"))
+    stack.enter_context(log_context(application_id=context.applicationId))
+    log.info("%s: application %s on %s", arguments.job, context.applicationId, context.master)
+    if not is_local(spark):
+        check_hosts(executor_hosts(spark), driver_host(spark))
+    job = Job(spark, layout, registry, arguments.day, state.id)
+    if not job.files.renames_atomically:
+        log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
+    recover(job.files, layout, state, fleet.publishing.keep_replaced, registry.close_run)
+    work = _alone(state, arguments.job, _work(job, arguments, out))
+    return run_fleet(spark, arguments.job, clients, work, arguments.max_parallel, out, _tell_starter)
+
+
+def _stop(spark: SparkSession) -> None:
+    if not java_has_ended(spark):
+        spark.stop()
+
+
+def selected_clients(fleet: Fleet, arguments: JobArguments) -> list[Client]:
+    """The clients asked for, as the command line overrides them. Raises ConfigurationError."""
+    clients = fleet.enabled if arguments.every_client else fleet.select(arguments.client_ids)
+    return [client.overridden(arguments.features, arguments.model_params) for client in clients]
+
+
+def _work(job: Job, arguments: JobArguments, out: Console) -> Callable[[Client], Outcome]:
+    if arguments.job == "train":
+        return job.train
+    if arguments.job == "predict":
+        return lambda client: job.predict(client, arguments.model_version)
+    from bc4all.jobs.tune_job import TuneJob  # with Optuna, which the other jobs do without
+
+    return TuneJob.asked(job, arguments, out).tune
+
+
+def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callable[[Client], Outcome]:
+    """The work, kept from running beside the same job of the same client: started by cron, a scheduler or a person."""
+
+    def locked(client: Client) -> Outcome:
+        with state.exclusive(client.id, job):
+            return work(client)
+
+    return locked
+
+
+def _tell_starter(outcome: Outcome) -> None:
+    """Append what became of a client, at once, to the file that whoever started this job reads, if it named one."""
+    file = os.environ.get(RESULTS)
+    if file:
+        with Path(file).open("a") as results:
+            results.write(json.dumps(asdict(outcome)) + "\n")
+
+
+def console() -> Console:
+    """Standard output. spark-submit hands it on through a pipe: bin/submit.sh says if a terminal is behind."""
+    columns = os.environ.get(TERMINAL_COLUMNS, "")
+    return Console(force_terminal=True, width=int(columns)) if columns.isdigit() else Console()

@@ -1,0 +1,170 @@
+"""Many clients in one Spark application: several at a time, each one's failure its own, one table, one exit code.
+
+What happens to a client is passed in as a function; nothing here knows what training or prediction is.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+
+from pyspark import inheritable_thread_target
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bc4all.config.clients import Client
+from bc4all.data.failures import as_failure
+from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, TransientFailure
+from bc4all.jobs.session import java_has_ended
+from bc4all.logs import log_context
+
+log = logging.getLogger(__name__)
+outcome_log = logging.getLogger("bc4all.outcome")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one client. `rows` are those accepted; None where the job did not come that far."""
+
+    client_id: str
+    rows: int | None = None
+    quarantined: int | None = None
+    top_5: float | None = None
+    version: int | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    exit_code: int = EXIT_OK
+    run_id: str | None = None  # MLflow's
+    note: str = ""  # what whoever reads the log should know of one that is done
+    drifted: bool = False  # whether its products have drifted, and lastingly
+
+
+def run_fleet(
+    spark: SparkSession,
+    job: str,
+    clients: Sequence[Client],
+    work: Callable[[Client], Outcome],
+    max_parallel: int,
+    console: Console | None = None,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Do `work` for every client, `max_parallel` at a time, and return the outcomes in the clients' order.
+
+    `tell` is called with each outcome as soon as it is there.
+    No client's failure reaches another. Ctrl-C cancels what runs, starts nothing more, and is raised again. Raises
+    TransientFailure where the driver's Java has ended: no client can go on without it.
+    """
+    console = console or Console(stderr=True)
+    done: dict[str, Outcome] = {}
+    pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="client")
+    try:
+        running = []
+        for client in clients:  # each with Spark properties and a log context of its own: what it sets is its alone
+            attempt = inheritable_thread_target(spark)(_attempt)
+            running.append(pool.submit(copy_context().run, attempt, spark, job, client, work))
+        with _progress(console, job, len(clients)) as advance:
+            for future in as_completed(running):
+                outcome = future.result()
+                done[outcome.client_id] = outcome
+                tell(outcome)
+                advance(outcome)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if not java_has_ended(spark):
+            spark.sparkContext.cancelAllJobs()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return [done[client.id] for client in clients]
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """75 where a retry may help some client, else 1 where one failed for good, else 0."""
+    failed = {outcome.exit_code for outcome in outcomes} - {EXIT_OK}
+    if EXIT_TRANSIENT in failed:
+        return EXIT_TRANSIENT
+    return EXIT_TERMINAL if failed else EXIT_OK  # also for one whose own code says configuration: others were done
+
+
+def summary(job: str, outcomes: Sequence[Outcome]) -> Table:
+    """The table that a job ends with."""
+    table = Table(title=f"{job}: {len(outcomes)} client{'s' if len(outcomes) != 1 else ''}", title_justify="left")
+    table.add_column("client")
+    table.add_column("state")
+    for name in ("rows", "quarantined", "top-5", "version", "seconds"):
+        table.add_column(name, justify="right")
+    for outcome in outcomes:
+        table.add_row(
+            outcome.client_id,
+            _state(outcome),
+            _shown(outcome.rows, ",d"),
+            _shown(outcome.quarantined, ",d"),
+            _shown(outcome.top_5, ".3f"),
+            _shown(outcome.version, "d"),
+            f"{outcome.seconds:.1f}",
+        )
+    return table
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _state(outcome: Outcome) -> str:
+    if outcome.error is None:
+        return "done, see log" if outcome.note else "done"
+    return "failed, retry" if outcome.exit_code == EXIT_TRANSIENT else "failed"
+
+
+def _attempt(spark: SparkSession, job: str, client: Client, work: Callable[[Client], Outcome]) -> Outcome:
+    """One client from start to end; the boundary at which its failure becomes an outcome."""
+    started = time.monotonic()
+    with log_context(client_id=client.id):
+        try:
+            outcome = work(client)
+        except Exception as error:
+            if java_has_ended(spark):  # which is no client's fault, and whoever watches sees how Java ended
+                remedy = "it ran out of memory (raise --driver-memory), or was killed; run it again"
+                raise TransientFailure("the driver's Java has ended", remedy=remedy) from error
+            failure = as_failure(error)
+            if failure is not error:  # nobody foresaw it: how it came about helps
+                log.info("%s: %s failed", client.id, job, exc_info=True)
+            outcome = Outcome(client.id, error=f"{client.id}: {job} failed: {failure}", exit_code=failure.exit_code)
+        outcome = replace(outcome, seconds=time.monotonic() - started)
+        outcome_log.log(logging.ERROR if outcome.error else logging.INFO, "%s", _line(job, outcome))
+    return outcome
+
+
+@contextmanager
+def _progress(console: Console, job: str, total: int) -> Iterator[Callable[[Outcome], None]]:
+    """A bar on a terminal, a line a client in a log."""
+    if not console.is_terminal:
+        count = iter(range(1, total + 1))
+        yield lambda outcome: print(f"[{next(count)}/{total}] {_line(job, outcome)}", file=console.file, flush=True)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(job, total=total)
+
+        def advance(outcome: Outcome) -> None:
+            progress.advance(bar)
+            progress.update(bar, description=f"{job} · {outcome.client_id} {_state(outcome)}")
+            if outcome.error or outcome.note:
+                style = "red" if outcome.error else "yellow"
+                told = outcome.error or f"{outcome.client_id}: {outcome.note}"
+                progress.console.print(told, style=style, highlight=False, soft_wrap=True, markup=False)
+
+        yield advance
+
+
+def _line(job: str, outcome: Outcome) -> str:
+    if outcome.error:
+        return outcome.error
+    rows, refused = outcome.rows or 0, outcome.quarantined or 0
+    note = f"; {outcome.note}" if outcome.note else ""
+    return f"{outcome.client_id}: {job} done, {rows} rows, {refused} quarantined, {outcome.seconds:.1f} s{note}"

@@ -1,0 +1,26 @@
+"""Products -> their best categories as a Spark job: batch by batch, inside Python workers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import DataFrame
+
+from bc4all.data.partition import named
+from bc4all.kinds import Features
+from bc4all.learning.shared_value import Shared
+from bc4all.model.abstention import Thresholds
+from bc4all.model.ranking import ANSWERED, SCORED_SCHEMA, score_frame
+
+
+def score_products(
+    products: DataFrame, model: Shared[Any], features: Features, version: int, limits: Thresholds | None = None
+) -> DataFrame:
+    """The best categories of every row of `products`, by SCORED_SCHEMA, with `limits` and `answered boolean`."""
+    schema = SCORED_SCHEMA if limits is None else f"{SCORED_SCHEMA}, {ANSWERED} boolean"
+
+    def score_batches(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for frame in frames:
+            yield score_frame(model.value, frame, features, version, limits)
+
+    return products.select("product_id", *[named(name) for name in features]).mapInPandas(score_batches, schema)

@@ -1,0 +1,179 @@
+"""The tune job, for one client at a time: from its training partition to a better model in the configuration."""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bc4all.config import config_writer
+from bc4all.config.clients import Client
+from bc4all.config.model_settings import counted
+from bc4all.data.products import Products, read_training
+from bc4all.errors import ConfigurationError, DataError, Failure
+from bc4all.jobs import promotion
+from bc4all.jobs.fleet import Outcome
+from bc4all.jobs.job import Job
+from bc4all.jobs.session import phase
+from bc4all.learning.blending import Candidate, Limits, Scores, cost
+from bc4all.learning.fitting import Rows, folds
+from bc4all.learning.tuning import Effort, Tuned, tune
+from bc4all.model.training_set import TrainingSet, split
+from bc4all.registry.tracking import Run
+from bc4all.request import JobArguments
+
+log = logging.getLogger(__name__)
+
+_BUDGET = 60  # candidates of a client, where neither they nor the time are limited
+_FOUND = "found.yaml"  # what a run in MLflow keeps of what it found
+_SHOWN = 5  # candidates of a client's table
+
+
+@dataclass(frozen=True)
+class TuneJob:
+    """What tuning works with, beside a client: `config` is the file to write the winner to, None to print it."""
+
+    job: Job
+    effort: Effort
+    limits: Limits
+    config: Path | None
+    out: Console
+
+    @classmethod
+    def asked(cls, job: Job, arguments: JobArguments, out: Console) -> "TuneJob":
+        """As the command line says it."""
+        candidates = arguments.budget or (None if arguments.minutes else _BUDGET)
+        effort = Effort(candidates, arguments.minutes and arguments.minutes * 60)
+        limits = Limits(arguments.max_megabytes, arguments.max_fit_seconds, arguments.max_score_microseconds)
+        return cls(job, effort, limits, arguments.config if arguments.write else None, out)
+
+    def tune(self, client: Client) -> Outcome:
+        """Read, check, look for a better model, write or print it. Raises a Failure, and changes nothing, otherwise."""
+        job = self.job
+        with job.attempt(client, "tune") as (run, _):
+            products, data = self._collect(client)
+            rival = promotion.find_rival(job.registry, client, job.day)
+            training, _ = split(data.codes, rival.learned_among(data.ids))
+            rows = job.spark.sparkContext.broadcast(Rows(data, training, folds(data.codes[training])))
+            try:
+                with phase(job.spark, client.id, "tune", "search"):
+                    tuned = tune(job.spark, client, rows, self.effort, self.limits, _Progress(self, client, run).tell)
+            finally:
+                rows.destroy()
+            try:
+                self._show(client, tuned)
+            finally:
+                self._record(client, run, tuned)
+            scores = tuned.choice.scores
+            note = "" if tuned.is_better else f"the present model stays: {tuned.present}; the best found: {scores}"
+        rows_in = products.accepted_rows, products.refused_rows
+        return Outcome(client.id, *rows_in, scores.top_5_accuracy, run_id=run.id, note=note)
+
+    def _collect(self, client: Client) -> tuple[Products, TrainingSet]:
+        """What a training would learn from; what it would refuse is refused, and left for it to tell."""
+        job, folder = self.job, self.job.layout.training(client.id)
+        with phase(job.spark, client.id, "tune", "read"):
+            products = read_training(job.spark, job.files, folder, client.features)
+        try:
+            if products.too_many_refused(client.max_quarantine):
+                told = f"{products.refused_rows} of {products.rows} rows refused"
+                raise DataError(told, folder, "train the client: its quarantine says why")
+            return products, job.collect(client, "tune", products)
+        finally:
+            products.release()
+
+    def _record(self, client: Client, run: Run, tuned: Tuned) -> None:
+        """Keep in MLflow what was found."""
+        run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
+        run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
+        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+            text = config_writer.as_yaml(client.id, tuned.choice.blend, _note(self.job.day, tuned))
+            (Path(scratch) / _FOUND).write_text(text)
+            run.log_files(Path(scratch))
+
+    def _show(self, client: Client, tuned: Tuned) -> None:
+        """Print what was tried and the winner, and write the winner, if it is to be."""
+        self.out.print(_table(client, tuned))
+        if not tuned.is_better:
+            return
+        found, told = tuned.choice.blend, _note(self.job.day, tuned)
+        if not self.config:
+            self._print(config_writer.as_yaml(client.id, found, told))
+            return
+        try:
+            change = config_writer.write_model(self.config, client.id, found, told)
+        except ConfigurationError:  # the search was long: what it found is not lost
+            self._print(config_writer.as_yaml(client.id, found, told))
+            raise
+        self._print(change)
+
+    def _print(self, text: str) -> None:
+        self.out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Tells a client's rounds to whoever watches, and each candidate to MLflow."""
+
+    work: TuneJob
+    client: Client
+    run: Run
+
+    def tell(self, found: Sequence[Candidate], tried: int, best: Candidate | None) -> None:
+        for candidate in found:
+            error, registry = candidate.answers.error, self.work.job.registry
+            try:
+                registry.record_child(self.run, candidate.name, _params(candidate), _measured(candidate), error)
+            except Failure as failure:  # the search goes on: what it finds is what matters
+                log.warning("%s: tune: a candidate is not recorded: %s", self.client.id, failure)
+        best_so_far = f"best: {best.scores} ({best.name})" if best else "none can be had so far"
+        budget = self.work.effort.candidates
+        of = f" of {budget}" if budget else ""
+        self.work._print(f"{self.client.id}: tune: {tried}{of} tried, {best_so_far}")
+
+
+def _note(day: str, tuned: Tuned) -> str:
+    before = tuned.present.log_loss if tuned.present else None
+    return config_writer.note(day, tuned.choice.scores.log_loss, before, tuned.choice.scores.top_5_accuracy)
+
+
+def _params(candidate: Candidate) -> dict[str, Any]:
+    """All that tells a candidate from others."""
+    member = candidate.member
+    steps = ((path.rpartition(".")[2], params) for path, params in member.transform)
+    transform = {f"{step}.{name}": value for step, params in steps for name, value in params.items()}
+    return {"family": candidate.name, "classifier": member.classifier, **transform, **member.params}
+
+
+def _measured(candidate: Candidate) -> dict[str, float]:
+    """What MLflow keeps of a candidate."""
+    return cost([candidate]) | (vars(candidate.scores) if candidate.scores else {})
+
+
+def _metrics(tuned: Tuned) -> dict[str, float]:
+    found = vars(tuned.choice.scores)
+    return found | ({f"present_{name}": value for name, value in vars(tuned.present).items()} if tuned.present else {})
+
+
+def _table(client: Client, tuned: Tuned) -> Table:
+    """The winner, the present model and the best candidates, by falling merit."""
+    table = Table(title=f"{client.id}: {len(tuned.tried)} candidates, the best of them", title_justify="left")
+    table.add_column("candidate")
+    for name in ("log-loss", "top-5", "accuracy", "MB", "fit s", "us/row"):
+        table.add_column(name, justify="right")
+    winner = tuned.choice.candidates
+    lines: list[tuple[str, Scores, Sequence[Candidate]]] = [
+        (f"found: {counted(candidate.name for candidate in winner)}", tuned.choice.scores, winner)
+    ]
+    if tuned.present:
+        lines.append((f"present: {client.model_name.rpartition('.')[2]}", tuned.present, []))
+    sound = sorted((one for one in tuned.tried if one.scores), key=lambda one: one.scores.log_loss if one.scores else 0)
+    lines += [(one.name, one.scores, [one]) for one in sound[:_SHOWN] if one.scores]
+    for name, scores, parts in lines:
+        shown = [f"{value:.1f}" if parts else "–" for value in cost(parts).values()]
+        table.add_row(name, f"{scores.log_loss:.4f}", f"{scores.top_5_accuracy:.3f}", f"{scores.accuracy:.3f}", *shown)
+    return table

@@ -1,0 +1,149 @@
+"""A job's request -> the command line of spark-submit, which this process then becomes.
+
+Nothing of Spark is imported here: a wrong argument is answered without Java.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from bc4all.config.category_map import CATEGORY_MAPS
+from bc4all.environment import java_version, refuse_connect
+from bc4all.errors import ConfigurationError
+from bc4all.job_kinds import JOB_KINDS
+from bc4all.launch import class_archive
+from bc4all.launch.bundle import frozen_bundle
+from bc4all.launch.spark_options import SparkOptions
+from bc4all.layout import Layout
+from bc4all.project import ROOT
+from bc4all.redaction import has_password
+from bc4all.request import LOG_FORM, TERMINAL_COLUMNS, JobArguments
+
+ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
+
+_LOCAL = "local[*,4]"  # 4: a task whose Python worker dies is tried again, as it would be on a cluster
+
+# Else one thread of Spark's dies of it, and the job waits for that thread for ever.
+_EXIT_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
+_DRIVER_JAVA = "spark.driver.defaultJavaOptions"
+
+
+def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
+    """The spark-submit command line for a job whose own arguments are `argv`.
+
+    Raises ConfigurationError where a driver on another machine would have to be told a password.
+    """
+    options = SparkOptions(arguments.spark_options)
+    if options.value("--master") is None:
+        options.add("--master", master(arguments))
+    if options.value("--name") is None:
+        options.add("--name", f"bc4all {arguments.job} {arguments.day}")
+    if options.has_archive(ENVIRONMENT):
+        options.default("spark.pyspark.python", f"./{ENVIRONMENT}/bin/python")
+    if not master(arguments).startswith("local"):
+        options.default(f"spark.executorEnv.{LOG_FORM}", "json")
+    java = [_EXIT_WITHOUT_MEMORY]
+    if _DRIVER_JAVA in options.given:
+        options.add_java(_DRIVER_JAVA, _EXIT_WITHOUT_MEMORY)
+    if options.value("--deploy-mode") == "cluster":
+        if (arguments.config.parent / CATEGORY_MAPS).is_dir():
+            told = f"a driver on another machine does not see {arguments.config.parent / CATEGORY_MAPS}"
+            raise ConfigurationError(told, remedy="use --deploy-mode client")
+        if arguments.write:
+            told = f"a driver on another machine cannot write {arguments.config}"
+            raise ConfigurationError(told, remedy="leave --write out, or use --deploy-mode client")
+        options.extend("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
+        if argv:  # of two options, the last counts
+            argv = [*argv, "--config", arguments.config.name, JOB_KINDS[arguments.job].date_option, arguments.day]
+        for name, value in _driver_environment(arguments).items():
+            options.default(f"spark.yarn.appMasterEnv.{name}", value)
+            options.default(f"spark.kubernetes.driverEnv.{name}", value)
+    else:
+        options.default("spark.pyspark.driver.python", sys.executable)
+        temporary = os.environ.get("TMPDIR", "")
+        if temporary and not re.search(r"\s", temporary):  # Java asks for its own setting
+            java.append(f"-Djava.io.tmpdir={temporary}")
+        if shares_classes(arguments):
+            java += class_archive.java_options()
+            options.add("--properties-file", str(class_archive.SETTINGS))
+    options.default(_DRIVER_JAVA, " ".join(java))
+    program = Path(sys.executable).parent / "spark-submit"
+    job = ROOT / "jobs" / f"{arguments.job}.py"
+    options.extend("--py-files", str(frozen_bundle()))
+    return [str(program), *options.words, str(job), *argv]
+
+
+def shares_classes(arguments: JobArguments) -> bool:
+    """Whether the driver can take its classes from the archive: a local one, with the project's settings alone."""
+    given = SparkOptions(arguments.spark_options).given.keys()
+    own = {"--properties-file", "--load-spark-defaults", _DRIVER_JAVA}
+    plain = "SPARK_CONF_DIR" not in os.environ and not own & given
+    return plain and master(arguments).startswith("local") and class_archive.is_usable()
+
+
+def master(arguments: JobArguments) -> str:
+    """The master of the options, else $BC4ALL_MASTER, else this machine."""
+    return SparkOptions(arguments.spark_options).value("--master") or os.environ.get("BC4ALL_MASTER") or _LOCAL
+
+
+def _driver_environment(arguments: JobArguments) -> dict[str, str]:
+    """What a driver on another machine must know of this one's environment. Raises ConfigurationError on a password."""
+    told = {
+        "DATA_PREFIX": Layout.from_environment().prefix,
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", ""),
+    }
+    for name, value in told.items():
+        refuse_password(name, value, "--deploy-mode cluster")
+    return {name: value for name, value in told.items() if value} | {
+        "BC4ALL_CONFIG": arguments.config.name,
+        "BC4ALL_STATE": "_state",  # in the driver's working folder: locks are among the processes of one machine
+        LOG_FORM: "json",
+    }
+
+
+def refuse_password(name: str, value: str, where: str) -> None:
+    """Raise ConfigurationError where a setting that others will see is a URI with a password."""
+    if has_password(value):
+        raise ConfigurationError(
+            f"{name} holds a password, which process lists, manifests and Spark's pages would show",
+            where,
+            "leave it out of the URI, and give it to the driver's host as docs/cluster.md says",
+        )
+
+
+def _log_form(master: str) -> str:
+    """$BC4ALL_LOG, or text for people: on a terminal and in local mode. A cluster's logs are for machines."""
+    given = os.environ.get(LOG_FORM)
+    if given in ("text", "json"):
+        return given
+    return "text" if sys.stdout.isatty() or master.startswith("local") else "json"
+
+
+def become_spark_submit(arguments: JobArguments, argv: list[str]) -> int:
+    """Replace this process by spark-submit; return an exit code only where it cannot be started."""
+    try:
+        refuse_connect(os.environ, SparkOptions(arguments.spark_options).given)
+        java_version()
+        command = spark_submit(arguments, argv)
+    except ConfigurationError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
+    if sys.stdout.isatty():
+        os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
+    os.environ[LOG_FORM] = _log_form(master(arguments))
+    if master(arguments).startswith("local"):  # nobody else has to reach this driver, or its page
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    spark = importlib.util.find_spec("pyspark")
+    if spark and spark.origin:  # Spark's own search for it stumbles over spaces in the project's path
+        os.environ.setdefault("SPARK_HOME", str(Path(spark.origin).parent))
+    os.environ["BC4ALL_CONFIG"] = str(arguments.config.resolve())  # the bundle does not know the project's folder
+    settings = class_archive.NO_FOLDER if shares_classes(arguments) else class_archive.CONF
+    os.environ.setdefault("SPARK_CONF_DIR", str(settings))
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 - an argument list, and no shell; signals and exit code pass through

@@ -1,0 +1,182 @@
+"""Families of classifiers worth trying, each with the range of its parameters and a default that does well.
+
+A family is a function that asks `suggest` for its parameters and returns a blend's member. `Defaults` answers with the
+defaults; the tune job lets Optuna answer. What they are worth: docs/quality.md.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from bc4all.config.estimators import EXTRA_TREES
+from bc4all.config.model_defaults import LINEAR_MODEL, LINEAR_PARAMS, RANDOM_FOREST, TEXT_MODEL
+from bc4all.config.model_settings import MemberSettings
+from bc4all.kinds import NUMERIC, TEXT, Features, all_numeric
+
+_SCALE: tuple[str, dict[str, Any]] = ("sklearn.preprocessing.StandardScaler", {})
+# Products to predict may lack a number, even where none to learn from does.
+_FILL = ("sklearn.impute.SimpleImputer", {"strategy": "median", "keep_empty_features": True})
+_MOST_VALUES = 200_000_000  # float64 that a family may make of a client's numbers: 1.6 GB
+_MOST_TERMS = 2_000  # of a polynomial
+_FEWEST_LANDMARKS = 100  # of a kernel: fewer tell little
+_SEED = 1234
+
+
+class Suggest(Protocol):
+    """Who says what a parameter is: each has a name, a default and a range."""
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """A positive number, of a range in which factors count, not differences."""
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number, of a range in which factors count."""
+
+    def choice(self, name: str, default: Any, options: Sequence[Any]) -> Any:
+        """One of some options."""
+
+
+class Defaults:
+    """Says the defaults, and keeps what it said."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, Any] = {}
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """The default."""
+        self.said[name] = default
+        return default
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        """The default."""
+        self.said[name] = default
+        return default
+
+    def choice(self, name: str, default: Any, options: Sequence[Any]) -> Any:
+        """The default."""
+        self.said[name] = default
+        return default
+
+
+Family = Callable[[Suggest], MemberSettings]
+
+
+def families(features: Features, rows: int) -> dict[str, Family]:
+    """Those that suit a client's features, and its rows to fit on."""
+    if TEXT in features.values():
+        counts = NUMERIC not in features.values()  # as naive Bayes wants them: none is negative
+        linear: dict[str, Family] = {"ridge": _ridge, "linear": _linear}
+        return {**linear, "bayes": _bayes} if counts else linear
+    if not all_numeric(features):
+        return {"linear": _linear, "extra_trees": _extra_trees, "forest": _forest, "neural": _network}
+    found: dict[str, Family] = {
+        "neural": _neural,
+        "neural_again": lambda suggest: _neural(suggest, _SEED + 1),  # two of them vote better than the best one
+        "extra_trees": _extra_trees,
+        "forest": _forest,
+        "neighbours": _neighbours,
+    }
+    degrees = [degree for degree in (2, 3, 4) if rows * _terms(len(features), degree) <= _MOST_VALUES]
+    degrees = [degree for degree in degrees if _terms(len(features), degree) <= _MOST_TERMS]
+    if degrees:
+        found["polynomial"] = lambda suggest: _polynomial(suggest, degrees)
+    most = min(1000, _MOST_VALUES // rows)
+    if most >= _FEWEST_LANDMARKS:
+        found["kernel"] = lambda suggest: _kernel(suggest, most)
+    return found
+
+
+def fixed_list(features: Features, rows: int) -> list[tuple[str, MemberSettings]]:
+    """The candidates of `model: auto`: each family's name, and its member of defaults."""
+    return [(name, family(Defaults())) for name, family in families(features, rows).items()]
+
+
+def _terms(features: int, degree: int) -> int:
+    return math.comb(features + degree, degree)
+
+
+def _kernel(suggest: Suggest, most: int) -> MemberSettings:
+    """Logistic regression on similarities (RBF) to some of the products."""
+    gamma, landmarks = suggest.number("gamma", 0.1, 0.01, 2.0), suggest.whole("landmarks", min(500, most), 50, most)
+    mapped = {"gamma": gamma, "n_components": landmarks, "random_state": _SEED}
+    params = {"C": suggest.number("C", 30.0, 0.3, 300.0), "max_iter": 300}
+    return MemberSettings(
+        classifier=LINEAR_MODEL,
+        params=params,
+        transform=(_FILL, _SCALE, ("sklearn.kernel_approximation.Nystroem", mapped)),
+    )
+
+
+def _polynomial(suggest: Suggest, degrees: Sequence[int]) -> MemberSettings:
+    """Logistic regression on products of features."""
+    degree = suggest.choice("degree", 3 if 3 in degrees else degrees[0], degrees)
+    transform = (_FILL, _SCALE, ("sklearn.preprocessing.PolynomialFeatures", {"degree": degree}), _SCALE)
+    params = {"C": suggest.number("C", 1.0, 0.01, 30.0), "max_iter": 300}
+    return MemberSettings(classifier=LINEAR_MODEL, params=params, transform=transform)
+
+
+def _neural(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
+    return _network(suggest, seed).model_copy(update={"transform": (_FILL, _SCALE)})
+
+
+def _network(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
+    """A network of two layers, much restrained."""
+    first, second = suggest.whole("first", 200, 50, 400), suggest.whole("second", 100, 20, 200)
+    params = {
+        "hidden_layer_sizes": [first, second],
+        "alpha": suggest.number("alpha", 0.3, 0.01, 3.0),
+        "learning_rate_init": suggest.number("learning_rate", 0.002, 0.0005, 0.01),
+        "max_iter": suggest.whole("iterations", 40, 15, 100),
+        "batch_size": suggest.choice("batch", 256, [128, 256, 512]),
+        "random_state": seed,
+    }
+    return MemberSettings(classifier="sklearn.neural_network.MLPClassifier", params=params)
+
+
+def _extra_trees(suggest: Suggest) -> MemberSettings:
+    return MemberSettings(classifier=EXTRA_TREES, params=_trees(suggest, leaf=3, share=None))
+
+
+def _forest(suggest: Suggest) -> MemberSettings:
+    return MemberSettings(classifier=RANDOM_FOREST, params=_trees(suggest, leaf=5, share="sqrt"))
+
+
+def _trees(suggest: Suggest, leaf: int, share: str | None) -> dict[str, Any]:
+    return {
+        "n_estimators": suggest.whole("trees", 200, 50, 500),
+        "min_samples_leaf": suggest.whole("leaf", leaf, 1, 30),
+        "max_features": suggest.choice("max_features", share, ["sqrt", None]),
+        "random_state": _SEED,
+    }
+
+
+def _neighbours(suggest: Suggest) -> MemberSettings:
+    """The votes of the nearest products."""
+    params = {
+        "n_neighbors": suggest.whole("neighbours", 50, 10, 200),
+        "weights": suggest.choice("weights", "distance", ["uniform", "distance"]),
+    }
+    return MemberSettings(classifier="sklearn.neighbors.KNeighborsClassifier", params=params, transform=(_FILL, _SCALE))
+
+
+def _linear(suggest: Suggest) -> MemberSettings:
+    """The default of clients with categories, and no text."""
+    strength, weights = LINEAR_PARAMS["C"], LINEAR_PARAMS["class_weight"]
+    chosen = suggest.number("C", strength, 1.0, 1000.0), suggest.choice("class_weight", weights, ["balanced", None])
+    return MemberSettings(classifier=LINEAR_MODEL, params={**LINEAR_PARAMS, "C": chosen[0], "class_weight": chosen[1]})
+
+
+def _ridge(suggest: Suggest) -> MemberSettings:
+    """The default of clients with text: least squares, and the margins of it."""
+    (default,) = TEXT_MODEL.blend
+    strength, weights = default.params["alpha"], default.params["class_weight"]
+    params = {
+        "alpha": suggest.number("alpha", strength, 0.01, 10.0),
+        "class_weight": suggest.choice("class_weight", weights, ["balanced", None]),
+    }
+    return default.model_copy(update={"params": params})
+
+
+def _bayes(suggest: Suggest) -> MemberSettings:
+    """Naive Bayes as it is made for text."""
+    params = {"alpha": suggest.number("alpha", 0.1, 0.001, 3.0)}
+    return MemberSettings(classifier="sklearn.naive_bayes.MultinomialNB", params=params)

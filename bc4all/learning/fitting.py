@@ -1,0 +1,227 @@
+"""Unfitted classifiers -> fitted ones, as Spark tasks over rows that were broadcast once.
+
+A forest is fitted in chunks of trees that are turned into compact arrays at once: nowhere is the dense forest held
+whole, and one large client uses the whole cluster. Every other classifier fits in one task.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import numpy as np
+from pyspark import Broadcast, cloudpickle
+from pyspark.sql import SparkSession
+
+from bc4all.errors import ModelError
+from bc4all.learning.model_size import refusal
+from bc4all.learning.task_results import collect
+from bc4all.model.blend import EmbeddedForest, placed
+from bc4all.model.coefficients import narrowed
+from bc4all.model.features import rows_at
+from bc4all.model.forest import CompactForest, is_forest
+from bc4all.model.preprocessing import split_columns
+from bc4all.model.ranking import Model
+from bc4all.model.training_set import TrainingSet
+
+FOLDS = 3
+COSTS = ("megabytes", "fit_seconds", "score_microseconds")
+MOST_ROWS = 50_000  # of which candidates are compared: more tell them apart no better
+_MOST_CELLS = 5_000_000  # rows x categories of them: 20 MB a candidate, of which the driver holds dozens
+_FOLD_SEED = 1234
+_CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
+_NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every category
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What tasks work on: the data, the places of the rows to fit on, and each such row's fold, by `folds`."""
+
+    data: TrainingSet
+    places: np.ndarray
+    folds: np.ndarray
+
+    @property
+    def sampled(self) -> np.ndarray:
+        """The places of the rows that have a fold."""
+        return self.places[self.folds < FOLDS]
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What an estimator answers for rows that it was not fitted on, and what it costs.
+
+    probabilities float32 (rows, categories), of `Rows.sampled` in order; the costs by the names of COSTS: the size in
+    memory, the time to fit on the other folds, to score a row. With an `error`, scikit-learn refused.
+    """
+
+    probabilities: np.ndarray
+    costs: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(COSTS, 0.0))
+    error: str = ""
+
+
+def folds(codes: np.ndarray, most_rows: int = MOST_ROWS, most_cells: int = _MOST_CELLS) -> np.ndarray:
+    """A fold, 0 to FOLDS - 1, for each row, uint8: every category in as many as it has rows for.
+
+    FOLDS itself, for none, where there are more rows than that: a random sample, with every category in it, will do.
+    """
+    order = np.random.default_rng(_FOLD_SEED).permutation(len(codes))
+    first = np.unique(codes[order], return_index=True)[1]
+    most = max(min(most_rows, most_cells // len(first)), 2 * len(first))
+    taken = np.concatenate([order[first], np.delete(order, first)])[:most]
+    by_category = taken[np.argsort(codes[taken], kind="stable")]
+    found = np.full(len(codes), FOLDS, dtype=np.uint8)
+    found[by_category] = np.arange(len(taken)) % FOLDS
+    return found
+
+
+def run(spark: SparkSession, about: str, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
+    """`work` on each item, a Spark task each; what scikit-learn refuses comes back as a ModelError `about` it."""
+
+    def answer(item: Any) -> tuple[Any, str]:
+        try:
+            return work(item), ""
+        except ValueError as error:  # what scikit-learn raises for data and parameters that it does not take
+            return None, _refusal(error)
+
+    answers = collect(spark, items, answer)
+    for _, error in answers:
+        if error:
+            raise ModelError(error, about, "change its data, `model` or `model_params`")
+    return [result for result, _ in answers]
+
+
+def _refusal(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequence[Any]) -> list[Model]:
+    """Each of the unfitted estimators, fitted on all rows.
+
+    Raises ModelError where scikit-learn refuses one, and, before any is fitted, where the driver could not hold them.
+    """
+    shape = len(rows.value.places), len(rows.value.data.names)
+    error = refusal(spark, estimators, *shape, rows.value.data.X)
+    if error:
+        raise ModelError(error, about)
+    cores = spark.sparkContext.defaultParallelism
+    work = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, cores)]
+
+    def fit_part(item: tuple[int, tuple[int, int]]) -> Model:
+        estimator, data, places = estimators[item[0]], rows.value.data, rows.value.places
+        if is_forest(estimator):
+            return _fit_chunk(estimator, data, places, *item[1])
+        return _fit_whole(estimator, data, places)
+
+    parts = run(spark, about, work, fit_part)
+    fitted: list[Model] = []
+    for n, estimator in enumerate(estimators):
+        own = [part for (place, _), part in zip(work, parts, strict=True) if place == n]
+        fitted.append(CompactForest.merge(own) if is_forest(estimator) else own[0])
+    return fitted
+
+
+def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence[Any]) -> list[OutOfFold]:
+    """What each estimator answers for every fold, fitted on the others; an error of one that is too large."""
+    data, fitted_on = rows.value.data, len(rows.value.sampled) * (FOLDS - 1) // FOLDS
+    refused = {n: refusal(spark, [one], fitted_on, len(data.names), data.X) for n, one in enumerate(estimators)}
+    sound = [n for n, error in refused.items() if not error]
+
+    def work(item: tuple[int, int]) -> OutOfFold:
+        try:
+            return _fold(estimators[item[0]], rows.value, item[1])
+        except (ValueError, ArithmeticError, MemoryError) as error:  # another candidate may do
+            return OutOfFold(np.zeros((0, 0)), error=_refusal(error))
+
+    answers = collect(spark, [(place, fold) for place in sound for fold in range(FOLDS)], work)
+    found = {n: OutOfFold(np.zeros((0, 0)), error=error) for n, error in refused.items() if error}
+    for at, place in enumerate(sound):
+        found[place] = _joined(answers[at * FOLDS : (at + 1) * FOLDS], rows.value)
+    return [found[n] for n in range(len(estimators))]
+
+
+def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:
+    """One estimator's answers of all folds, back in the rows' order."""
+    refused = next((part for part in parts if part.error), None)
+    if refused:
+        return refused
+    own = rows.folds[rows.folds < FOLDS]
+    probabilities = np.zeros((len(own), len(rows.data.names)), dtype=np.float32)
+    for fold, part in enumerate(parts):
+        probabilities[own == fold] = part.probabilities
+    # The least of the folds: the others may have been the first in their worker.
+    return OutOfFold(probabilities, {name: min(part.costs[name] for part in parts) for name in COSTS})
+
+
+def _fold(estimator: Any, rows: Rows, fold: int) -> OutOfFold:
+    data, asked = rows.data, rows.places[rows.folds == fold]
+    others = rows.places[(rows.folds != fold) & (rows.folds < FOLDS)]
+    started = time.perf_counter()
+    model = _fit_whole(estimator, data, others)
+    X = rows_at(data.X, asked)
+    model.predict_proba(X[:1])  # what is compiled or loaded at the first time is no cost of the model
+    fitted = time.perf_counter()
+    probabilities = placed(model.predict_proba(X), model.classes_, data.names).astype(np.float32)
+    scored = time.perf_counter() - fitted
+    size = model.nbytes if isinstance(model, CompactForest | EmbeddedForest) else len(cloudpickle.dumps(model))
+    costs = (size / 1e6, fitted - started, scored / max(1, len(asked)) * 1e6)
+    return OutOfFold(probabilities, dict(zip(COSTS, costs, strict=True)))
+
+
+def _with_seed(estimator: Any) -> Any:
+    if is_forest(estimator) and estimator.random_state is None:  # all chunks must draw from one generator
+        estimator.set_params(random_state=int(np.random.SeedSequence().generate_state(1)[0]))
+    return estimator
+
+
+def _chunks(estimator: Any, rows: int, categories: int, cores: int) -> list[tuple[int, int]]:
+    """[start, stop) of the trees of each task: enough tasks for the cores, none above _CHUNK_BYTES."""
+    if not is_forest(estimator):
+        return [(0, 0)]
+    trees, tree_bytes = estimator.n_estimators, 2 * rows * (categories * 8 + _NODE_BYTES)
+    size = max(1, min(math.ceil(trees / cores), _CHUNK_BYTES // tree_bytes))
+    return [(start, min(start + size, trees)) for start in range(0, trees, size)]
+
+
+def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
+    """Fitted on some rows in this task alone; a forest chunk by chunk, behind columns or not."""
+    if is_forest(estimator):
+        chunks = _chunks(_with_seed(estimator), len(places), len(data.names), 1)
+        return CompactForest.merge([_fit_chunk(estimator, data, places, *chunk) for chunk in chunks])
+    columns, classifier = split_columns(estimator)
+    if columns is not None and is_forest(classifier):
+        numbers = columns.fit_transform(rows_at(data.X, places))
+        if isinstance(numbers, np.ndarray):  # text becomes a sparse matrix, which compact trees do not take
+            prepared = replace(data, X=numbers, codes=data.codes[places])
+            forest = _fit_whole(classifier, prepared, np.arange(len(numbers)))
+            return EmbeddedForest(cast(CompactForest, forest), columns)
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # `max_iter` restrains a model as others do: what it is worth is measured on rows that it has not seen.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted: Model = narrowed(estimator.fit(rows_at(data.X, places), data.labels(places)))
+    return fitted
+
+
+def _fit_chunk(forest: Any, data: TrainingSet, places: np.ndarray, start: int, stop: int) -> CompactForest:
+    """The trees [start, stop) of the forest that scikit-learn would fit in one go, node for node.
+
+    scikit-learn draws each tree's seed from one generator in turn; with `warm_start` it skips as many draws as there
+    are trees already, so that place holders for the trees before `start` are enough.
+    """
+    from sklearn.base import clone
+
+    forest = clone(forest).set_params(n_estimators=stop, warm_start=start > 0)
+    if start:
+        forest.estimators_ = [None] * start
+    X = data.X[places].astype(np.float32)
+    if isinstance(forest.class_weight, dict):  # whose keys are names
+        forest.fit(X, data.labels(places))
+    else:  # the same forest, without every chunk sorting the names
+        forest.fit(X, data.codes[places])
+        forest.classes_ = data.names[forest.classes_]
+    forest.estimators_ = forest.estimators_[start:]
+    return CompactForest.from_sklearn(forest)

@@ -1,0 +1,67 @@
+"""Probabilities -> the best categories of each product, and the schema of the output that holds them.
+
+The order is the same everywhere: by falling probability, equal ones by the category's place in `classes_`.
+"""
+
+from typing import Protocol, cast
+
+import numpy as np
+import pandas as pd
+
+from bc4all.kinds import Features
+from bc4all.model.abstention import Thresholds
+from bc4all.model.features import Matrix, model_input
+
+TOP = 5  # categories of a product; fewer where the client has fewer
+ANSWERED = "answered"  # a further column of the output, where some products are not
+SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
+
+
+class Model(Protocol):
+    """A fitted classifier as scikit-learn knows it; a model may bring its own faster `top_k`."""
+
+    @property
+    def classes_(self) -> np.ndarray: ...
+
+    def predict_proba(self, X: Matrix) -> np.ndarray: ...
+
+
+def top_k(model: Model, X: Matrix, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
+    """The places in `classes_` of each row's k best categories and their probabilities.
+
+    Both of shape (rows, min(k, classes)), best first; the probabilities as float32.
+    """
+    own = getattr(model, "top_k", None)
+    if own is not None:
+        return cast(tuple[np.ndarray, np.ndarray], own(X, k))
+    return rank(model.predict_proba(X), k)
+
+
+def rank(probabilities: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
+    """As `top_k`, from probabilities (rows, classes)."""
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return best, np.take_along_axis(probabilities, best, axis=1).astype(np.float32)
+
+
+def score_frame(
+    model: Model, frame: pd.DataFrame, features: Features, version: int, limits: Thresholds | None = None
+) -> pd.DataFrame:
+    """The best categories of each product of `frame` (product_id and features), a row a product and rank.
+
+    With `limits`, a column `answered` says whether the product's best score reaches them.
+    """
+    best, scores = top_k(model, model_input(frame, features))
+    rows, ranks = best.shape
+    labels = np.asarray(model.classes_, dtype=object)
+    scored = pd.DataFrame(
+        {
+            "product_id": np.repeat(frame["product_id"].to_numpy(), ranks),
+            "pred_label": labels[best.ravel()],
+            "pred_score": scores.ravel(),
+            "rank": np.tile(np.arange(ranks, dtype=np.int32), rows),
+            "model_version": np.full(rows * ranks, version, dtype=np.int32),
+        }
+    )
+    if limits is not None:
+        scored[ANSWERED] = np.repeat(limits.answered(labels[best[:, 0]], scores[:, 0]), ranks)
+    return scored

@@ -1,0 +1,107 @@
+"""Which of a client's versions is asked: the champion, how it came to be it, and which old versions are kept.
+
+Every change is recorded in a tag of the registered model. `gate` decides, people do by `bc4all promote`; this carries
+it out.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from bc4all.errors import ConfigurationError, ModelError
+from bc4all.registry.versions import CHALLENGER, CHAMPION, Registry, Version, model_name
+
+_RECORD = "champions"  # the tag
+_TOLD = ("at", "why", "back")
+_LONGEST = 4900  # characters of it; MLflow's own databases take 5000
+
+
+@dataclass(frozen=True)
+class Change:
+    """A version that became champion: when (ISO 8601, UTC), why, and whether by taking the one after it back."""
+
+    version: int
+    at: str
+    why: str
+    back: bool = False
+
+
+class Champions:
+    """The champions of all clients of a registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def changes(self, client_id: str) -> list[Change]:
+        """The client's champions, the latest last; one that MLflow's pages made so among them, once it is met."""
+        tags, current = self._registry.model_tags(client_id), self.number(client_id, CHAMPION)
+        try:
+            told = [Change(int(one["version"]), *(one[name] for name in _TOLD)) for one in json.loads(tags[_RECORD])]
+        except (KeyError, ValueError, TypeError):
+            told = []
+        if current is not None and (not told or told[-1].version != current):
+            told.append(Change(current, "", "not recorded"))
+        return told
+
+    def promote(self, client_id: str, version: Version, why: str, back: bool = False) -> None:
+        """Make a version the champion, and record it."""
+        changes = self.changes(client_id)
+        self._registry.set_alias(version, CHAMPION)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        changes.append(Change(version.number, now, why[:150], back))
+        while len(record := json.dumps([asdict(change) for change in changes])) > _LONGEST:
+            changes = changes[1:]
+        self._registry.tag_model(client_id, _RECORD, record)
+        if self.number(client_id, CHALLENGER) == version.number:
+            self._registry.remove_alias(client_id, CHALLENGER)
+
+    def rollback(self, client_id: str, why: str) -> Version:
+        """Make the champion before this one the champion again; once more, the one before that.
+
+        Raises ModelError where there is none.
+        """
+        before = self.before(client_id)
+        if before is None:
+            where, remedy = model_name(client_id), "see `bc4all versions`, and name one to `bc4all promote`"
+            raise ModelError("no version was champion before this one", where, remedy)
+        version = self._registry.find(client_id, before)
+        self._registry.load(client_id, version)  # one that cannot be read would be no help
+        self.promote(client_id, version, why, back=True)
+        return version
+
+    def before(self, client_id: str) -> int | None:
+        """The number of the champion that the present one has followed, and that is still there."""
+        there = {version.number for version in self._registry.versions(client_id)}
+        line: list[int] = []
+        for change in self.changes(client_id):
+            if change.back and change.version in line:
+                del line[line.index(change.version) + 1 :]
+            else:
+                line = [number for number in line if number != change.version] + [change.version]
+        past = [number for number in line[:-1] if number in there]
+        return past[-1] if past else None
+
+    def number(self, client_id: str, alias: str) -> int | None:
+        """The version that an alias points to."""
+        return self._registry.aliases(client_id).get(alias)
+
+    def prune(self, client_id: str, keep: int) -> list[int]:
+        """Delete all but the newest `keep` versions, the champion, the one before it, and the challenger."""
+        versions = sorted(self._registry.versions(client_id), key=lambda version: version.number)
+        kept = {version.number for version in versions[-keep:]}
+        kept |= {*self._registry.aliases(client_id).values(), self.before(client_id) or 0}
+        gone = [version for version in versions if version.number not in kept]
+        for version in gone:
+            shared = any(other.uri == version.uri for other in versions if other.number != version.number)
+            self._registry.delete(client_id, version, files=not shared)
+        return [version.number for version in gone]
+
+
+def check_promotable(registry: Registry, client_id: str, number: int) -> Version:
+    """A version that a person names, read once as proof that it can be. Raises ConfigurationError, ModelError."""
+    if number not in {version.number for version in registry.versions(client_id)}:
+        listed = ", ".join(str(version.number) for version in registry.versions(client_id)) or "none"
+        raise ConfigurationError(f"{model_name(client_id)} has no version {number}", f"it has {listed}")
+    version = registry.find(client_id, number)
+    registry.load(client_id, version)
+    return version

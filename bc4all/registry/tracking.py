@@ -1,0 +1,284 @@
+"""MLflow's tracking server: experiments and runs, asked again while it may come back.
+
+Works through MlflowClient with explicit run ids, so that clients trained side by side never share an active run.
+"""
+
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mlflow
+import requests
+import stamina
+from mlflow import MlflowClient
+from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+import bc4all
+from bc4all.config.clients import Client
+from bc4all.errors import ConfigurationError, Failure, ModelError
+from bc4all.job_kinds import JOB_KINDS, TRAIN, JobKind
+from bc4all.kinds import NUMERIC, Features
+from bc4all.layout import Layout, check_client_id
+from bc4all.redaction import redact
+from bc4all.registry import mlflow_failures
+from bc4all.registry.ownership import Store
+
+log = logging.getLogger(__name__)
+stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in words that say what failed
+
+_MAX_NAMED = 20  # clients whose experiments are asked for by name: of more, reading all is quicker
+_PAGE = 1000  # experiments an answer
+_PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
+
+PATIENCE = 60.0  # seconds for which a server that fails is asked again
+_WAIT = (0.2, 10.0)  # seconds between two questions, at first and at most
+# MLflow would ask again on its own, for minutes, inside each of our questions; and wait two minutes for an answer. Its
+# bars would stand in every log.
+_MLFLOW_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+_Answer = TypeVar("_Answer")
+
+
+def tracking_uri(layout: Layout) -> str:
+    """$MLFLOW_TRACKING_URI, by default a SQLite file under DATA_PREFIX.
+
+    Raises ConfigurationError where neither can be.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    if layout.local_path is None:
+        raise ConfigurationError(
+            f"there is no place for MLflow's SQLite file below {layout.prefix}",
+            remedy="set MLFLOW_TRACKING_URI to a server: bin/submit.sh reads it",
+        )
+    return f"sqlite:///{layout.local_path}/mlflow.db"
+
+
+class Tracking:
+    """The server behind one URI."""
+
+    def __init__(self, uri: str, layout: Layout, patience: float = PATIENCE) -> None:
+        """Connect; the first use of a SQLite file makes its tables, which several threads must not do at once."""
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        for name, value in _MLFLOW_SETTINGS.items():
+            os.environ.setdefault(name, value)  # the one way to tell MLflow's client
+        self._uri, self._store, self._patience, self._answered = uri, Store(uri, layout), patience, True
+        self._client = self.ask(lambda: MlflowClient(tracking_uri=uri, registry_uri=uri))
+        self.ask(lambda: self._client.search_experiments(max_results=1))
+
+    def ask(self, question: Callable[[], _Answer], missing: str = "") -> _Answer:
+        """The answer; a question that failed for a reason that may pass is put again, until `patience` is over.
+
+        Once that is over, the next questions are put once each, until one is answered: a fleet of a thousand clients
+        does not wait for a dead server a thousand times. Raises ModelError for what is not there, where it is said what
+        would then be `missing`; TransientFailure for what may pass; Failure for what MLflow refuses.
+        """
+        attempts = None if self._answered else 1
+        try:
+            for attempt in stamina.retry_context(
+                on=mlflow_failures.may_pass,
+                attempts=attempts,
+                timeout=self._patience,
+                wait_initial=_WAIT[0],
+                wait_max=_WAIT[1],
+            ):
+                with attempt:
+                    answer = question()
+        except (MlflowException, requests.RequestException, SQLAlchemyError, OSError, ImportError) as error:
+            self._answered = self._answered and not mlflow_failures.passes(error)
+            raise mlflow_failures.failure(error, missing, self._uri) from error
+        self._answered = True
+        return answer
+
+    def start_run(self, client: Client, kind: JobKind, day: str, tags: Mapping[str, str]) -> "Run":
+        """A new run in the client's experiment of this kind."""
+        described = {
+            "client_id": client.id,
+            "job": kind.run_name,
+            "code_version": bc4all.__version__,
+            "config_sha": client.sha,
+        }
+        experiment = self._experiment(_experiment_name(kind, client.id))
+        return self._create_run(experiment, f"{kind.run_name}_{day}", {**described, **tags})
+
+    def _create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> "Run":
+        attempt = uuid.uuid4().hex
+        asked: list[bool] = []
+
+        def create() -> MlflowRun:
+            """The run: the one that is there where this was asked before and the answer was lost."""
+            made = self._client.search_runs([experiment], f"tags.attempt = '{attempt}'") if asked else []
+            asked.append(True)
+            if made:
+                return made[0]
+            return self._client.create_run(experiment, run_name=name, tags={**tags, "attempt": attempt})
+
+        started = self.ask(create)
+        return Run(self, self._client, str(started.info.run_id), experiment)
+
+    def record_child(
+        self,
+        parent: "Run",
+        name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        error: str = "",
+    ) -> None:
+        """A run inside another one, begun and ended at once: FAILED where there was an error."""
+        tags = {_PARENT: parent.id, **({"error": redact(error)[:5000]} if error else {})}
+        child = self._create_run(parent.experiment_id, name, tags)
+        child.log(metrics, params)
+        self.ask(lambda: self._client.set_terminated(child.id, "FAILED" if error else "FINISHED"))
+
+    def recent(self, client: Client, kind: JobKind, metric: str, version: int, count: int) -> list[float]:
+        """A metric of the client's last runs of this kind with one version: the latest first, one a date."""
+        name = _experiment_name(kind, client.id)
+        experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
+        found = self.ask(lambda: self._client.search_runs([experiment], which, max_results=4 * count))
+        latest: dict[str, float] = {}
+        for run in found:  # MLflow tells the latest first
+            if metric in run.data.metrics:
+                latest.setdefault(str(run.info.run_name), run.data.metrics[metric])
+        return list(latest.values())[:count]
+
+    def close_run(self, run_id: str) -> None:
+        """End a run whose process was killed, and those inside it, if it has not ended and is still known."""
+        try:
+            run = self.ask(lambda: self._client.get_run(run_id), f"there is no run {run_id}")
+        except ModelError:
+            return
+        if run.info.status != "RUNNING":
+            return
+        inside = f"tags.`{_PARENT}` = '{run_id}' AND attributes.status = 'RUNNING'"
+        children = self.ask(lambda: self._client.search_runs([run.info.experiment_id], inside))
+        for left in (*(child.info.run_id for child in children), run_id):
+            self._kill(left)
+
+    def _kill(self, run_id: str) -> None:
+        self.ask(lambda: self._client.set_tag(run_id, "error", "its process was killed"))
+        self.ask(lambda: self._client.set_terminated(run_id, "KILLED"))
+
+    def experiments(self, client_ids: Sequence[str] | None = None) -> list[Experiment]:
+        """Return all experiments of these clients, or of every client."""
+        if client_ids is not None and len(client_ids) <= _MAX_NAMED:
+            names = [_experiment_name(kind, one) for one in client_ids for kind in JOB_KINDS.values()]
+            by_name = (self.ask(partial(self._client.get_experiment_by_name, name)) for name in names)
+            return [experiment for experiment in by_name if experiment]
+        families = [f"{kind.experiment}_" for kind in JOB_KINDS.values()]
+        wanted = {family + one for family in families for one in client_ids or ()}
+        found: list[Experiment] = []
+        for family in families:
+            search = partial(self._client.search_experiments, filter_string=f"name LIKE '{family}%'", max_results=_PAGE)
+            pages = [self.ask(search)]
+            while pages[-1].token:
+                pages.append(self.ask(partial(search, page_token=pages[-1].token)))
+            found += [one for page in pages for one in page if client_ids is None or one.name in wanted]
+        return found
+
+    def check_owner(self, client_ids: Sequence[str]) -> None:
+        """Raise ConfigurationError where an experiment of these clients belongs to another DATA_PREFIX."""
+        self._store.check(self.experiments(client_ids))
+
+    def training_place(self, client_id: str) -> str:
+        """Below which the files of all of a client's trainings lie."""
+        experiment = self._experiment(_experiment_name(TRAIN, client_id))
+        return str(self.ask(lambda: self._client.get_experiment(experiment)).artifact_location)
+
+    def _experiment(self, name: str) -> str:
+        """Return the id of the experiment of this name, made if there is none.
+
+        Raises ConfigurationError where it belongs to another DATA_PREFIX.
+        """
+        found = self.ask(lambda: self._client.get_experiment_by_name(name))
+        if found is None:
+            try:
+                return self.ask(
+                    lambda: self._client.create_experiment(name, self._store.address(name), self._store.tags)
+                )
+            except Failure:
+                found = self.ask(lambda: self._client.get_experiment_by_name(name))  # made by another job meanwhile?
+                if found is None:
+                    raise
+        self._store.check([found])
+        number = str(found.experiment_id)
+        if self._store.owner(found) is None:  # made by a release that did not say
+            for key, value in self._store.tags.items():
+                self.ask(partial(self._client.set_experiment_tag, number, key, value))
+        return number
+
+
+class Run:
+    """One run of one experiment; the job writes into it while it works."""
+
+    def __init__(self, tracking: Tracking, client: MlflowClient, run_id: str, experiment_id: str) -> None:
+        self._tracking, self._client, self.id, self.experiment_id = tracking, client, run_id, experiment_id
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Let the run end with the block: FINISHED, or FAILED with the reason as a tag where the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            status, reason = "FAILED" if isinstance(error, Exception) else "KILLED", redact(str(error))[:5000]
+            try:
+                self._tracking.ask(lambda: self._client.set_tag(self.id, "error", reason))
+                self._tracking.ask(lambda: self._client.set_terminated(self.id, status))
+            except Failure as failure:  # what ended the run is what matters
+                log.warning("MLflow's run %s stays open: %s", self.id, failure)
+            raise
+        self._tracking.ask(lambda: self._client.set_terminated(self.id, "FINISHED"))
+
+    def log(self, metrics: Mapping[str, float] | None = None, params: Mapping[str, Any] | None = None) -> None:
+        """Record metrics and parameters, in one request."""
+        now = int(time.time() * 1000)
+        values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items()]
+        settings = [Param(key, str(value)) for key, value in (params or {}).items()]
+        self._tracking.ask(lambda: self._client.log_batch(self.id, metrics=values, params=settings))
+
+    def tag(self, tags: Mapping[str, Any]) -> None:
+        """Set tags."""
+        made = [RunTag(key, str(value)) for key, value in tags.items()]
+        self._tracking.ask(lambda: self._client.log_batch(self.id, tags=made))
+
+    def log_files(self, folder: Path) -> None:
+        """Keep every file of a local folder as an artifact."""
+        self._tracking.ask(lambda: self._client.log_artifacts(self.id, str(folder)))
+
+    def log_dataset(self, folder: str, sha256: str, features: Features, rows: int) -> None:
+        """Record which data went in, by digest."""
+        columns = [{"type": kind, "name": name, "required": False} for name, kind in column_types(features)]
+        entity = mlflow.entities.Dataset(
+            name="products",
+            digest=sha256[:36],  # MLflow keeps 36 characters
+            source_type="bc4all",
+            source=json.dumps({"uri": folder}),
+            schema=json.dumps({"mlflow_colspec": columns}),
+            profile=json.dumps({"num_rows": rows, "sha256": sha256}),
+        )
+        used = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
+        self._tracking.ask(lambda: self._client.log_inputs(self.id, used))
+
+
+def _experiment_name(kind: JobKind, client_id: str) -> str:
+    return f"{kind.experiment}_{check_client_id(client_id)}"
+
+
+def column_types(features: Features) -> Iterator[tuple[str, str]]:
+    """The name and MLflow's type of each feature's column."""
+    return ((name, "double" if kind == NUMERIC else "string") for name, kind in features.items())

@@ -1,0 +1,235 @@
+"""MLflow's model registry: a client's versions and their aliases.
+
+A version is resolved to its number, downloaded, checked against the digests in its tags, and read by `model_file`:
+MLflow's own loader, which runs code that lies in an artifact, is never asked.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from bc4all.config.clients import Client
+from bc4all.errors import ModelError
+from bc4all.kinds import Features
+from bc4all.layout import check_client_id
+from bc4all.model.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model
+from bc4all.model.ranking import Model
+from bc4all.registry.artifact import AGAIN, DATA, JUDGED, MLMODEL, SAVED, STORED_FILE, described, write_model
+from bc4all.registry.tracking import Run, Tracking
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+CURVES, PROFILE = "curves", "profile"  # what training stores: `abstention.curves`, `drift.profile`
+TRAINING_IDS = "training_ids.npy"  # of a version's run: int64 hashes of what the model of its figures was fitted on
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a client's model: where it lies, and what it must be."""
+
+    name: str
+    number: int
+    uri: str
+    tags: Mapping[str, str]
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that was checked and read, the features that it was trained on, and what training stored with it."""
+
+    version: Version
+    model: Model
+    features: Features
+    stored: Mapping[str, Any]
+
+
+class Registry(Tracking):
+    """The model registry behind the tracking server's URI."""
+
+    def register(
+        self,
+        client: Client,
+        run: Run,
+        model: Model,
+        example: pd.DataFrame,
+        facts: Mapping[str, str],
+        stored: Mapping[str, Any],
+        judged: Model | None = None,
+    ) -> Version:
+        """Save `model` with its signature and an example, and register it as the client's next version.
+
+        `facts` become tags of the version, beside those that identify it; `stored` comes back with the model. `judged`
+        is kept beside it, where it is another, for `load_judged`.
+        """
+        name = model_name(client.id)
+        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+            written = write_model(Path(scratch), client, model, example, stored, judged)
+            tags = {**facts, "model": client.model_name, **written}
+            logged = self.ask(
+                lambda: self._client.create_logged_model(
+                    run.experiment_id, name="model", source_run_id=run.id, model_type=client.model_name, tags=tags
+                )
+            )
+            self.ask(lambda: self._client.log_model_artifacts(logged.model_id, str(Path(scratch) / "saved")))
+        self.ask(lambda: self._client.finalize_logged_model(logged.model_id, "READY"))
+        self.ask(lambda: self._client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, 0)]))
+        self.ask(lambda: self._make_registered_model(name, client))
+        made = self.ask(lambda: self._make_version(name, logged.artifact_location, run.id, logged.model_id, tags))
+        return Version(name, int(made.version), str(logged.artifact_location), tags, run.id)
+
+    def _make_registered_model(self, name: str, client: Client) -> None:
+        try:
+            self._client.create_registered_model(name, tags={"client_id": client.id})
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _make_version(
+        self, name: str, source: str, run_id: str, model_id: str, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """The run's version: the one that is there where this was asked before and the answer was lost."""
+        for made in self._client.search_model_versions(f"run_id = '{run_id}'"):
+            if made.name == name:
+                return made
+        return self._client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
+
+    def set_alias(self, version: Version, alias: str) -> None:
+        """Let `alias` point to `version`."""
+        self.ask(lambda: self._client.set_registered_model_alias(version.name, alias, str(version.number)))
+
+    def find(self, client_id: str, number: int | None = None) -> Version:
+        """The client's champion, or its version `number`. Raises ModelError where there is none."""
+        name = model_name(client_id)
+        wanted = CHAMPION if number is None else f"version {number}"
+        missing = f"{name} has no {wanted}"
+        if number is None:
+            found = self.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)
+        else:
+            found = self.ask(lambda: self._client.get_model_version(name, str(number)), missing)
+        uri = self.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
+        return Version(name, int(found.version), uri, dict(found.tags), str(found.run_id or ""))
+
+    def versions(self, client_id: str) -> list[Version]:
+        """All versions of a client's model, in no order; none where it has none."""
+        name = model_name(client_id)
+        found = self.ask(lambda: self._client.search_model_versions(f"name = '{name}'"))
+        return [Version(name, int(v.version), str(v.source), dict(v.tags), str(v.run_id or "")) for v in found]
+
+    def aliases(self, client_id: str) -> dict[str, int]:
+        """Alias -> version of a client's model; empty where it has none."""
+        try:
+            return {alias: int(number) for alias, number in (self._model(client_id).aliases or {}).items()}
+        except ModelError:
+            return {}
+
+    def model_tags(self, client_id: str) -> dict[str, str]:
+        """The tags of a client's registered model."""
+        return dict(self._model(client_id).tags or {})
+
+    def _model(self, client_id: str) -> RegisteredModel:
+        name = model_name(client_id)
+        return self.ask(lambda: self._client.get_registered_model(name), f"{name} has no version")
+
+    def tag_model(self, client_id: str, key: str, value: str) -> None:
+        """Set a tag of a client's registered model."""
+        self.ask(lambda: self._client.set_registered_model_tag(model_name(client_id), key, value))
+
+    def remove_alias(self, client_id: str, alias: str) -> None:
+        """Let an alias point to nothing."""
+        self.ask(lambda: self._client.delete_registered_model_alias(model_name(client_id), alias))
+
+    def training_ids(self, version: Version) -> np.ndarray | None:
+        """The hashes of the products that a version was fitted on, int64; None where they were not kept."""
+        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+            try:
+                file = self.ask(
+                    lambda: self._client.download_artifacts(version.run_id, TRAINING_IDS, scratch), _no_files(version)
+                )
+                ids: np.ndarray = np.load(file)
+            except (ModelError, ValueError, EOFError):  # of before they were kept, or spoilt
+                return None
+        return ids if ids.dtype == np.int64 and ids.ndim == 1 else None
+
+    def delete(self, client_id: str, version: Version, files: bool) -> None:
+        """Delete a version, and, if they lie where this client's trainings put them, its files first."""
+        place = f"{self.training_place(client_id)}/"
+        if files and version.uri.startswith(place):
+            self.ask(lambda: get_artifact_repository(version.uri, tracking_uri=self._uri).delete_artifacts())
+        self.ask(lambda: self._client.delete_model_version(version.name, str(version.number)))
+
+    def load(self, client_id: str, version: Version) -> LoadedModel:
+        """Download a version and read it. Raises ModelError where it is not what this client registered."""
+        return self._load(client_id, version, version.tags.get("model_file", ""), version.tags.get("sha256", ""))
+
+    def load_judged(self, client_id: str, version: Version) -> LoadedModel:
+        """As `load`, the model whose figures are the version's, and that has not seen what was held out then."""
+        if "judged_sha256" not in version.tags:
+            return self.load(client_id, version)
+        path = f"{JUDGED}/{version.tags.get('judged_file', '')}"
+        return self._load(client_id, version, path, version.tags["judged_sha256"])
+
+    def _load(self, client_id: str, version: Version, path: str, sha256: str) -> LoadedModel:
+        where = f"{version.name} version {version.number}"
+        known = [f"{folder}{name}" for folder in ("", f"{JUDGED}/") for name in (FOREST_FILE, SKOPS_FILE)]
+        if version.tags.get("client_id") != client_id or path not in known:
+            raise ModelError("the version was not registered by bc4all for this client", where, AGAIN)
+        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+            description = self._download(version, MLMODEL, scratch)
+            if digest(description) != version.tags.get("mlmodel_sha256"):
+                raise ModelError(f"its {MLMODEL} is not the one that was registered", where, AGAIN)
+            features = described(description, client_id)
+            self._refuse_strangers(version)
+            model = load_model(self._download(version, f"{DATA}/{path}", scratch), sha256)
+            return LoadedModel(version, model, features, self._stored(version, scratch))
+
+    def _stored(self, version: Version, scratch: str) -> Mapping[str, Any]:
+        """What training stored with a version; nothing in one of before it did."""
+        wanted = version.tags.get("stored_sha256")
+        if not wanted:
+            return {}
+        file = self._download(version, f"{DATA}/{STORED_FILE}", scratch)
+        if digest(file) != wanted:
+            where = f"{version.name} version {version.number}"
+            raise ModelError(f"its {STORED_FILE} is not the one that was registered", where, AGAIN)
+        stored: Mapping[str, Any] = json.loads(file.read_text())
+        return stored
+
+    def _refuse_strangers(self, version: Version) -> None:
+        """Raise ModelError where the artifact holds what was not saved with it, such as a folder `code`."""
+        listed = self.ask(
+            lambda: mlflow.artifacts.list_artifacts(artifact_uri=version.uri, tracking_uri=self._uri),
+            _no_files(version),
+        )
+        strange = sorted({entry.path.rpartition("/")[2] for entry in listed} - set(SAVED))
+        if strange:
+            where = f"{version.name} version {version.number}"
+            raise ModelError(f"its files hold {', '.join(strange)[:200]}, which was not registered", where, AGAIN)
+
+    def _download(self, version: Version, path: str, folder: str) -> Path:
+        uri = f"{version.uri}/{path}"
+        return Path(
+            self.ask(
+                lambda: mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self._uri),
+                _no_files(version),
+            )
+        )
+
+
+def _no_files(version: Version) -> str:
+    return f"{version.name} version {version.number} has no files"
+
+
+def model_name(client_id: str) -> str:
+    """The client's name in the model registry."""
+    return f"{check_client_id(client_id)}_model"

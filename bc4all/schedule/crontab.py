@@ -1,0 +1,143 @@
+"""The fleet's schedules as lines of a crontab, between markers that are this installation's own.
+
+What stands outside the markers is somebody else's and stays byte for byte. A line is five fields, the project's
+wrapper, a job and a client id; what the wrapper needs to know stands in cron/environment. See crontab(5).
+"""
+
+import difflib
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from bc4all.config.clients import Fleet
+from bc4all.config.timing import system_zone
+from bc4all.errors import ConfigurationError, TransientFailure
+from bc4all.layout import Layout
+from bc4all.schedule.agenda import due_timings
+
+# What a job may need of the environment in which the crontab was installed.
+_PASSED_ON = (
+    *("PATH", "LANG", "JAVA_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_IP", "HADOOP_CONF_DIR", "MLFLOW_TRACKING_URI"),
+    *("BC4ALL_MASTER", "BC4ALL_STATE", "BC4ALL_PYTHON"),
+)
+_YEARS = 2  # for which two zones must have the same time to be one
+
+
+def marker(root: Path) -> str:
+    """What names the installation at `root` in a crontab."""
+    return f"bc4all {hashlib.sha256(str(root).encode()).hexdigest()[:10]}"
+
+
+def block(fleet: Fleet, root: Path) -> bytes:
+    """The lines of every enabled client and job, with their markers.
+
+    Raises ConfigurationError where a client lives in another time zone than cron: it would fire at the wrong hour.
+    """
+    zone = system_zone()
+    jobs = dict(due_timings(fleet.clients.values()))
+    strange = sorted({timing.zone.key for timing in jobs.values() if not same_time(timing.zone, ZoneInfo(zone))})
+    if strange:
+        raise ConfigurationError(
+            f"cron knows one time zone alone, this machine's {zone}; there are clients in {', '.join(strange)}",
+            str(fleet.path),
+            "use bc4all scheduler, or bc4all crontab print --format kubernetes: both know zones",
+        )
+    wrapper = shlex.quote(str(root / "bin" / "cron-job.sh")).replace("%", r"\%")  # which cron takes for a line's end
+    lines = [f"{timing.expression} {wrapper} {job} {client_id}" for (client_id, job), timing in jobs.items()]
+    name = marker(root)
+    head = [f"# BEGIN {name}", "# Made by bc4all crontab install: what is changed here is lost the next time."]
+    return "\n".join([*head, *lines, f"# END {name}", ""]).encode()
+
+
+def same_time(one: ZoneInfo, other: ZoneInfo) -> bool:
+    """Whether the clocks of two zones agree in every hour of this year and the next ones."""
+    if one.key == other.key:
+        return True
+    start = datetime(datetime.now(UTC).year, 1, 1, tzinfo=UTC)
+    hours = (start + timedelta(hours=number) for number in range(24 * 366 * _YEARS))
+    return all(at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset() for at in hours)
+
+
+def split(text: bytes, name: str) -> tuple[bytes, bytes, bytes]:
+    """A crontab as what stands before this installation's block, the block, and what stands after it.
+
+    Raises ConfigurationError where the markers are not one pair in order.
+    """
+    begins = list(re.finditer(rb"^# BEGIN %s$" % re.escape(name.encode()), text, re.MULTILINE))
+    ends = list(re.finditer(rb"^# END %s$\n?" % re.escape(name.encode()), text, re.MULTILINE))
+    if not begins and not ends:
+        return text, b"", b""
+    if len(begins) != 1 or len(ends) != 1 or ends[0].start() < begins[0].start():
+        raise ConfigurationError(
+            f"the crontab's markers of {name} are not one BEGIN and one END after it",
+            "crontab -l",
+            "mend it with crontab -e; nothing was changed",
+        )
+    return text[: begins[0].start()], text[begins[0].start() : ends[0].end()], text[ends[0].end() :]
+
+
+def merge(text: bytes, new: bytes, name: str) -> bytes:
+    """The crontab with the block replaced, appended, or (where `new` is empty) taken out."""
+    before, old, after = split(text, name)
+    if new and not old and before and not before.endswith(b"\n"):
+        before += b"\n"
+    return before + new + after
+
+
+def read_crontab() -> bytes:
+    """The user's crontab; empty where there is none. Raises TransientFailure where it cannot be read."""
+    done = subprocess.run([_program(), "-l"], capture_output=True, check=False)
+    if done.returncode == 0:
+        return done.stdout
+    if done.stderr.strip().startswith(b"no crontab for"):
+        return b""
+    said = done.stderr.decode(errors="replace").strip()
+    raise TransientFailure(f"crontab -l failed: {said or f'exit code {done.returncode}'}", remedy="nothing was changed")
+
+
+def write_crontab(text: bytes) -> None:
+    """Replace the user's crontab. Raises TransientFailure where cron refuses it."""
+    command = [_program(), "-"] if text else [_program(), "-r"]
+    done = subprocess.run(command, input=text, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise TransientFailure(f"crontab refused the new lines: {said}", remedy="the crontab is as it was")
+
+
+def _program() -> str:
+    program = shutil.which("crontab")
+    if program is None:
+        raise ConfigurationError("there is no crontab", "PATH", "apt-get install cron, or use bc4all scheduler")
+    return program
+
+
+def difference(old: bytes, new: bytes) -> Iterator[str]:
+    """A unified diff of two crontabs, line by line."""
+    before, after = (text.decode(errors="replace").splitlines() for text in (old, new))
+    return difflib.unified_diff(before, after, "crontab", "clients.yaml", lineterm="")
+
+
+def environment(fleet: Fleet, layout: Layout, given: Mapping[str, str]) -> str:
+    """What bin/cron-job.sh reads: the settings of whoever installs, since cron has hardly any of its own."""
+    settings = {"DATA_PREFIX": layout.prefix, "BC4ALL_CONFIG": str(fleet.path.resolve())}
+    settings |= {name: given[name] for name in _PASSED_ON if given.get(name)}
+    head = (
+        "# Made by bc4all crontab install. What jobs need besides, such as credentials, belongs to environment.local.\n"
+    )
+    return head + "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner may read, in one step."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(text)
+    unfinished.replace(file)

@@ -1,0 +1,300 @@
+"""From queued runs to finished ones: start them as applications, watch them, retry, and say what became of them.
+
+The scheduler uses this for what is due, `bc4all run-now` and cron's lines for one run. What is due is not decided here.
+"""
+
+import json
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from bc4all.config.clients import Fleet
+from bc4all.errors import EXIT_INTERRUPTED, EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TRANSIENT
+from bc4all.schedule.child import Child, Order, cap, uptime
+from bc4all.schedule.history import FAILED, SCHEDULED, History, Run, iso
+from bc4all.schedule.notices import Notice
+from bc4all.state import State
+
+log = logging.getLogger(__name__)
+
+_TERM_TO_KILL = 15.0  # seconds that a job has to end after TERM
+_ABANDONED = 3600.0  # seconds after which nobody will come for a retry
+_SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
+_JITTER = (0.5, 1.5)  # of a retry's delay, so that clients that failed together do not come back together
+
+
+class Process(Protocol):
+    """What is needed of a `child.Child`."""
+
+    mark: str
+    pid: int
+    started: float
+
+    def go(self) -> None: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def exit_code(self) -> int | None: ...
+
+    def signal(self, number: int) -> int: ...
+
+    def kill(self) -> int: ...
+
+    def clear(self) -> None: ...
+
+
+@dataclass
+class Application:
+    """A running child and the runs that it does."""
+
+    runs: list[Run]
+    child: Process
+    log: Path
+    results: Path
+    deadline: float  # by the dispatcher's timer, as kill_at
+    stopping: str = ""  # timeout or stopped, once it was told to end
+    kill_at: float = 0.0
+
+    def stop(self, why: str, now: float) -> None:
+        """Tell it to end, and when it will be killed."""
+        self.stopping, self.kill_at = why, now + _TERM_TO_KILL
+        self.child.signal(signal.SIGTERM)
+
+
+class Dispatcher:
+    """Starts and watches the runs that `owns` claims; others, of other processes, are left alone."""
+
+    def __init__(
+        self,
+        state: State,
+        history: History,
+        command: Callable[[Fleet, str, str, Sequence[str]], list[str]],
+        spawn: Callable[[Order], Process],
+        owns: Callable[[Run], bool],
+        notify: Callable[[Notice], None],
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = uptime,
+    ) -> None:
+        """`clock` tells the time of day, for what is due; `timer` how long something has run."""
+        self._state, self._history, self._command, self._spawn = state, history, command, spawn
+        self._owns, self._notify, self._clock, self._timer = owns, notify, clock, timer
+        self.running: list[Application] = []
+
+    def adopt(self, fleet: Fleet) -> None:
+        """Take over the runs that a process before this one left running; those that ended unseen are finished."""
+        left: dict[str, list[Run]] = {}
+        for run in self._history.in_state("running"):
+            if self._owns(run):
+                left.setdefault(str(run.application), []).append(run)
+        for name, runs in left.items():
+            child = Child(_mark(self._state, name), runs[0].pid or 0, runs[0].pid_started or 0.0)
+            log.info("%s: %s", name, "ended unseen" if child.ended else "still running: taken over")
+            deadline = child.started + _timeout(fleet, runs)
+            log_file = self._state.recorded_log(str(runs[0].log))
+            found = Application(runs, child, log_file, self._state.results(name), deadline)
+            self.running.append(found)
+
+    def start(self, fleet: Fleet) -> None:
+        """Start what is queued, as far as there is room: the longest due first, never two of a client's job at once."""
+        now = self._clock()
+        busy = {(run.client, run.job) for run in self._history.in_state("running")}
+        groups: dict[tuple[object, ...], list[Run]] = {}
+        for run in self._history.in_state("queued"):
+            if not self._owns(run) or run.not_before > now or (run.client, run.job) in busy:
+                continue
+            client = fleet.clients.get(run.client)
+            if client is None:
+                self._history.update([run.id], state="missed", error="the configuration has no such client any more")
+                continue
+            busy.add((run.client, run.job))
+            shared = (run.job, run.day, run.scheduled_for, run.attempt, run.trigger)
+            groups.setdefault(shared if client.timing(run.job).batch else (*shared, run.client), []).append(run)
+        for runs in groups.values():
+            slot = self._state.slot(fleet.scheduler.max_parallel)
+            if slot is None:
+                return
+            try:
+                self._launch(fleet, runs, slot, now)
+            finally:
+                os.close(slot)  # the child has it, and keeps the place
+
+    def _launch(self, fleet: Fleet, runs: list[Run], slot: int, now: float) -> None:
+        """Start one application. Its gate opens when the process is written down: until then the runs are queued."""
+        name = f"{runs[0].job}-{runs[0].id}"
+        owner, ids = (runs[0].client if len(runs) == 1 else None), [run.id for run in runs]
+        output, results = self._state.run_log(owner, name), self._state.results(name)
+        command = self._command(fleet, runs[0].job, runs[0].day, [run.client for run in runs])
+        begun = {"state": "running", "application": name, "log": str(output), "started": iso(now)}
+        try:
+            with self._history.transaction():
+                child = self._spawn(Order(command, _mark(self._state, name), output, results, slot))
+                self._history.update(ids, pid=child.pid, pid_started=child.started, **begun)
+        except OSError as error:
+            failed = {"state": "failed", "exit_code": EXIT_TRANSIENT, "ended": iso(now), "error": str(error)}
+            self._history.update(ids, **failed)
+            self._follow_up(fleet, runs, now)
+            return
+        child.go()
+        log.info("%s: started for %s (process %d)", name, _names(runs), child.pid)
+        self.running.append(Application(runs, child, output, results, child.started + _timeout(fleet, runs)))
+
+    def reap(self, fleet: Fleet) -> None:
+        """Finish what has ended, and end what has run too long."""
+        now = self._timer()
+        for application in list(self.running):
+            if application.child.ended:
+                self.running.remove(application)
+                self._finish(fleet, application, self._clock())
+            elif application.stopping and now >= application.kill_at:
+                log.warning("%s: did not end: killed", _names(application.runs))
+                application.child.kill()
+            elif not application.stopping and now >= application.deadline:
+                log.warning("%s: over its timeout: told to end", _names(application.runs))
+                application.stop("timeout", now)
+            else:
+                cap(application.log, fleet.scheduler.log_bytes)
+
+    def stop(self) -> None:
+        """Tell everything that runs to end."""
+        for application in self.running:
+            if not application.stopping:
+                application.stop("stopped", self._timer())
+
+    def forget(self, before: float) -> None:
+        """Delete the runs that ended before a time, in seconds since 1970, and their logs."""
+        for log_file in self._history.forget(iso(before)):
+            self._state.recorded_log(log_file).unlink(missing_ok=True)
+
+    def _finish(self, fleet: Fleet, application: Application, now: float) -> None:
+        application.child.kill()  # whatever it left behind
+        application.child.clear()
+        told = read_results(application.results)
+        code = application.child.exit_code
+        with self._history.transaction():
+            for run in application.runs:
+                self._history.update(
+                    [run.id], ended=iso(now), **_verdict(told.get(run.client), code, application.stopping)
+                )
+                if told.get(run.client, {}).get("drifted"):
+                    self._train_drifted(fleet, run, now)
+        application.results.unlink(missing_ok=True)
+        self._follow_up(fleet, application.runs, now)
+
+    def _train_drifted(self, fleet: Fleet, run: Run, now: float) -> None:
+        """Queue a training of a client whose products have drifted, where it asks for that.
+
+        After a training, only when there were as many predictions again as a drift is told from: a version that was not
+        promoted would otherwise be trained anew each day.
+        """
+        client = fleet.clients.get(run.client)
+        if client is None or not client.drift.train or not client.due("train") or run.trigger == "backfill":
+            return
+        trained = self._history.find("client = ? AND job = 'train' AND state != 'missed'", [run.client], limit=1)
+        predicted = "client = ? AND job = 'predict' AND state = 'done' AND id > ?"
+        since = self._history.find(predicted, [run.client, trained[0].id if trained else 0])
+        enough = not trained or len({one.day for one in since}) >= client.drift.counts[1]
+        if enough and (run.client, "train") not in self._history.pauses():
+            self._history.add(run.client, "train", run.day, run.scheduled_for, run.trigger, not_before=now)
+            log.info("%s: drifted, and will be trained", run.client)
+
+    def _follow_up(self, fleet: Fleet, runs: Sequence[Run], now: float) -> None:
+        """Queue retries, and give notice of what failed for good or is well again."""
+        for before in runs:
+            run = self._history.get(before.id)
+            log.info(
+                "%s: %s of %s: %s%s", run.client, run.job, run.day, run.state, f": {run.error}" if run.error else ""
+            )
+            delay = _retry_in(fleet, run)
+            if delay is not None:
+                again = (run.client, run.job, run.day, run.scheduled_for, run.trigger)
+                self._history.add(*again, attempt=run.attempt + 1, not_before=now + delay)
+            elif run.trigger in ("manual", "backfill"):
+                continue  # whoever started it is looking
+            elif run.state in FAILED:
+                self._notify(Notice.of(run, "failed"))
+            elif self._history.failed_before(run):
+                self._notify(Notice.of(run, "recovered"))
+
+
+def _mark(state: State, name: str) -> str:
+    return f"{state.folder}:{name}"
+
+
+def finish_orphans(state: State, history: History, now: float) -> None:
+    """Finish the runs that cron or a person started and that nobody watches over any more: their processes are gone."""
+    for run in history.find("state IN ('queued', 'running')"):
+        if run.trigger in SCHEDULED or (run.pid and not Child("", run.pid, run.pid_started or 0.0).ended):
+            continue
+        if run.state == "running":
+            told = read_results(state.results(str(run.application)))
+            Child(_mark(state, str(run.application)), 0, 0.0).clear()
+            history.update([run.id], ended=iso(now), **_verdict(told.get(run.client), None, ""))
+        elif run.pid or run.not_before < now - _ABANDONED:
+            history.update([run.id], state="stopped", error="who started it went away")
+
+
+def read_results(file: Path) -> dict[str, dict[str, Any]]:
+    """What a job said of each client, line by line; what it was writing when it died is left out."""
+    told = {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            result = json.loads(line)
+        except ValueError:
+            continue
+        told[result["client_id"]] = result
+    return told
+
+
+def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) -> dict[str, Any]:
+    """What a finished run's columns become: by the job's own word on this client, else by how the process ended."""
+    if result:
+        state = "done" if result["exit_code"] == EXIT_OK else "failed"
+        names = {"run_id": "mlflow_run", "version": "version", "top_5": "top_5", "rows": "rows"}
+        told = {new: result[old] for old, new in names.items()} | {"note": result.get("note") or None}
+        error = str(result["error"]).partition(" failed: ")[2] or result["error"]  # whose it is, the run says already
+        return {"state": state, "exit_code": result["exit_code"], "error": error, **told}
+    if stopping:
+        return {"state": stopping, "exit_code": code, "error": f"told to end: {stopping}"}
+    if code is None:
+        return {"state": "lost", "error": "nobody saw it end"}
+    if code == EXIT_JAVA_MEMORY:
+        return {"state": "lost", "exit_code": code, "error": "Java ran out of memory (raise --driver-memory)"}
+    if code > _SIGNAL and code != EXIT_INTERRUPTED:  # out of memory, a machine that is shut down
+        return {"state": "lost", "exit_code": code, "error": f"its process was ended by signal {code - _SIGNAL}"}
+    if code == EXIT_OK:  # a driver on another machine, which cannot write results here
+        return {"state": "done", "exit_code": code}
+    return {"state": "failed", "exit_code": code, "error": f"ended with exit code {code}: see its log"}
+
+
+def _retry_in(fleet: Fleet, run: Run) -> float | None:
+    """The seconds after which a run is tried again; None where it is not."""
+    client = fleet.clients.get(run.client)
+    if client is None:
+        return None
+    timing = client.timing(run.job)
+    if run.state == "stopped":  # for whoever comes next
+        return 0.0 if run.trigger in SCHEDULED else None
+    may = run.exit_code == EXIT_TRANSIENT if run.state == "failed" else run.state == "lost"
+    if not may or run.attempt > timing.retries:
+        return None
+    delay: float = timing.retry_delay * 2 ** (run.attempt - 1)
+    return delay * random.uniform(*_JITTER)  # noqa: S311 # nosec B311 # not a secret
+
+
+def _timeout(fleet: Fleet, runs: Sequence[Run]) -> float:
+    """An application may take as long as the most patient of its runs."""
+    known = [fleet.clients[run.client].timing(run.job).timeout for run in runs if run.client in fleet.clients]
+    return max(known, default=0)
+
+
+def _names(runs: Sequence[Run]) -> str:
+    shown = ", ".join(run.client for run in runs[:5])
+    return f"{shown} and {len(runs) - 5} more" if len(runs) > 5 else shown

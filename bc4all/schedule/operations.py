@@ -1,0 +1,222 @@
+"""What people and cron do with runs: start one now, or run the scheduler. Each run is in the history."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from bc4all.config.clients import Fleet
+from bc4all.data.published import published_days
+from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
+from bc4all.job_kinds import JOB_KINDS
+from bc4all.layout import Layout
+from bc4all.project import SUBMIT
+from bc4all.request import LOG_FORM
+from bc4all.schedule.child import Child, cap, started_at
+from bc4all.schedule.dispatch import Dispatcher, finish_orphans
+from bc4all.schedule.health import HealthServer, Snapshot
+from bc4all.schedule.history import FAILED, SCHEDULED, History, Run
+from bc4all.schedule.notices import Notice, Notifier
+from bc4all.schedule.scheduler import Scheduler, Signals, serve
+from bc4all.state import State
+
+_COUNT = 10.0  # seconds between two counts of the history
+_REST = 0.25  # seconds between two looks at a job
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The state and history of the jobs on one layout."""
+
+    layout: Layout
+    state: State
+    history: History
+    program: Path = SUBMIT  # what a job is started by
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls) -> Iterator["Operations"]:
+        """Those of $DATA_PREFIX, closed at the end."""
+        layout = Layout.from_environment()
+        state = State.from_environment(layout)
+        history = History(state.history)
+        try:
+            finish_orphans(state, history, time.time())
+            yield cls(layout, state, history)
+        finally:
+            history.close()
+
+    def dispatcher(
+        self, owns: Callable[[Run], bool], notifier: Callable[[Notice], None], clock: Callable[[], float] = time.time
+    ) -> Dispatcher:
+        """A dispatcher of real processes."""
+
+        def command(fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
+            clients = [word for client_id in client_ids for word in ("--client-id", client_id)]
+            asked = [*clients, "--config", str(fleet.path.resolve()), JOB_KINDS[job].date_option, day]
+            return [str(self.program), job, *asked, "--", *fleet.scheduler.spark_options]
+
+        # As JSON each event says whose it is, also where several clients share an application.
+        told = {"DATA_PREFIX": self.layout.prefix, "BC4ALL_STATE": str(self.state.folder), LOG_FORM: "json"}
+        spawned: Mapping[str, str] = {**os.environ, **told}
+        spawn = partial(Child.start, environment=spawned)
+        return Dispatcher(self.state, self.history, command, spawn, owns, notifier, clock)
+
+    def run_now(self, fleet: Fleet, job: str, days: Mapping[str, str], trigger: str, say: Callable[[str], None]) -> int:
+        """Run a job for some clients (each with its day), watch over it, and return its exit code.
+
+        Waits for room where `max_parallel` applications run. A run that is in the history already, because the
+        scheduler was told to start it, too, is left to it. Ctrl-C and TERM end what was started.
+        """
+        # A line of cron is that of its minute, as the scheduler would note it; by hand each call is one of its own.
+        at = datetime.now(UTC).isoformat(timespec="minutes" if trigger == "cron" else "microseconds")
+        at = datetime.fromisoformat(at).isoformat()
+        me = psutil.Process()
+        with self.history.transaction():
+            added = [self.history.add(client_id, job, day, at, trigger) for client_id, day in days.items()]
+            mine = [run for run in added if run]
+            self.history.update([run.id for run in mine], pid=me.pid, pid_started=started_at(me))
+        for client_id in days.keys() - {run.client for run in mine}:
+            say(f"{client_id}: {job} of {at} is the scheduler's: left to it")
+        notifier = Notifier(fleet.scheduler)
+        clients, jobs = {run.client for run in mine}, {job, "train"}
+
+        def owns(run: Run) -> bool:
+            """Of those of the same minute: retries, and the trainings of clients that have drifted, included."""
+            return run.scheduled_for == at and run.trigger == trigger and run.client in clients and run.job in jobs
+
+        dispatcher = self.dispatcher(owns, notifier)
+        try:
+            with _told_to_stop() as stop:
+                return self._watch(fleet, dispatcher, owns, at, say, stop)
+        finally:
+            notifier.close()
+            dispatcher.forget(time.time() - fleet.scheduler.keep)
+
+    def _watch(
+        self,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        owns: Callable[[Run], bool],
+        at: str,
+        say: Callable[[str], None],
+        stop: threading.Event,
+    ) -> int:
+        """Work until every run that is owned, retries included, has ended, or until `stop` is set."""
+        told: set[tuple[int, str]] = set()
+        while True:
+            dispatcher.reap(fleet)
+            if stop.is_set():
+                dispatcher.stop()
+            else:
+                dispatcher.start(fleet)
+            runs = [run for run in self.history.find("scheduled_for = ?", [at]) if owns(run)]
+            for run in runs:
+                if (run.id, run.state) not in told and run.state != "queued":
+                    told.add((run.id, run.state))
+                    say(_told(run))
+            waiting = [run.id for run in runs if run.state == "queued"]
+            if not dispatcher.running and (stop.is_set() or not waiting):
+                break
+            time.sleep(_REST)
+        self.history.update(waiting, state="stopped", error="interrupted before it was started")
+        final = {(run.client, run.job): run for run in runs}
+        return EXIT_INTERRUPTED if stop.is_set() else _exit_code(list(final.values()))
+
+    def backfill(self, fleet: Fleet, client_id: str, first: date, last: date, say: Callable[[str], None]) -> int:
+        """Predict the dates from `first` to `last` that are not published, until one fails; return its exit code."""
+        every = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
+        days = sorted(set(every) - set(published_days(self.layout, client_id)))
+        say(f"{client_id}: {len(days)} dates are missing from {first} to {last}")
+        codes = (self.run_now(fleet, "predict", {client_id: day}, "backfill", say) for day in days)
+        return next((code for code in codes if code), EXIT_OK)
+
+    def scheduler(self, load: Callable[[], Fleet], clock: Callable[[], float] = time.time) -> int:
+        """Run the scheduler, by `clock`, until it is told to stop. Raises ConfigurationError where another one runs."""
+        lock = self.state.only_scheduler()
+        if lock is None:
+            raise ConfigurationError(
+                "another scheduler works on this state", str(self.state.folder), "stop it, or set another BC4ALL_STATE"
+            )
+        signals = Signals()
+        notifier = Notifier(load().scheduler)
+        dispatcher = self.dispatcher(lambda run: run.trigger in SCHEDULED, notifier, clock)
+        scheduler = Scheduler(load, self.history, dispatcher, clock)
+        settings = scheduler.fleet.scheduler
+        token = os.environ.get("BC4ALL_HEALTH_TOKEN")
+        health = HealthServer(settings.host, settings.port, token) if settings.port else None
+
+        def after_step() -> None:
+            notifier.settings = scheduler.fleet.scheduler
+            if health:
+                health.snapshot = self._snapshot(scheduler, dispatcher, notifier, health.snapshot)
+
+        try:
+            return serve(scheduler, dispatcher, signals, after_step)
+        finally:
+            notifier.close()
+            if health:
+                health.close()
+            os.close(lock)
+
+    def _snapshot(self, scheduler: Scheduler, dispatcher: Dispatcher, notifier: Notifier, before: Snapshot) -> Snapshot:
+        now, running = time.time(), len(dispatcher.running)
+        new = replace(before, last_tick=now, running=running, valid=scheduler.valid, undelivered=notifier.undelivered)
+        if now - before.counted < _COUNT and running == before.running:
+            return new
+        counts, latest = self.history.counts(), self.history.latest()  # which read every run
+        queued = sum(count for (_, state), count in counts.items() if state == "queued")
+        ok = {key: run.state not in FAILED for key, run in latest.items() if run.ended}
+        return replace(new, counted=now, queued=queued, runs=counts, last_ok=ok)
+
+
+def redirect(log: Path, limit: int) -> None:
+    """Let what this process prints be appended to a log of at most `limit` bytes from now on."""
+    cap(log, limit)
+    with log.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+
+
+def _told(run: Run) -> str:
+    about = f"{run.client}: {run.job} of {run.day}"
+    if run.state == "running":
+        return f"{about} started (attempt {run.attempt}), log: {run.log}"
+    seconds = f", {run.seconds:.0f} s" if run.seconds is not None else ""
+    return f"{about} {run.state}{seconds}{f': {run.error}' if run.error else ''}"
+
+
+def _exit_code(runs: Sequence[Run]) -> int:
+    codes = {_code(run) for run in runs}
+    return EXIT_TRANSIENT if EXIT_TRANSIENT in codes else max(codes, default=EXIT_OK)
+
+
+def _code(run: Run) -> int:
+    if run.state == "failed":
+        return run.exit_code or EXIT_TERMINAL
+    return EXIT_TRANSIENT if run.state in FAILED else EXIT_OK
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, TERM and HUP set; none of them interrupts what is just being written down."""
+    stop = threading.Event()
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
