@@ -1,4 +1,4 @@
-"""Where the project lies on this machine. A job runs from a bundle that does not know: it is told by its starter."""
+"""Where the project lies on this machine. A job that runs from a bundle does not know; its starter passes the paths."""
 
 from pathlib import Path
 

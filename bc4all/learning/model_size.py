@@ -1,6 +1,6 @@
 """How large a model will be, from what it is to be fitted on, and whether the driver can hold it: known before the fit.
 
-Estimates, of the kinds of models that grow with rows and categories; of every other kind nothing is said.
+Estimates for the kinds of models that grow with rows and categories; every other kind passes.
 """
 
 import os

@@ -42,7 +42,7 @@ class _Writer:
 
 
 class _Reader:
-    """A file for pickle over pieces, of which it holds one at a time."""
+    """A file for pickle over pieces; it holds one piece at a time."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces, self._piece, self._at = iter(pieces), b"", 0
