@@ -35,8 +35,9 @@ demo: setup ## sample data if data/ is empty, train and predict every client, sh
 
 test: lint types pytest ## set up, lint, check types, run every test
 
-lint: setup ## ruff: rules and format; bandit: what invites attackers
+lint: setup ## ruff: rules and format; import-linter: the rooms; bandit: what invites attackers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bc4all jobs bench
 
 audit: setup ## known weaknesses of what the lock file pins; where nobody can be asked, that all of it is pinned by hash
