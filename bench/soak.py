@@ -22,7 +22,7 @@ import click
 import pandas as pd
 import psutil
 
-from bc4all.config.clients import load_fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.data.sample_data import write_sample_data
 from bc4all.logs import start_log
 from bc4all.project import ROOT, SUBMIT

@@ -345,7 +345,7 @@ GUARDS: dict[str, list[Guard]] = {
         ),
     ],
     "tests/faults/test_ids.py::test_ids_that_differ_in_case_alone": [
-        Guard("bc4all/config/clients.py", "if other != client_id:", "if False:"),
+        Guard("bc4all/config/fleet_file.py", "if other != client_id:", "if False:"),
     ],
     "tests/faults/test_recovery.py::test_a_journal_cannot_lead_elsewhere": [
         Guard(

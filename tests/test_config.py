@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc4all.column_names import RESERVED
-from bc4all.config.clients import Client, load_fleet
+from bc4all.config.clients import Client
+from bc4all.config.fleet_file import load_fleet
 from bc4all.config.model_defaults import LINEAR_MODEL, LINEAR_PARAMS, TEXT_MODEL
 from bc4all.config.yaml_source import read_yaml
 from bc4all.errors import ConfigurationError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bc4all.config.clients import load_fleet
 from bc4all.config.config_writer import as_yaml, check_writable, note, write_model
+from bc4all.config.fleet_file import load_fleet
 from bc4all.config.model_settings import BlendSettings
 from bc4all.errors import ConfigurationError
 

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc4all.cli.main import main
-from bc4all.config.clients import Fleet, load_fleet
+from bc4all.config.clients import Fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.config.timing import system_zone
 from bc4all.errors import ConfigurationError
 from bc4all.schedule.agenda import Agenda, due_timings

@@ -19,7 +19,7 @@ import requests
 from click.testing import CliRunner
 
 from bc4all.cli.main import main
-from bc4all.config.clients import load_fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.layout import Layout
 from bc4all.schedule.history import History, Run
 from bc4all.schedule.operations import Operations
@@ -47,7 +47,7 @@ done
 PROCESS = """
 import pathlib, sys
 from dataclasses import replace
-from bc4all.config.clients import load_fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.logs import start_log
 from bc4all.schedule.operations import Operations
 start_log("info", False)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bc4all.cli.main import main
-from bc4all.config.clients import load_fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.config.timing import firings, is_zone, local_zone, schedule_fault, spread
 from bc4all.errors import ConfigurationError
 

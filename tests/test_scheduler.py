@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bc4all.config.clients import Fleet, load_fleet
+from bc4all.config.clients import Fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.schedule.child import Order
 from bc4all.schedule.dispatch import Dispatcher
 from bc4all.schedule.history import SCHEDULED, History, Run

@@ -38,7 +38,7 @@ def print_crontab(config: Path, form: str, image: str) -> None:
 
     Example: bc4all crontab print --format kubernetes --image registry.example/bc4all:0.1.0
     """
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
 
     fleet = load_fleet(config)
     if form == "crontab":
@@ -62,7 +62,7 @@ def install_crontab(config: Path) -> None:
 
     Example: bc4all crontab install
     """
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule import crontab as lines
 
     fleet, layout = load_fleet(config), Layout.from_environment()
@@ -107,7 +107,7 @@ def diff_crontab(config: Path) -> None:
 
     Example: bc4all crontab diff
     """
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule import crontab as lines
 
     before = lines.read_crontab()

@@ -44,7 +44,7 @@ def check(config: Path) -> None:
 
     Example: bc4all check
     """
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.data.data_check import check_data
 
     fleet = load_fleet(config)
@@ -88,7 +88,7 @@ def upcoming(config: Path, hours: int, client_ids: tuple[str, ...]) -> None:
     from rich.console import Console
 
     from bc4all.cli.tables import upcoming as table_of_jobs
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.history import read_pauses
     from bc4all.state import State
 

@@ -38,7 +38,7 @@ def scheduler(config: Path, log_level: str) -> None:
 
     Example: bc4all scheduler
     """
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.operations import Operations
 
     start_log(log_level, structured=os.environ.get(LOG_FORM) == "json")
@@ -59,7 +59,7 @@ def run_now(job: str, client_ids: tuple[str, ...], day: str | None, trigger: str
 
     Example: bc4all run-now predict --client-id client_0
     """
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.operations import Operations, redirect
 
     if not client_ids:
@@ -88,7 +88,7 @@ def backfill(client_id: str, first: str, last: str, config: Path) -> None:
 
     Example: bc4all backfill --client-id client_0 --from 2026-01-01 --to 2026-01-31
     """
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.operations import Operations
 
     if first > last:
@@ -117,7 +117,7 @@ def status(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], fai
     Example: bc4all status --failed
     """
     from bc4all.cli.status import fleet_status, status_table
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.operations import Operations
 
     fleet = load_fleet(config)
@@ -203,7 +203,7 @@ def resume(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> 
 def _each(
     config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], done: str, change: Callable[..., None]
 ) -> None:
-    from bc4all.config.clients import load_fleet
+    from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.operations import Operations
 
     if not client_ids:

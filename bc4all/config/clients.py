@@ -1,32 +1,21 @@
-"""conf/clients.yaml -> `Fleet` and `Client`, with every fault of the file told at once, where it stands.
+"""One client's effective configuration, and the fleet of all of them: what the rest of the package works with.
 
-    defaults: {features: [f0, f1], model_params: {n_estimators: 100}}
-    clients:
-      client_0:
-      client_1: {max_quarantine: 0.1}
-      client_2: {features: [{name: title, kind: text}, {name: brand, kind: category}, price]}
-
-A client states only what differs. `model_params` are merged key by key over the defaults', unless the client has
-another `model`: then they stand alone; `train`, `predict`, `promotion` and `drift` setting by setting. Where nobody
-names a model, a client of numbers alone has a forest, any other a linear model.
+`fleet_file` makes them of conf/clients.yaml.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bc4all.config.category_map import CategoryMap, read_category_map
-from bc4all.config.estimators import Place, did_you_mean, model_faults
-from bc4all.config.model_defaults import RANDOM_FOREST, chosen_model, default_model
-from bc4all.config.model_settings import AUTO, KIND_TAGS, BlendSettings, MemberSettings, ModelChoice, as_blend
+from bc4all.config.category_map import CategoryMap
+from bc4all.config.estimators import did_you_mean, model_faults
+from bc4all.config.model_defaults import RANDOM_FOREST
+from bc4all.config.model_settings import AUTO, BlendSettings, ModelChoice, as_blend
 from bc4all.config.settings import (
-    INNER,
-    OF_METRIC,
-    RESET,
     AbstainSettings,
     ClientSettings,
     DriftSettings,
@@ -38,13 +27,9 @@ from bc4all.config.settings import (
     feature_kinds,
 )
 from bc4all.config.timing import Timing
-from bc4all.config.yaml_source import YamlSource, read_yaml
 from bc4all.errors import ConfigurationError
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.kinds import TEXT
-from bc4all.layout import check_client_id
-
-_BLOCKS = ("defaults", "clients", "scheduler", "publishing")
 
 
 class Client(BaseModel):
@@ -157,134 +142,15 @@ class Fleet(BaseModel):
         return [self.clients[i] for i in dict.fromkeys(client_ids)]
 
 
-_Block = TypeVar("_Block", bound=BaseModel)
-
-
-def load_fleet(path: Path) -> Fleet:
-    """Read a configuration file. Raises ConfigurationError with a line `file:line:column: message` for each fault."""
-    source = read_yaml(path)
-    top = source.value if isinstance(source.value, dict) else {}
-    for key in top:
-        if key not in _BLOCKS:
-            source.add_fault((key,), f"unknown key {key!r}{did_you_mean(key, list(_BLOCKS))}")
-    if not isinstance(top.get("clients"), dict):
-        missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
-        source.add_fault(("clients",), missing)
-        source.raise_faults()
-    defaults = _block(source, ("defaults",), top.get("defaults"), ClientSettings) or ClientSettings()
-    judged: dict[str, list[tuple[Place, str]]] = {}
-    clients: dict[str, Client] = {}
-    spelled: dict[str, str] = {}
-    for client_id, said in top["clients"].items():
-        at = ("clients", client_id)
-        try:
-            other = spelled.setdefault(check_client_id(client_id).lower(), client_id)
-        except ConfigurationError as error:
-            source.add_fault(at, str(error))
-            continue
-        if other != client_id:  # some storages and MLflow's databases would take them for one
-            source.add_fault(at, f"client ids {other!r} and {client_id!r} differ in case alone")
-        own = _block(source, at, said, ClientSettings)
-        if own is not None:
-            client = _merge(source, client_id, defaults, own)
-            try:
-                client = client.model_copy(update={"category_map": read_category_map(path, client_id)})
-            except ConfigurationError as error:
-                source.add_fault(at, str(error))
-            _check_estimator(source, client, own, judged)
-            clients[client_id] = client
-    shared = default_model(defaults, defaults.features or {})
-    if shared not in [client.model for client in clients.values()]:
-        # No client has it, so none was judged by it: it would be found wrong only when one does.
-        for place, message in model_faults(shared, defaults.model_params or {}, defaults.features or {}):
-            source.add_fault(("defaults", *place), message)
-    scheduler = _block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
-    publishing = _block(source, ("publishing",), top.get("publishing"), PublishingSettings)
-    source.raise_faults()
-    return Fleet(
-        path=path,
-        clients=clients,
-        scheduler=scheduler or SchedulerSettings(),
-        publishing=publishing or PublishingSettings(),
-    )
-
-
-def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block]) -> _Block | None:
-    """The sound part of the block at `at`, with its faults noted; None where it is no mapping at all."""
-    try:
-        return kind.model_validate({} if said is None else said)
-    except ValidationError as error:
-        faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
-        for fault in error.errors():
-            where = tuple(part for part in fault["loc"] if part not in KIND_TAGS)
-            place = (*at, *where)
-            if fault["type"] == "extra_forbidden":
-                key = str(where[-1])
-                message = f"unknown key {key!r}{did_you_mean(key, _known_keys(kind, where[:-1]))}"
-            elif not where:
-                message = "this must be a mapping"
-            else:
-                name = ".".join(part for part in where if isinstance(part, str))
-                message = f"{name}: {_lower_first(fault['msg'])}"
-            source.add_fault(place, message)
-        if not isinstance(said, dict):
-            return None
-        return kind.model_validate({key: value for key, value in said.items() if key not in faulty})
-
-
-def _known_keys(kind: type[BaseModel], at: Sequence[str | int]) -> list[str]:
-    """The keys that a block may have at a place inside it."""
-    if "blend" in at:
-        kind = MemberSettings
-    elif at:
-        kind = INNER.get(str(at[0]), kind)
-    return list(kind.model_fields)
-
-
 def _type_faults(**said: Any) -> list[str]:
     try:
         ClientSettings.model_validate(said)
     except ValidationError as error:
-        return [_lower_first(fault["msg"]) for fault in error.errors()]
+        return [plain_message(fault["msg"]) for fault in error.errors()]
     return []
 
 
-def _lower_first(message: str) -> str:
+def plain_message(message: str) -> str:
+    """Return a message of pydantic's as the rest of a sentence."""
     message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
-
-
-def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings) -> Client:
-    features = own.features or defaults.features or {}
-    model, params = chosen_model(defaults, own, features)
-    shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
-    for name in RESET & own.model_fields_set:
-        mine[name] = mine.get(name)
-    merged = {job: shared.get(job, {}) | mine.get(job, {}) for job in SCHEDULED_JOBS}
-    for name in ("promotion", "drift"):
-        blocks = [getattr(said, name) for said in (defaults, own)]
-        theirs, its = (block.model_dump(exclude_unset=True) if block else {} for block in blocks)
-        if its.get("metric", theirs.get("metric")) != theirs.get("metric"):
-            theirs = {key: value for key, value in theirs.items() if key not in OF_METRIC}
-        merged[name] = theirs | its
-    said = {**shared, **mine, "model": model, "model_params": params, **merged}
-    if "features" not in said:
-        places = (("clients", client_id, "features"), ("defaults", "features"))
-        if not any(place in source.places for place in places):
-            source.add_fault(("clients", client_id), "`features:` is missing, here and in `defaults:`")
-    return Client(id=client_id, **{**said, "features": features})
-
-
-def _check_estimator(
-    source: YamlSource, client: Client, own: ClientSettings, judged: dict[str, list[tuple[Place, str]]]
-) -> None:
-    """Note what scikit-learn would refuse, where it was said: equal choices are judged once."""
-    choice = json.dumps(
-        [client.model_dump(include={"model", "model_params"}), client.features], sort_keys=True, default=str
-    )
-    if choice not in judged:
-        judged[choice] = model_faults(client.model, client.model_params, client.features)
-    for place, message in judged[choice]:
-        its = own.model_params or {} if place[0] == "model_params" else own.model
-        mine = place[-1] in its if isinstance(its, dict) else its is not None
-        source.add_fault((*(("clients", client.id) if mine else ("defaults",)), *place), message)

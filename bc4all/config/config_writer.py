@@ -19,7 +19,8 @@ import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from bc4all.config.clients import Fleet, load_fleet
+from bc4all.config.clients import Fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.config.model_settings import BlendSettings
 from bc4all.errors import ConfigurationError
 

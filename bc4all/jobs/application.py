@@ -12,7 +12,8 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from bc4all.config.clients import Client, Fleet, load_fleet
+from bc4all.config.clients import Client, Fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.data.recovery import recover
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure

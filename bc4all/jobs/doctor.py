@@ -18,7 +18,8 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.markup import escape
 
-from bc4all.config.clients import Client, load_fleet
+from bc4all.config.clients import Client
+from bc4all.config.fleet_file import load_fleet
 from bc4all.data.failures import as_failure
 from bc4all.data.filesystem import FileSystem
 from bc4all.environment import SHIP_IT, Host, faults, java_version, worker_versions

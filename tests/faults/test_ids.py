@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from bc4all.cli import main as cli
 from bc4all.cli import submit
-from bc4all.config.clients import load_fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.data.journal import Journal
 from bc4all.errors import ConfigurationError
 from bc4all.layout import Layout, check_client_id

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bc4all.config.clients import load_fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.layout import Layout
 from bc4all.schedule.history import SCHEDULED, History
 from bc4all.schedule.notices import Notice

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
 from bc4all.cli.main import main
-from bc4all.config.clients import Client, load_fleet
+from bc4all.config.clients import Client
+from bc4all.config.fleet_file import load_fleet
 from bc4all.errors import ConfigurationError, DataError, TransientFailure
 from bc4all.jobs.fleet import Outcome, exit_code, run_fleet
 from bc4all.jobs.job import Job

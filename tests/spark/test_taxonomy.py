@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from bc4all.config.clients import load_fleet
+from bc4all.config.fleet_file import load_fleet
 from bc4all.jobs.job import Job
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import published_rows

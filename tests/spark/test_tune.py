@@ -17,7 +17,8 @@ from pyspark import Broadcast
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from bc4all.config.clients import Client, load_fleet
+from bc4all.config.clients import Client
+from bc4all.config.fleet_file import load_fleet
 from bc4all.config.model_defaults import TEXT_MODEL
 from bc4all.config.model_settings import BlendSettings
 from bc4all.data.recovery import recover
