@@ -12,25 +12,20 @@ names a model, a client of numbers alone has a forest, any other a linear model.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
+from bc4all.config.blocks import read_block
 from bc4all.config.category_map import read_category_map
-from bc4all.config.clients import Client, Fleet, plain_message
+from bc4all.config.clients import Client, Fleet
 from bc4all.config.estimators import Place, did_you_mean, model_faults
 from bc4all.config.model_defaults import chosen_model, default_model
-from bc4all.config.model_settings import KIND_TAGS, MemberSettings
-from bc4all.config.settings import INNER, OF_METRIC, RESET, ClientSettings, PublishingSettings, SchedulerSettings
+from bc4all.config.settings import OF_METRIC, RESET, ClientSettings, PublishingSettings, SchedulerSettings
 from bc4all.config.yaml_source import YamlSource, read_yaml
 from bc4all.errors import ConfigurationError
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.layout import check_client_id
 
 _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
-_Block = TypeVar("_Block", bound=BaseModel)
 
 
 def load_fleet(path: Path) -> Fleet:
@@ -44,7 +39,7 @@ def load_fleet(path: Path) -> Fleet:
         missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
         source.add_fault(("clients",), missing)
         source.raise_faults()
-    defaults = _block(source, ("defaults",), top.get("defaults"), ClientSettings) or ClientSettings()
+    defaults = read_block(source, ("defaults",), top.get("defaults"), ClientSettings) or ClientSettings()
     judged: dict[str, list[tuple[Place, str]]] = {}
     clients: dict[str, Client] = {}
     spelled: dict[str, str] = {}
@@ -57,7 +52,7 @@ def load_fleet(path: Path) -> Fleet:
             continue
         if other != client_id:  # some storages and MLflow's databases would take them for one
             source.add_fault(at, f"client ids {other!r} and {client_id!r} differ in case alone")
-        own = _block(source, at, said, ClientSettings)
+        own = read_block(source, at, said, ClientSettings)
         if own is not None:
             client = _merge(source, client_id, defaults, own)
             try:
@@ -71,8 +66,8 @@ def load_fleet(path: Path) -> Fleet:
         # No client has it, so none was judged by it: it would be found wrong only when one does.
         for place, message in model_faults(shared, defaults.model_params or {}, defaults.features or {}):
             source.add_fault(("defaults", *place), message)
-    scheduler = _block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
-    publishing = _block(source, ("publishing",), top.get("publishing"), PublishingSettings)
+    scheduler = read_block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
+    publishing = read_block(source, ("publishing",), top.get("publishing"), PublishingSettings)
     source.raise_faults()
     return Fleet(
         path=path,
@@ -80,38 +75,6 @@ def load_fleet(path: Path) -> Fleet:
         scheduler=scheduler or SchedulerSettings(),
         publishing=publishing or PublishingSettings(),
     )
-
-
-def _block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block]) -> _Block | None:
-    """The sound part of the block at `at`, with its faults noted; None where it is no mapping at all."""
-    try:
-        return kind.model_validate({} if said is None else said)
-    except ValidationError as error:
-        faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
-        for fault in error.errors():
-            where = tuple(part for part in fault["loc"] if part not in KIND_TAGS)
-            place = (*at, *where)
-            if fault["type"] == "extra_forbidden":
-                key = str(where[-1])
-                message = f"unknown key {key!r}{did_you_mean(key, _known_keys(kind, where[:-1]))}"
-            elif not where:
-                message = "this must be a mapping"
-            else:
-                name = ".".join(part for part in where if isinstance(part, str))
-                message = f"{name}: {plain_message(fault['msg'])}"
-            source.add_fault(place, message)
-        if not isinstance(said, dict):
-            return None
-        return kind.model_validate({key: value for key, value in said.items() if key not in faulty})
-
-
-def _known_keys(kind: type[BaseModel], at: Sequence[str | int]) -> list[str]:
-    """The keys that a block may have at a place inside it."""
-    if "blend" in at:
-        kind = MemberSettings
-    elif at:
-        kind = INNER.get(str(at[0]), kind)
-    return list(kind.model_fields)
 
 
 def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings) -> Client:

@@ -1,0 +1,46 @@
+"""A mapping of a YAML file -> settings, with every fault noted at the key where it stands."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bc4all.config.clients import plain_message
+from bc4all.config.estimators import did_you_mean
+from bc4all.config.model_settings import KIND_TAGS, MemberSettings
+from bc4all.config.settings import INNER
+from bc4all.config.yaml_source import YamlSource
+
+_Block = TypeVar("_Block", bound=BaseModel)
+
+
+def read_block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block]) -> _Block | None:
+    """Return the sound part of what is said at `at`, its faults noted in `source`; None where it is no mapping."""
+    try:
+        return kind.model_validate({} if said is None else said)
+    except ValidationError as error:
+        faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
+        for fault in error.errors():
+            where = tuple(part for part in fault["loc"] if part not in KIND_TAGS)
+            place = (*at, *where)
+            if fault["type"] == "extra_forbidden":
+                key = str(where[-1])
+                message = f"unknown key {key!r}{did_you_mean(key, _known_keys(kind, where[:-1]))}"
+            elif not where:
+                message = "this must be a mapping"
+            else:
+                name = ".".join(part for part in where if isinstance(part, str))
+                message = f"{name}: {plain_message(fault['msg'])}"
+            source.add_fault(place, message)
+        if not isinstance(said, dict):
+            return None
+        return kind.model_validate({key: value for key, value in said.items() if key not in faulty})
+
+
+def _known_keys(kind: type[BaseModel], at: Sequence[str | int]) -> list[str]:
+    """The keys that a block may have at a place inside it."""
+    if "blend" in at:
+        kind = MemberSettings
+    elif at:
+        kind = INNER.get(str(at[0]), kind)
+    return list(kind.model_fields)
