@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bc4all.errors import ConfigurationError
 from bc4all.redaction import has_password, redact
+from bc4all.variables import DATA_PREFIX
 
 MANIFEST = "_manifest.json"  # in each published partition: what it was made from
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -73,7 +74,7 @@ class Layout:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Layout":
         """The layout below $DATA_PREFIX, by default `data` in the current directory."""
-        return cls.at((os.environ if environment is None else environment).get("DATA_PREFIX") or "data")
+        return cls.at((os.environ if environment is None else environment).get(DATA_PREFIX) or "data")
 
     @property
     def local_path(self) -> Path | None:

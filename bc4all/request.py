@@ -1,14 +1,8 @@
-"""What a job is asked to do, and the variables by which its starter tells it more."""
+"""What a job is asked to do."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-# Set by bin/submit.sh: spark-submit stands between it and a terminal.
-TERMINAL_COLUMNS = "BC4ALL_TERMINAL_COLUMNS"  # set where a person watches
-LOG_FORM = "BC4ALL_LOG"  # text or json
-# Set by the scheduler and run-now: the file to which the job appends what became of each client.
-RESULTS = "BC4ALL_RESULTS"
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.layout import Layout, check_client_id
+from bc4all.variables import STATE_FOLDER
 
 _PATIENCE = 2.0  # seconds for which a lock is waited for
-_REMEDY = "set BC4ALL_STATE to a folder of this machine that can be written"
+_REMEDY = f"set {STATE_FOLDER} to a folder of this machine that can be written"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -35,7 +36,7 @@ class State:
     @classmethod
     def from_environment(cls, layout: Layout, environment: Mapping[str, str] | None = None) -> "State":
         """The state of the jobs that work on this layout."""
-        given = (os.environ if environment is None else environment).get("BC4ALL_STATE")
+        given = (os.environ if environment is None else environment).get(STATE_FOLDER)
         if given:
             return cls(Path(given).expanduser().absolute())
         if layout.local_path is not None:

@@ -26,10 +26,10 @@ from bc4all.config.fleet_file import load_fleet
 from bc4all.data.sample_data import write_sample_data
 from bc4all.logs import start_log
 from bc4all.project import ROOT, SUBMIT
-from bc4all.schedule.child import MARK
 from bc4all.schedule.history import History
 from bc4all.schedule.operations import Operations
 from bc4all.state import State
+from bc4all.variables import RUN_MARK, STATE_FOLDER
 from bench.soak_check import Counts, check_all, processes
 
 _START = 1_767_225_600.0  # 2026-01-01, UTC
@@ -139,7 +139,7 @@ class Soak:
     def __init__(self, prefix: Path, dice: random.Random) -> None:
         self.state, self.kills = State(prefix / "_state"), Counter[str]()
         self._prefix, self._dice = prefix, dice
-        told = {"DATA_PREFIX": str(prefix), "BC4ALL_STATE": str(self.state.folder), "SPARK_LOCAL_IP": "127.0.0.1"}
+        told = {"DATA_PREFIX": str(prefix), STATE_FOLDER: str(self.state.folder), "SPARK_LOCAL_IP": "127.0.0.1"}
         inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         self._environment = {**inherited, **told}
         self._scheduler: subprocess.Popen[bytes] | None = None
@@ -193,7 +193,7 @@ class Soak:
                 )
 
     def _kill_one(self) -> None:
-        jobs = [process for process in processes(self.state) if _text(process, MARK)]
+        jobs = [process for process in processes(self.state) if _text(process, RUN_MARK)]
         targets = {
             kind: [process for process in jobs if _kind(process) == kind] for kind in ("worker", "driver", "java")
         }
@@ -209,9 +209,9 @@ class Soak:
             self._scheduler.wait()
         else:
             victim = self._dice.choice(sorted(targets[kind], key=lambda process: process.pid))
-            mark = _text(victim, MARK)
+            mark = _text(victim, RUN_MARK)
             for process in jobs if kind == "job" else [victim]:
-                if _text(process, MARK) == mark:
+                if _text(process, RUN_MARK) == mark:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         process.send_signal(signal.SIGKILL)
         self.kills[kind] += 1

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bc4all.schedule.child import MARK, Child, Order, cap, scratch, started_at
+from bc4all.schedule.child import Child, Order, cap, scratch, started_at
 from bc4all.state import State, try_lock
+from bc4all.variables import RUN_MARK
 
 # Ignores TERM, and leaves a grandchild behind that has a session of its own and ignores it, too.
 STUBBORN = """
@@ -60,7 +61,7 @@ def family(mark: str) -> list[int]:
             environment, state = (folder / "environ").read_bytes(), (folder / "stat").read_text().rpartition(")")[2]
         except OSError:
             continue
-        if f"{MARK}={mark}\0".encode() in environment and state.split()[0] != "Z":
+        if f"{RUN_MARK}={mark}\0".encode() in environment and state.split()[0] != "Z":
             found.append(int(folder.name))
     return found
 

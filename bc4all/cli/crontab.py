@@ -12,6 +12,7 @@ from bc4all.launch.spark_submit import refuse_password
 from bc4all.layout import Layout
 from bc4all.project import ROOT
 from bc4all.state import State
+from bc4all.variables import DATA_PREFIX, TRACKING_URI
 
 
 @click.group()
@@ -48,8 +49,8 @@ def print_crontab(config: Path, form: str, image: str) -> None:
         return
     from bc4all.schedule.kubernetes import manifests
 
-    settings = {"DATA_PREFIX": Layout.from_environment().prefix}
-    settings |= {name: os.environ[name] for name in ("MLFLOW_TRACKING_URI",) if os.environ.get(name)}
+    settings = {DATA_PREFIX: Layout.from_environment().prefix}
+    settings |= {name: os.environ[name] for name in (TRACKING_URI,) if os.environ.get(name)}
     for name, value in settings.items():
         refuse_password(name, value, "--format kubernetes")
     click.echo(manifests(fleet, image, settings), nl=False)

@@ -15,6 +15,7 @@ from bc4all.layout import check_client_id, check_date
 from bc4all.logs import LEVELS
 from bc4all.project import CONFIG
 from bc4all.request import JobArguments
+from bc4all.variables import CONFIG_FILE
 
 
 class _Checked(click.ParamType):
@@ -64,7 +65,7 @@ CONFIG_OPTION = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=CONFIG,
     show_default="conf/clients.yaml of the project",
-    envvar="BC4ALL_CONFIG",
+    envvar=CONFIG_FILE,
     help="The configuration file.",
 )
 

@@ -14,7 +14,7 @@ from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.errors import ConfigurationError
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.logs import LEVELS, start_log
-from bc4all.request import LOG_FORM
+from bc4all.variables import LOG_FORM
 
 _JOB = click.Choice(SCHEDULED_JOBS)
 _CLIENTS = click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated.")

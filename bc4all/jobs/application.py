@@ -24,8 +24,9 @@ from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
 from bc4all.registry.tracking import tracking_uri
 from bc4all.registry.versions import Registry
-from bc4all.request import LOG_FORM, RESULTS, TERMINAL_COLUMNS, JobArguments
+from bc4all.request import JobArguments
 from bc4all.state import State
+from bc4all.variables import LOG_FORM, RESULTS, TERMINAL_COLUMNS
 
 log = logging.getLogger(__name__)
 

@@ -29,6 +29,7 @@ from bc4all.layout import Layout
 from bc4all.redaction import redact
 from bc4all.registry.tracking import tracking_uri
 from bc4all.registry.versions import Registry
+from bc4all.variables import CONFIG_FILE
 
 _PATIENCE = 90  # seconds for a cluster to give the first executor and run a task on it
 _SKEW = 5.0  # seconds that clocks may differ: dates and MLflow's times would
@@ -203,4 +204,4 @@ def main() -> None:
     """The entry point of jobs/doctor.py, for the configuration that $BC4ALL_CONFIG names."""
     from bc4all.jobs.application import console
 
-    sys.exit(run_doctor(Path(os.environ["BC4ALL_CONFIG"]), console()))
+    sys.exit(run_doctor(Path(os.environ[CONFIG_FILE]), console()))

@@ -17,6 +17,7 @@ import click
 from bc4all.environment import java
 from bc4all.errors import ConfigurationError
 from bc4all.project import ROOT, SUBMIT
+from bc4all.variables import DATA_PREFIX, PYTHON
 
 CONF = ROOT / "conf"
 SETTINGS = CONF / "spark-defaults.conf"
@@ -57,7 +58,7 @@ def make() -> None:
         config.write_text(json.dumps({"defaults": {"features": ["f0", "f1"]}, "clients": dict.fromkeys(names)}))
         own = ("PATH", "HOME", "JAVA_HOME", "TMPDIR", "LANG")  # nobody's MLflow, cluster or data
         environment = {name: os.environ[name] for name in own if name in os.environ}
-        environment |= {"DATA_PREFIX": folder, "BC4ALL_PYTHON": sys.executable, "SPARK_CONF_DIR": str(NO_FOLDER)}
+        environment |= {DATA_PREFIX: folder, PYTHON: sys.executable, "SPARK_CONF_DIR": str(NO_FOLDER)}
         try:
             for job, archive in (("train", "-Dno.archive=yet"), ("predict", f"-XX:ArchiveClassesAtExit={unfinished}")):
                 options = f"spark.driver.defaultJavaOptions={' '.join(java_options(archive))}"

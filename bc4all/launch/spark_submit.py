@@ -22,7 +22,8 @@ from bc4all.launch.spark_options import SparkOptions
 from bc4all.layout import Layout
 from bc4all.project import ROOT
 from bc4all.redaction import has_password
-from bc4all.request import LOG_FORM, TERMINAL_COLUMNS, JobArguments
+from bc4all.request import JobArguments
+from bc4all.variables import CONFIG_FILE, DATA_PREFIX, LOG_FORM, MASTER, STATE_FOLDER, TERMINAL_COLUMNS, TRACKING_URI
 
 ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
 
@@ -88,20 +89,20 @@ def shares_classes(arguments: JobArguments) -> bool:
 
 def master(arguments: JobArguments) -> str:
     """The master of the options, else $BC4ALL_MASTER, else this machine."""
-    return SparkOptions(arguments.spark_options).value("--master") or os.environ.get("BC4ALL_MASTER") or _LOCAL
+    return SparkOptions(arguments.spark_options).value("--master") or os.environ.get(MASTER) or _LOCAL
 
 
 def _driver_environment(arguments: JobArguments) -> dict[str, str]:
     """What a driver on another machine must know of this one's environment. Raises ConfigurationError on a password."""
     told = {
-        "DATA_PREFIX": Layout.from_environment().prefix,
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", ""),
+        DATA_PREFIX: Layout.from_environment().prefix,
+        TRACKING_URI: os.environ.get(TRACKING_URI, ""),
     }
     for name, value in told.items():
         refuse_password(name, value, "--deploy-mode cluster")
     return {name: value for name, value in told.items() if value} | {
-        "BC4ALL_CONFIG": arguments.config.name,
-        "BC4ALL_STATE": "_state",  # in the driver's working folder: locks are among the processes of one machine
+        CONFIG_FILE: arguments.config.name,
+        STATE_FOLDER: "_state",  # in the driver's working folder: locks are among the processes of one machine
         LOG_FORM: "json",
     }
 
@@ -142,7 +143,7 @@ def become_spark_submit(arguments: JobArguments, argv: list[str]) -> int:
     spark = importlib.util.find_spec("pyspark")
     if spark and spark.origin:  # Spark's own search for it stumbles over spaces in the project's path
         os.environ.setdefault("SPARK_HOME", str(Path(spark.origin).parent))
-    os.environ["BC4ALL_CONFIG"] = str(arguments.config.resolve())  # the bundle does not know the project's folder
+    os.environ[CONFIG_FILE] = str(arguments.config.resolve())  # the bundle does not know the project's folder
     settings = class_archive.NO_FOLDER if shares_classes(arguments) else class_archive.CONF
     os.environ.setdefault("SPARK_CONF_DIR", str(settings))
     sys.stdout.flush()

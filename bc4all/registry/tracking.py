@@ -32,6 +32,7 @@ from bc4all.layout import Layout, check_client_id
 from bc4all.redaction import redact
 from bc4all.registry import mlflow_failures
 from bc4all.registry.ownership import Store
+from bc4all.variables import TRACKING_URI
 
 log = logging.getLogger(__name__)
 stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in words that say what failed
@@ -58,7 +59,7 @@ def tracking_uri(layout: Layout) -> str:
 
     Raises ConfigurationError where neither can be.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI")
+    given = os.environ.get(TRACKING_URI)
     if given:
         return given
     if layout.local_path is None:

@@ -20,9 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from bc4all.request import RESULTS
-
-MARK = "BC4ALL_RUN"  # in the environment of a job and all its descendants
+from bc4all.variables import RESULTS, RUN_MARK
 
 # Reads one line before it becomes the job: if the parent dies before it has written the child down, the job never runs.
 _GATE = 'read -r go && exec "$@" </dev/null'
@@ -84,7 +82,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**environment, **temporary, MARK: order.mark, RESULTS: str(order.results)},
+                env={**environment, **temporary, RUN_MARK: order.mark, RESULTS: str(order.results)},
                 pass_fds=[order.slot],
                 start_new_session=True,
             )
@@ -108,7 +106,7 @@ class Child:
             other = abs(started_at(process) - self.started) > _SAME_START
             # After a new start of the machine a stranger can have its number, and be as old.
             environment = process.environ() if self.mark else {}
-            stranger = bool(environment) and environment.get(MARK) != self.mark
+            stranger = bool(environment) and environment.get(RUN_MARK) != self.mark
             return other or stranger or process.status() == psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, psutil.AccessDenied):  # AccessDenied: another user's, so not ours
             return True
@@ -152,7 +150,7 @@ class Child:
             try:
                 environment = process.environ()
                 # While it becomes another program, a process has no environment: the first one is known without.
-                mine = environment.get(MARK) == self.mark or (process.pid == self.pid and not environment)
+                mine = environment.get(RUN_MARK) == self.mark or (process.pid == self.pid and not environment)
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
                     yield process
             except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or another user's

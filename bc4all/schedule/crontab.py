@@ -21,11 +21,12 @@ from bc4all.config.timing import system_zone
 from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.layout import Layout
 from bc4all.schedule.agenda import due_timings
+from bc4all.variables import CONFIG_FILE, DATA_PREFIX, MASTER, PYTHON, STATE_FOLDER, TRACKING_URI
 
 # What a job may need of the environment in which the crontab was installed.
 _PASSED_ON = (
-    *("PATH", "LANG", "JAVA_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_IP", "HADOOP_CONF_DIR", "MLFLOW_TRACKING_URI"),
-    *("BC4ALL_MASTER", "BC4ALL_STATE", "BC4ALL_PYTHON"),
+    *("PATH", "LANG", "JAVA_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_IP", "HADOOP_CONF_DIR"),
+    *(TRACKING_URI, MASTER, STATE_FOLDER, PYTHON),
 )
 _YEARS = 2  # for which two zones must have the same time to be one
 
@@ -126,7 +127,7 @@ def difference(old: bytes, new: bytes) -> Iterator[str]:
 
 def environment(fleet: Fleet, layout: Layout, given: Mapping[str, str]) -> str:
     """What bin/cron-job.sh reads: the settings of whoever installs, since cron has hardly any of its own."""
-    settings = {"DATA_PREFIX": layout.prefix, "BC4ALL_CONFIG": str(fleet.path.resolve())}
+    settings = {DATA_PREFIX: layout.prefix, CONFIG_FILE: str(fleet.path.resolve())}
     settings |= {name: given[name] for name in _PASSED_ON if given.get(name)}
     head = (
         "# Made by bc4all crontab install. What jobs need besides, such as credentials, belongs to environment.local.\n"

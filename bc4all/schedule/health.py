@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from bc4all.errors import ConfigurationError
+from bc4all.variables import HEALTH_TOKEN
 
 _STALE = 120.0  # seconds without a step after which the scheduler hangs
 
@@ -76,7 +77,7 @@ class HealthServer:
         Raises ConfigurationError for an address that others reach without a token, and for one that cannot be had.
         """
         if not token and not _is_loopback(host):
-            remedy = "set BC4ALL_HEALTH_TOKEN to some 32 random letters, or leave `scheduler: {host: …}` out"
+            remedy = f"set {HEALTH_TOKEN} to some 32 random letters, or leave `scheduler: {{host: …}}` out"
             raise ConfigurationError(f"{host} is not loopback, and there is no token", "scheduler.host", remedy)
         self.snapshot = Snapshot(last_tick=time.time())
         owner, expected = self, f"Bearer {token}".encode()

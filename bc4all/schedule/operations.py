@@ -20,7 +20,6 @@ from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIE
 from bc4all.job_kinds import JOB_KINDS
 from bc4all.layout import Layout
 from bc4all.project import SUBMIT
-from bc4all.request import LOG_FORM
 from bc4all.schedule.child import Child, cap, started_at
 from bc4all.schedule.dispatch import Dispatcher, finish_orphans
 from bc4all.schedule.health import HealthServer, Snapshot
@@ -28,6 +27,7 @@ from bc4all.schedule.history import FAILED, SCHEDULED, History, Run
 from bc4all.schedule.notices import Notice, Notifier
 from bc4all.schedule.scheduler import Scheduler, Signals, serve
 from bc4all.state import State
+from bc4all.variables import DATA_PREFIX, HEALTH_TOKEN, LOG_FORM, STATE_FOLDER
 
 _COUNT = 10.0  # seconds between two counts of the history
 _REST = 0.25  # seconds between two looks at a job
@@ -66,7 +66,7 @@ class Operations:
             return [str(self.program), job, *asked, "--", *fleet.scheduler.spark_options]
 
         # As JSON each event says whose it is, also where several clients share an application.
-        told = {"DATA_PREFIX": self.layout.prefix, "BC4ALL_STATE": str(self.state.folder), LOG_FORM: "json"}
+        told = {DATA_PREFIX: self.layout.prefix, STATE_FOLDER: str(self.state.folder), LOG_FORM: "json"}
         spawned: Mapping[str, str] = {**os.environ, **told}
         spawn = partial(Child.start, environment=spawned)
         return Dispatcher(self.state, self.history, command, spawn, owns, notifier, clock)
@@ -145,14 +145,16 @@ class Operations:
         lock = self.state.only_scheduler()
         if lock is None:
             raise ConfigurationError(
-                "another scheduler works on this state", str(self.state.folder), "stop it, or set another BC4ALL_STATE"
+                "another scheduler works on this state",
+                str(self.state.folder),
+                f"stop it, or set another {STATE_FOLDER}",
             )
         signals = Signals()
         notifier = Notifier(load().scheduler)
         dispatcher = self.dispatcher(lambda run: run.trigger in SCHEDULED, notifier, clock)
         scheduler = Scheduler(load, self.history, dispatcher, clock)
         settings = scheduler.fleet.scheduler
-        token = os.environ.get("BC4ALL_HEALTH_TOKEN")
+        token = os.environ.get(HEALTH_TOKEN)
         health = HealthServer(settings.host, settings.port, token) if settings.port else None
 
         def after_step() -> None:
