@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from bc4all.errors import ModelError
-from bc4all.kinds import NUMERIC, Features
+from bc4all.kinds import Features
 from bc4all.model.model_file import FOREST_FILE, SKOPS_FILE, check_digest, read_model
 from bc4all.model.ranking import Model, score_frame
 
@@ -61,8 +61,5 @@ def _digests(description: Path) -> Mapping[str, str] | None:
 
 
 def _features(folder: Path) -> Features:
-    file = folder / FEATURES_FILE
-    if file.exists():
-        features: Features = json.loads(file.read_text())
-        return features
-    return dict.fromkeys((folder / "features.txt").read_text().splitlines(), NUMERIC)  # of before they had kinds
+    features: Features = json.loads((folder / FEATURES_FILE).read_text())
+    return features

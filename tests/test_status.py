@@ -1,6 +1,5 @@
 """What `bc4all status` shows beside states."""
 
-import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +11,8 @@ from tests.conftest import make_client
 
 
 def test_status_says_what_is_to_be_known(tmp_path: Path) -> None:
-    """A run that is done, and has a note, is shown with it; a history of before there were notes is read."""
-    file = tmp_path / "history.db"
-    History(file).close()
-    with sqlite3.connect(file) as old:
-        old.execute("ALTER TABLE runs DROP COLUMN note")
-    history = History(file)
+    """A run that is done, and has a note, is shown with it."""
+    history = History(tmp_path / "history.db")
     run = history.add("client_0", "predict", "2026-01-31", "2026-01-31T00:00:00+00:00", "schedule")
     assert run
     begun = "2026-01-31T00:00:01+00:00"

@@ -19,7 +19,7 @@ from bc4all.config.settings import feature_kinds
 from bc4all.config.yaml_source import read_yaml
 from bc4all.environment import WORKER_PACKAGES
 from bc4all.errors import ConfigurationError, ModelError
-from bc4all.kinds import NUMERIC, Features
+from bc4all.kinds import Features
 from bc4all.model.model_file import digest, save_model
 from bc4all.model.ranking import Model
 from bc4all.pyfunc import DIGESTS, FEATURES_FILE
@@ -89,12 +89,8 @@ def described(description: Path, client_id: str) -> Features:
         said.raise_faults()
         told = said.value.get("metadata") or {}
         owner = told.get("client_id", client_id)
-        if "features" in told:
-            kinds = json.loads(told["features"]).items()
-            features: Features = feature_kinds([{"name": name, "kind": kind} for name, kind in kinds])
-        else:  # of before features had kinds
-            inputs = json.loads(said.value["signature"]["inputs"])
-            features = {str(column["name"]): NUMERIC for column in inputs if column["type"] == "double"}
+        kinds = json.loads(told["features"]).items()
+        features: Features = feature_kinds([{"name": name, "kind": kind} for name, kind in kinds])
     except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError("the version has no readable signature", description.name, AGAIN) from error
     if owner != client_id:

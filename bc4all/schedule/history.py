@@ -5,7 +5,6 @@ after whatever happened, knows what was under way. Times are UTC: ISO 8601 in th
 since 1970 in those that are compared.
 """
 
-import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -116,9 +115,6 @@ class History:
         # No process's end loses anything so; a power cut may lose the last moments, and a run is then repeated.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
-        if "note" not in {column[1] for column in self._db.execute("PRAGMA table_info(runs)")}:
-            with contextlib.suppress(sqlite3.OperationalError):  # another process was first
-                self._db.execute("ALTER TABLE runs ADD COLUMN note TEXT")  # a file of before there were any
 
     def close(self) -> None:
         """Close the file."""
