@@ -188,13 +188,26 @@ def test_a_java_without_memory_ends(mode: str, monkeypatch: pytest.MonkeyPatch) 
     assert words.index(f"spark.driver.defaultJavaOptions={merged}") > words.index(own)
 
 
-def test_a_driver_elsewhere_cannot_change_the_configuration() -> None:
-    """It has a copy: what it found would be gone with it."""
+def test_a_driver_elsewhere_cannot_write_tuned_models() -> None:
+    """They would be gone with it."""
     arguments = JobArguments("tune", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4, write=True)
     elsewhere = replace(arguments, spark_options=("--deploy-mode", "cluster", "--master", "yarn"))
     with pytest.raises(ConfigurationError, match="leave --write out"):
         spark_submit(elsewhere, ["--all", "--write"])
     assert "--write" in spark_submit(arguments, ["--all", "--write"])
+
+
+@pytest.mark.parametrize("folder", ["category_map", "tuned"])
+def test_a_driver_elsewhere_does_not_see_what_lies_beside_the_configuration(folder: str, tmp_path: Path) -> None:
+    """Such files would be left out in silence there: it is refused."""
+    (tmp_path / "clients.yaml").write_text("clients: {a: }\n")
+    arguments = JobArguments("train", ("a",), False, "2026-01-31", tmp_path / "clients.yaml", 4)
+    elsewhere = replace(arguments, spark_options=("--deploy-mode", "cluster", "--master", "yarn"))
+    spark_submit(elsewhere, ["--all"])
+    (tmp_path / folder).mkdir()
+    with pytest.raises(ConfigurationError, match=rf"does not see {tmp_path / folder} \(use --deploy-mode client\)"):
+        spark_submit(elsewhere, ["--all"])
+    assert spark_submit(arguments, ["--all"])
 
 
 def test_an_archive_brings_the_workers_python() -> None:

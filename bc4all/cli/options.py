@@ -93,7 +93,7 @@ _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
             help="Candidates a client; by default 60, or as --minutes.",
         ),
         click.option("--minutes", type=_LIMIT, help="Begin no more candidates of a client after that time."),
-        click.option("--write", is_flag=True, help="Write what was found into the configuration, comments kept."),
+        click.option("--write", is_flag=True, help="Write the model beside the configuration, to tuned/<client>.yaml."),
         click.option("--max-megabytes", type=_LIMIT, help="Of a model in memory, as fitted for comparison."),
         click.option(
             "--max-fit-seconds",
@@ -124,7 +124,7 @@ _SHARED = [
 _HELP = {
     "train": "Train the clients' models and register them in MLflow.",
     "predict": "Write the five best categories of every product of the clients.",
-    "tune": "Look for better models of the clients, and print them, or write them into the configuration.",
+    "tune": "Look for better models of the clients, and print them, or write them beside the configuration.",
 }
 
 

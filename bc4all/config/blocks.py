@@ -5,10 +5,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bc4all.config.clients import plain_message
 from bc4all.config.estimators import did_you_mean
 from bc4all.config.model_settings import KIND_TAGS, MemberSettings
-from bc4all.config.settings import INNER
+from bc4all.config.settings import INNER, plain_message
 from bc4all.config.yaml_source import YamlSource
 
 _Block = TypeVar("_Block", bound=BaseModel)

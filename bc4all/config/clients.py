@@ -25,8 +25,10 @@ from bc4all.config.settings import (
     PublishingSettings,
     SchedulerSettings,
     feature_kinds,
+    plain_message,
 )
 from bc4all.config.timing import Timing
+from bc4all.config.tuned import TunedModel
 from bc4all.errors import ConfigurationError
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.kinds import TEXT
@@ -122,6 +124,7 @@ class Fleet(BaseModel):
 
     path: Path
     clients: dict[str, Client]
+    tuned: dict[str, TunedModel] = {}  # of those that have one, in force or hidden
     scheduler: SchedulerSettings = SchedulerSettings()
     publishing: PublishingSettings = PublishingSettings()
 
@@ -148,9 +151,3 @@ def _type_faults(**said: Any) -> list[str]:
     except ValidationError as error:
         return [plain_message(fault["msg"]) for fault in error.errors()]
     return []
-
-
-def plain_message(message: str) -> str:
-    """Return a message of pydantic's as the rest of a sentence."""
-    message = message.removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]

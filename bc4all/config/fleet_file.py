@@ -7,19 +7,23 @@
       client_2: {features: [{name: title, kind: text}, {name: brand, kind: category}, price]}
 
 A client states only what differs. `model_params` are merged key by key over the defaults', unless the client has
-another `model`: then they stand alone; `train`, `predict`, `promotion` and `drift` setting by setting. Where nobody
-names a model, a client of numbers alone has a forest, any other a linear model.
+another `model`: then they stand alone; `train`, `predict`, `promotion` and `drift` setting by setting. A tuned model
+(`tuned`) stands between the two: it replaces the defaults', and a client that says `model` or `model_params` itself
+does not get it. Where no model is named at all, a client of numbers alone has a forest, any other a linear model.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bc4all.config.blocks import read_block
-from bc4all.config.category_map import read_category_map
+from bc4all.config.category_map import CategoryMap, read_category_map
 from bc4all.config.clients import Client, Fleet
 from bc4all.config.estimators import Place, did_you_mean, model_faults
 from bc4all.config.model_defaults import chosen_model, default_model
 from bc4all.config.settings import OF_METRIC, RESET, ClientSettings, PublishingSettings, SchedulerSettings
+from bc4all.config.tuned import HIDING, TunedModel, read_tuned
 from bc4all.config.yaml_source import YamlSource, read_yaml
 from bc4all.errors import ConfigurationError
 from bc4all.job_kinds import SCHEDULED_JOBS
@@ -43,6 +47,7 @@ def load_fleet(path: Path) -> Fleet:
     judged: dict[str, list[tuple[Place, str]]] = {}
     clients: dict[str, Client] = {}
     spelled: dict[str, str] = {}
+    tuned: dict[str, TunedModel] = {}
     for client_id, said in top["clients"].items():
         at = ("clients", client_id)
         try:
@@ -54,13 +59,11 @@ def load_fleet(path: Path) -> Fleet:
             source.add_fault(at, f"client ids {other!r} and {client_id!r} differ in case alone")
         own = read_block(source, at, said, ClientSettings)
         if own is not None:
-            client = _merge(source, client_id, defaults, own)
-            try:
-                client = client.model_copy(update={"category_map": read_category_map(path, client_id)})
-            except ConfigurationError as error:
-                source.add_fault(at, str(error))
-            _check_estimator(source, client, own, judged)
-            clients[client_id] = client
+            beside = _read_beside(source, client_id, own)
+            clients[client_id] = _merge(source, client_id, defaults, own, beside)
+            _check_estimator(source, clients[client_id], own, beside.tuned, judged)
+            if beside.tuned:
+                tuned[client_id] = beside.tuned
     shared = default_model(defaults, defaults.features or {})
     if shared not in [client.model for client in clients.values()]:
         # No client has it, so none was judged by it: it would be found wrong only when one does.
@@ -72,14 +75,41 @@ def load_fleet(path: Path) -> Fleet:
     return Fleet(
         path=path,
         clients=clients,
+        tuned=tuned,
         scheduler=scheduler or SchedulerSettings(),
         publishing=publishing or PublishingSettings(),
     )
 
 
-def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings) -> Client:
+class _Beside(NamedTuple):
+    """What lies in files of a client's own beside the configuration."""
+
+    category_map: CategoryMap | None
+    tuned: TunedModel | None
+
+
+def _read_beside(source: YamlSource, client_id: str, own: ClientSettings) -> _Beside:
+    category_map = tuned = None
+    try:
+        category_map = read_category_map(source.path, client_id)
+    except ConfigurationError as error:
+        source.add_fault(("clients", client_id), str(error))
+    try:
+        tuned = read_tuned(source.path, client_id)
+    except ConfigurationError as error:
+        source.add_fault(("clients", client_id), str(error))
+    if tuned:
+        tuned = replace(tuned, hidden_by=tuple(key for key in HIDING if getattr(own, key) is not None))
+    return _Beside(category_map, tuned)
+
+
+def _merge(
+    source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings, beside: _Beside
+) -> Client:
     features = own.features or defaults.features or {}
     model, params = chosen_model(defaults, own, features)
+    if beside.tuned and not beside.tuned.hidden_by:
+        model, params = beside.tuned.model, {}
     shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
     for name in RESET & own.model_fields_set:
         mine[name] = mine.get(name)
@@ -90,7 +120,7 @@ def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: Cl
         if its.get("metric", theirs.get("metric")) != theirs.get("metric"):
             theirs = {key: value for key, value in theirs.items() if key not in OF_METRIC}
         merged[name] = theirs | its
-    said = {**shared, **mine, "model": model, "model_params": params, **merged}
+    said = {**shared, **mine, "model": model, "model_params": params, "category_map": beside.category_map, **merged}
     if "features" not in said:
         places = (("clients", client_id, "features"), ("defaults", "features"))
         if not any(place in source.places for place in places):
@@ -99,7 +129,11 @@ def _merge(source: YamlSource, client_id: str, defaults: ClientSettings, own: Cl
 
 
 def _check_estimator(
-    source: YamlSource, client: Client, own: ClientSettings, judged: dict[str, list[tuple[Place, str]]]
+    source: YamlSource,
+    client: Client,
+    own: ClientSettings,
+    tuned: TunedModel | None,
+    judged: dict[str, list[tuple[Place, str]]],
 ) -> None:
     """Note what scikit-learn would refuse, where it was said: equal choices are judged once."""
     choice = json.dumps(
@@ -108,6 +142,10 @@ def _check_estimator(
     if choice not in judged:
         judged[choice] = model_faults(client.model, client.model_params, client.features)
     for place, message in judged[choice]:
+        if tuned and not tuned.hidden_by:
+            remedy = "tune the client again, or remove the file"
+            source.add_fault(("clients", client.id), f"{tuned.file}: {message} ({remedy})")
+            continue
         its = own.model_params or {} if place[0] == "model_params" else own.model
         mine = place[-1] in its if isinstance(its, dict) else its is not None
         source.add_fault((*(("clients", client.id) if mine else ("defaults",)), *place), message)

@@ -68,6 +68,12 @@ def feature_kinds(said: Any) -> Any:
 FeatureKinds = Annotated[dict[str, str], BeforeValidator(feature_kinds)]
 
 
+def plain_message(message: str) -> str:
+    """Return a message of pydantic's as the rest of a sentence."""
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
 class JobSettings(BaseModel):
     """When one job of a client is due, as `train:` or `predict:` says it; None is what was not said."""
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bc4all.config.clients import Client, Fleet
 from bc4all.config.fleet_file import load_fleet
+from bc4all.config.tuned import check_writable
 from bc4all.data.recovery import recover
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
@@ -58,8 +59,6 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     fleet = load_fleet(arguments.config)
     clients = selected_clients(fleet, arguments)
     if arguments.write:
-        from bc4all.config.config_writer import check_writable  # with ruamel.yaml, which the other jobs do without
-
         check_writable(arguments.config)
     layout = Layout.from_environment()
     state, registry = State.from_environment(layout), Registry(tracking_uri(layout), layout)

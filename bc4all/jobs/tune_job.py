@@ -1,4 +1,4 @@
-"""The tune job, for one client at a time: from its training partition to a better model in the configuration."""
+"""The tune job, for one client at a time: from its training partition to a better model beside the configuration."""
 
 import logging
 import tempfile
@@ -10,9 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bc4all.config import config_writer
 from bc4all.config.clients import Client
-from bc4all.config.model_settings import counted
+from bc4all.config.estimators import model_faults
+from bc4all.config.fleet_file import load_fleet
+from bc4all.config.model_settings import BlendSettings, counted
+from bc4all.config.tuned import as_yaml, tuned_file, write_tuned
 from bc4all.data.products import Products, read_training
 from bc4all.errors import ConfigurationError, DataError, Failure
 from bc4all.jobs import promotion
@@ -35,7 +37,7 @@ _SHOWN = 5  # candidates of a client's table
 
 @dataclass(frozen=True)
 class TuneJob:
-    """What tuning works with, beside a client: `config` is the file to write the winner to, None to print it."""
+    """What tuning works with, beside a client: `config` is the file to write the winner beside, None to print it."""
 
     job: Job
     effort: Effort
@@ -91,8 +93,7 @@ class TuneJob:
         run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
         run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            text = config_writer.as_yaml(client.id, tuned.choice.blend, _note(self.job.day, tuned))
-            (Path(scratch) / _FOUND).write_text(text)
+            (Path(scratch) / _FOUND).write_text(as_yaml(tuned.choice.blend, _note(self.job.day, tuned)))
             run.log_files(Path(scratch))
 
     def _show(self, client: Client, tuned: Tuned) -> None:
@@ -100,16 +101,15 @@ class TuneJob:
         self.out.print(_table(client, tuned))
         if not tuned.is_better:
             return
-        found, told = tuned.choice.blend, _note(self.job.day, tuned)
+        text = as_yaml(tuned.choice.blend, _note(self.job.day, tuned))
         if not self.config:
-            self._print(config_writer.as_yaml(client.id, found, told))
+            self._print(f"{client.id}: to use it, tune with --write, or write it beside the configuration:\n{text}")
             return
         try:
-            change = config_writer.write_model(self.config, client.id, found, told)
+            self._print(f"{client.id}: {_write(self.config, client.id, tuned.choice.blend, text)}\n{text}")
         except ConfigurationError:  # the search was long: what it found is not lost
-            self._print(config_writer.as_yaml(client.id, found, told))
+            self._print(text)
             raise
-        self._print(change)
 
     def _print(self, text: str) -> None:
         self.out.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -136,9 +136,28 @@ class _Progress:
         self.work._print(f"{self.client.id}: tune: {tried}{of} tried, {best_so_far}")
 
 
+def _write(config: Path, client_id: str, model: BlendSettings, text: str) -> str:
+    """Write a tuned model beside the configuration, and return what to say of it.
+
+    Raises ConfigurationError, and writes nothing, where the client as the configuration has it now cannot use it.
+    """
+    client = load_fleet(config).select([client_id])[0]
+    faults = [message for _, message in model_faults(model, {}, client.features)]
+    if faults:
+        where = str(tuned_file(config, client_id))
+        raise ConfigurationError("; ".join(faults), where, "tune the client with the configuration's own features")
+    file = write_tuned(config, client_id, text)
+    hidden_by = load_fleet(config).tuned[client_id].hidden_by
+    if hidden_by:
+        return f"{file} is written, but {client_id}'s own entry in {config} hides it: remove {' and '.join(hidden_by)}"
+    return f"{file} is written, and used from now on"
+
+
 def _note(day: str, tuned: Tuned) -> str:
-    before = tuned.present.log_loss if tuned.present else None
-    return config_writer.note(day, tuned.choice.scores.log_loss, before, tuned.choice.scores.top_5_accuracy)
+    """Return how good a tuned model was, and when: what stands above it in its file."""
+    scores, present = tuned.choice.scores, tuned.present
+    before = f", before {present.log_loss:.3f}" if present else ""
+    return f"tuned {day}: log-loss {scores.log_loss:.3f}{before}, top-5 {scores.top_5_accuracy:.3f}"
 
 
 def _params(candidate: Candidate) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from bc4all.config.category_map import CATEGORY_MAPS
+from bc4all.config.tuned import TUNED
 from bc4all.environment import java_version, refuse_connect
 from bc4all.errors import ConfigurationError
 from bc4all.job_kinds import JOB_KINDS
@@ -52,11 +53,12 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     if _DRIVER_JAVA in options.given:
         options.add_java(_DRIVER_JAVA, _EXIT_WITHOUT_MEMORY)
     if options.value("--deploy-mode") == "cluster":
-        if (arguments.config.parent / CATEGORY_MAPS).is_dir():
-            told = f"a driver on another machine does not see {arguments.config.parent / CATEGORY_MAPS}"
-            raise ConfigurationError(told, remedy="use --deploy-mode client")
+        for folder in (arguments.config.parent / CATEGORY_MAPS, arguments.config.parent / TUNED):
+            if folder.is_dir():
+                told = f"a driver on another machine does not see {folder}"
+                raise ConfigurationError(told, remedy="use --deploy-mode client")
         if arguments.write:
-            told = f"a driver on another machine cannot write {arguments.config}"
+            told = f"a driver on another machine cannot write beside {arguments.config}"
             raise ConfigurationError(told, remedy="leave --write out, or use --deploy-mode client")
         options.extend("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
         if argv:  # of two options, the last counts

@@ -51,21 +51,23 @@ def delivered(prefix: Path, sample: Path) -> Path:
 
 
 def test_finds_a_better_model_and_writes_it(job: Job, delivered: Path, tmp_path: Path) -> None:
-    """The winner stands in the configuration, with what it scored, and is better when it is trained."""
+    """The winner lies beside the configuration, with what it scored, and is better when it is trained."""
     config = tmp_path / "clients.yaml"
-    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients:\n  # of ours\n  client_0:\n")
+    text = "defaults: {features: [f0, f1, f2, f3, f4]}\nclients:\n  # of ours\n  client_0:\n"
+    config.write_text(text)
     present = make_client("client_0")
     work, printed = asked(job, config=config, write=True)
     outcome = work.tune(present)
     assert (outcome.rows, outcome.note, outcome.version) == (1500, "", None)
     tuned = load_fleet(config).clients["client_0"]
     assert isinstance(tuned.model, BlendSettings)
-    assert "# of ours" in config.read_text()
-    assert f"# tuned {DAY}: log-loss" in config.read_text()
+    assert config.read_text() == text
+    assert f"# tuned {DAY}: log-loss" in (tmp_path / "tuned" / "client_0.yaml").read_text()
     for told in (
         "client_0: tune: 4 of 4 tried, best: log-loss",
         "present: RandomForestClassifier",
-        "+    model:  # tuned",
+        "tuned/client_0.yaml is written, and used from now on",
+        "\nmodel:\n  blend:\n",
     ):
         assert told in printed.getvalue()
     job.train(present)
@@ -104,7 +106,7 @@ def test_mlflow_holds_each_candidate(job: Job, delivered: Path, monkeypatch: pyt
     (neural,) = [child for child in children if child.info.run_name == "neural"]
     assert (neural.data.params["alpha"], neural.data.params["SimpleImputer.strategy"]) == ("0.3", "median")
     found = client.download_artifacts(parent.info.run_id, "found.yaml")
-    assert yaml.safe_load(Path(found).read_text())["clients"]["client_0"]["model"]["blend"]
+    assert yaml.safe_load(Path(found).read_text())["model"]["blend"]
 
 
 def test_what_a_training_holds_out_is_never_looked_at(
@@ -137,19 +139,18 @@ def test_what_a_training_holds_out_is_never_looked_at(
 
 
 def test_a_model_that_is_as_good_stays(job: Job, delivered: Path, tmp_path: Path) -> None:
-    """Where nothing clearly better is found, the file stays as it is, and the line says so."""
+    """Where nothing clearly better is found, nothing is written, and the line says so."""
     config = tmp_path / "clients.yaml"
     work, _ = asked(job, budget=7)
     printed = io.StringIO()
     best = replace(work, out=Console(file=printed, width=120))
     best.tune(make_client("client_0"))
-    said = yaml.safe_load(printed.getvalue()[printed.getvalue().index("clients:") :])["clients"]["client_0"]["model"]
+    said = yaml.safe_load(printed.getvalue()[printed.getvalue().index("\nmodel:") :])["model"]
     config.write_text(yaml.safe_dump({"defaults": {"features": ["f0"]}, "clients": {"client_0": {"model": said}}}))
-    before = config.read_text()
     work, _ = asked(job, budget=2, config=config, write=True)
     outcome = work.tune(make_client("client_0", model=said, model_params={}))
     assert outcome.note.startswith("the present model stays: log-loss")
-    assert config.read_text() == before
+    assert not (tmp_path / "tuned").exists()
 
 
 def test_limits_are_kept(job: Job, delivered: Path) -> None:
@@ -181,13 +182,26 @@ def test_a_dead_mlflow_does_not_end_the_search(job: Job, delivered: Path, monkey
 
 
 def test_what_was_found_is_not_lost_with_the_file(job: Job, delivered: Path, tmp_path: Path) -> None:
-    """Where the configuration cannot be changed after the search, what to write is printed."""
+    """Where the configuration has changed in the meantime and cannot use the model, it is printed."""
     config = tmp_path / "clients.yaml"
-    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients: {client_0: &x {}, client_1: *x}\n")
-    work, printed = asked(job, config=config, write=True, budget=1)
-    with pytest.raises(ConfigurationError, match="would change others"):
+    config.write_text("defaults: {features: [{name: title, kind: text}]}\nclients: {client_0: }\n")
+    (tmp_path / "tuned").mkdir()
+    work, printed = asked(job, config=config, write=True, budget=4)
+    with pytest.raises(ConfigurationError, match="tune the client with the configuration's own features"):
         work.tune(make_client("client_0"))
-    assert "clients:\n  client_0:\n    model:  # tuned" in printed.getvalue()
+    assert "\nmodel:\n  blend:\n" in printed.getvalue()
+    assert not list((tmp_path / "tuned").iterdir())
+
+
+def test_says_what_hides_the_model(job: Job, delivered: Path, tmp_path: Path) -> None:
+    """It is written all the same; only people change what they wrote."""
+    config = tmp_path / "clients.yaml"
+    config.write_text("defaults: {features: [f0]}\nclients: {client_0: {model_params: {n_estimators: 3}}}\n")
+    work, printed = asked(job, config=config, write=True, budget=4)
+    work.tune(make_client("client_0"))
+    assert "entry in" in printed.getvalue()
+    assert "hides it: remove model_params" in printed.getvalue()
+    assert load_fleet(config).clients["client_0"].model_params == {"n_estimators": 3}
 
 
 def test_auto_is_replaced_by_what_is_better_alone(job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,100 @@
+"""`tuned/<client>.yaml` beside the configuration: the model that `tune --write` found for a client.
+
+Programs write these files, people the configuration: neither changes the other's. A model that the client's own entry
+names hides the tuned one.
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from bc4all.config.blocks import read_block
+from bc4all.config.model_settings import BlendSettings
+from bc4all.config.yaml_source import read_yaml
+from bc4all.errors import ConfigurationError
+from bc4all.layout import check_client_id
+
+TUNED = "tuned"  # beside the configuration file
+HIDING = ("model", "model_params")  # of a client's own entry
+_HEAD = "# Written by `bin/submit.sh tune --write`. Remove this file to take the model of the configuration again.\n"
+_MAX_WIDTH = 1 << 20  # columns: no line is broken
+
+
+class _TunedSettings(BaseModel):
+    """What such a file may say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    model: BlendSettings | None = None
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A client's tuned model, and the keys of its own entry that hide it."""
+
+    file: Path
+    model: BlendSettings
+    hidden_by: tuple[str, ...] = ()
+
+
+def tuned_file(config: Path, client_id: str) -> Path:
+    """Return where a client's tuned model lies, there or not."""
+    return config.parent / TUNED / f"{check_client_id(client_id)}.yaml"
+
+
+def tuned_clients(config: Path) -> set[str]:
+    """Return the ids for which there are files, whether the configuration has these clients or not."""
+    return {file.stem for file in (config.parent / TUNED).glob("*.yaml")}
+
+
+def read_tuned(config: Path, client_id: str) -> TunedModel | None:
+    """Read a client's tuned model; None where it has none.
+
+    Raises ConfigurationError with a line `file:line:column: message` for each fault.
+    """
+    file = tuned_file(config, client_id)
+    if not file.exists():
+        return None
+    source = read_yaml(file)
+    settings = read_block(source, (), source.value, _TunedSettings)
+    source.raise_faults()
+    if settings is None or settings.model is None:
+        raise ConfigurationError(f"{file} holds no model", remedy="tune the client again, or remove the file")
+    return TunedModel(file, settings.model)
+
+
+def check_writable(config: Path) -> None:
+    """Raise ConfigurationError unless tuned models can be written beside the configuration."""
+    folder = config.resolve().parent / TUNED
+    nearest = folder if folder.exists() else folder.parent
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise ConfigurationError(f"{folder} cannot be written", remedy="leave --write out: the model is printed then")
+
+
+def write_tuned(config: Path, client_id: str, text: str) -> Path:
+    """Make `text` a client's tuned model in one step, and return its file. Raises ConfigurationError."""
+    file = tuned_file(config, client_id)
+    try:
+        file.parent.mkdir(exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        unfinished = Path(name)
+        try:
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(text)
+            unfinished.chmod(0o644)  # others' jobs read it, too
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
+    return file
+
+
+def as_yaml(model: BlendSettings, note: str) -> str:
+    """Return the content of a tuned model's file. `note`: how good the model was, and when."""
+    said = yaml.safe_dump({"model": model.said()}, sort_keys=False, default_flow_style=None, width=_MAX_WIDTH)
+    return f"{_HEAD}# {note}\n{said}"
