@@ -11,8 +11,11 @@ SETTINGS ?= {}
 # Spark otherwise looks for this machine's name, which a laptop's network may not know.
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
+# Everything but what needs Java.
+UNIT := tests --ignore=tests/spark --ignore=tests/faults --ignore=tests/cluster
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large bench-titles quality quality-tuned guards soak lock clean
+.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large bench-titles quality quality-tuned guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -40,14 +43,23 @@ lint: setup ## ruff: rules and format; import-linter: the rooms; bandit: what in
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bc4all jobs bench
 
+docs: setup ## write docs/cli.md from the commands, draw docs/rooms.svg from the imports
+	@$(BIN)/python bin/docs.py
+
 audit: setup ## known weaknesses of what the lock file pins; where nobody can be asked, that all of it is pinned by hash
 	@$(BIN)/python bin/audit.py
 
 types: setup ## mypy
 	@$(BIN)/mypy
 
-pytest: setup ## every test
-	@$(BIN)/pytest
+unit: setup ## the tests that need no Java, side by side: the loop to wait for
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(UNIT)
+
+check: lint types unit ## what to run before a commit: lint, types, unit
+
+pytest: setup ## every test, and how much of the code they run
+	@$(BIN)/pytest $(UNIT) -n 2 --dist loadfile --cov --cov-report=
+	@$(BIN)/pytest tests/spark tests/faults tests/cluster --cov --cov-append --cov-report=term:skip-covered
 
 test-cluster: setup ## the tests on a real Spark cluster and MLflow server of this machine, alone
 	@$(BIN)/pytest tests/cluster
