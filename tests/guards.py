@@ -52,13 +52,13 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_copied_prefix.py::test_a_copied_history_forgets_its_own_logs_alone": [
         Guard("bc4all/schedule/dispatch.py", "self._state.recorded_log(log_file).unlink", "Path(log_file).unlink"),
     ],
-    "tests/test_pyfunc.py::test_a_model_that_is_not_the_registered_one_is_not_read": [
+    "tests/registry/test_pyfunc.py::test_a_model_that_is_not_the_registered_one_is_not_read": [
         Guard("bc4all/pyfunc.py", '            check_digest(one, digests.get(one.name, ""))\n', "            pass\n"),
     ],
-    "tests/test_pyfunc.py::test_without_digests_no_unchecked_part_is_taken": [
+    "tests/registry/test_pyfunc.py::test_without_digests_no_unchecked_part_is_taken": [
         Guard("bc4all/model/model_file.py", "if is_checked or name not in _UNCHECKED_TYPES", "if True"),
     ],
-    "tests/test_pyfunc.py::test_a_version_requires_published_packages_alone": [
+    "tests/registry/test_pyfunc.py::test_a_version_requires_published_packages_alone": [
         Guard("bc4all/registry/artifact.py", '(*WORKER_PACKAGES, "skops")', '(*WORKER_PACKAGES, "skops", "bc4all")'),
     ],
     "tests/faults/test_kills.py::test_a_predict_killed_at_any_step": [
@@ -74,13 +74,13 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/spark/test_tune.py::test_what_was_found_is_not_lost_with_the_file": [
         Guard("bc4all/jobs/tune_job.py", "    if faults:\n", "    if False:\n"),
     ],
-    "tests/test_tuned.py::test_faults_are_told_with_their_place": [
+    "tests/config/test_tuned.py::test_faults_are_told_with_their_place": [
         Guard("bc4all/config/tuned.py", "    source.raise_faults()\n", ""),
     ],
-    "tests/test_tuned.py::test_an_own_model_hides_the_tuned_one": [
+    "tests/config/test_tuned.py::test_an_own_model_hides_the_tuned_one": [
         Guard("bc4all/config/fleet_file.py", " and not beside.tuned.hidden_by:\n        model", ":\n        model"),
     ],
-    "tests/test_blend.py::test_a_forest_that_was_tampered_with_is_refused": [
+    "tests/model/test_blend.py::test_a_forest_that_was_tampered_with_is_refused": [
         Guard("bc4all/model/forest_file.py", " and (plain < min(n_features, FEATURE)).all()", ""),
     ],
     "tests/faults/test_kills.py::test_the_whole_group_killed_in_mid_score": [
@@ -123,10 +123,10 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_mlflow.py::test_a_server_that_has_no_files": [
         Guard("bc4all/registry/mlflow_failures.py", "return _STATUS[status[1]] if status else", "return"),
     ],
-    "tests/test_child.py::test_a_stranger_of_the_same_number_and_age_is_not_it": [
+    "tests/schedule/test_child.py::test_a_stranger_of_the_same_number_and_age_is_not_it": [
         Guard("bc4all/schedule/child.py", "other or stranger or", "other or"),
     ],
-    "tests/test_child.py::test_its_temporary_files_are_its_own": [
+    "tests/schedule/test_child.py::test_its_temporary_files_are_its_own": [
         Guard("bc4all/schedule/child.py", "        _make_private(place)\n", "        place.mkdir(exist_ok=True)\n"),
     ],
     "tests/test_layout.py::test_what_leads_out_is_seen_a_second_time": [
@@ -157,7 +157,7 @@ GUARDS: dict[str, list[Guard]] = {
             "if total != products * ranks:",
         ),
     ],
-    "tests/test_operations.py::test_a_killed_job_is_tried_again": [
+    "tests/schedule/test_operations.py::test_a_killed_job_is_tried_again": [
         Guard("bc4all/schedule/dispatch.py", "if code > _SIGNAL and code != EXIT_INTERRUPTED:", "if False:"),
     ],
     "tests/faults/test_memory.py::test_a_model_of_half_the_heap_comes_back": [
@@ -169,21 +169,21 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/spark/test_task_results.py::test_an_answer_that_was_computed_again_and_is_another_is_refused": [
         Guard("bc4all/learning/task_results.py", "if content.digest() != receipt.sha256:", "if False:"),
     ],
-    "tests/test_model_size.py::test_what_cannot_fit_is_refused_before_the_fit": [
+    "tests/learning/test_model_size.py::test_what_cannot_fit_is_refused_before_the_fit": [
         Guard("bc4all/learning/fitting.py", "    if error:\n        raise ModelError(error, about)\n", ""),
     ],
     "tests/faults/test_memory.py::test_a_java_without_memory_ends_the_job": [
         Guard("bc4all/launch/spark_submit.py", "    java = [_EXIT_WITHOUT_MEMORY]\n", "    java: list[str] = []\n"),
         Guard("bc4all/jobs/fleet.py", "if java_has_ended(spark):  #", "if False:  #"),
     ],
-    "tests/test_operations.py::test_a_job_whose_java_is_out_of_memory_is_tried_again": [
+    "tests/schedule/test_operations.py::test_a_job_whose_java_is_out_of_memory_is_tried_again": [
         Guard("bc4all/schedule/dispatch.py", "    if code == EXIT_JAVA_MEMORY:\n", "    if False:\n"),
     ],
     "tests/faults/test_memory.py::test_a_driver_whose_java_has_ended_says_so_in_a_line": [
         Guard("bc4all/jobs/fleet.py", "        if not java_has_ended(spark):\n", "        if True:\n"),
         Guard("bc4all/jobs/application.py", "    if not java_has_ended(spark):\n", "    if True:\n"),
     ],
-    "tests/test_submit.py::test_a_java_without_memory_ends": [
+    "tests/launch/test_submit.py::test_a_java_without_memory_ends": [
         Guard(
             "bc4all/launch/spark_submit.py",
             "        options.add_java(_DRIVER_JAVA, _EXIT_WITHOUT_MEMORY)\n",
@@ -193,10 +193,10 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/spark/test_text.py::test_registered_coefficients_are_float32": [
         Guard("bc4all/model/coefficients.py", "found.astype(np.float32)", "found.astype(np.float64)"),
     ],
-    "tests/test_operations.py::test_killed_in_mid_run_it_loses_and_doubles_nothing": [
+    "tests/schedule/test_operations.py::test_killed_in_mid_run_it_loses_and_doubles_nothing": [
         Guard("bc4all/schedule/dispatch.py", "            self.running.append(found)\n", ""),
     ],
-    "tests/test_scheduler.py::test_a_clock_that_jumps_ends_nothing_and_doubles_nothing": [
+    "tests/schedule/test_scheduler.py::test_a_clock_that_jumps_ends_nothing_and_doubles_nothing": [
         Guard("bc4all/schedule/dispatch.py", "        now = self._timer()\n", "        now = self._clock()\n"),
     ],
     "tests/faults/test_files.py::test_two_jobs_for_one_client_at_once": [
@@ -283,7 +283,7 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_files.py::test_a_link_that_leads_nowhere": [
         Guard("bc4all/data/delivery.py", "    if left_out:\n", "    if False:\n"),
     ],
-    "tests/test_delivery.py::test_a_name_that_comes_or_goes_is_a_change": [
+    "tests/data/test_delivery.py::test_a_name_that_comes_or_goes_is_a_change": [
         Guard("bc4all/data/delivery.py", "if not os.path.lexists(file) or name in listing():", "if False:"),
     ],
     "tests/spark/test_products.py::test_a_quote_that_is_never_closed_costs_its_own_line": [
@@ -364,7 +364,7 @@ GUARDS: dict[str, list[Guard]] = {
             'folder = self.layout.training("client_1")',
         ),
     ],
-    "tests/test_config.py::test_refuses_what_is_no_configuration": [
+    "tests/config/test_config.py::test_refuses_what_is_no_configuration": [
         Guard("bc4all/config/yaml_source.py", "if len(content) > MAX_BYTES:", "if False:"),
         Guard("bc4all/config/yaml_source.py", "or id(node) in above", ""),
     ],
@@ -381,7 +381,7 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_secrets.py::test_a_manifest_with_a_password_is_refused": [
         Guard("bc4all/launch/spark_submit.py", "    if has_password(value):", "    if False:"),
     ],
-    "tests/test_health.py::test_other_addresses_want_a_token": [
+    "tests/schedule/test_health.py::test_other_addresses_want_a_token": [
         Guard("bc4all/schedule/health.py", "if not token and not _is_loopback(host):", "if False:"),
         Guard("bc4all/schedule/health.py", "if token and not hmac.compare_digest(given, expected):", "if False:"),
     ],

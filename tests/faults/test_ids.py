@@ -19,8 +19,8 @@ from bc4all.registry.versions import model_name
 from bc4all.schedule.crontab import block
 from bc4all.schedule.kubernetes import manifests
 from bc4all.state import State
+from tests.cli.test_cli import leaves
 from tests.conftest import DAY
-from tests.test_cli import leaves
 
 PARTS = [
     *("..", ".", "/", "\\", "\n", "\r", "\t", "\0", " ", "%", "@", "$(x)", "`x`", ";x", "|x", "&x", "'", '"', "*", "?"),

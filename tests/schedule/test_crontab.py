@@ -24,8 +24,8 @@ from bc4all.errors import ConfigurationError
 from bc4all.schedule.agenda import Agenda, due_timings
 from bc4all.schedule.crontab import block, marker, merge, same_time, split
 from bc4all.schedule.kubernetes import manifests, resource_name
+from tests.config.test_timing import due_minutes
 from tests.conftest import ROOT
-from tests.test_schedule import due_minutes
 
 NAME = marker(Path("/opt/bc4all"))
 BLOCK = f"# BEGIN {NAME}\n1 2 * * * x\n# END {NAME}\n".encode()

@@ -14,7 +14,7 @@ from bc4all.model.model_file import digest, load_model
 from bc4all.model.ranking import score_frame
 from bc4all.registry.artifact import DATA, MLMODEL, described
 
-VERSIONS = Path(__file__).parent / "data" / "registered_0_1"
+VERSIONS = Path(__file__).parent / "registered_0_1"
 
 
 @pytest.mark.parametrize("name", ["titles", "forest_blend", "forest"])

@@ -14,7 +14,7 @@ from bc4all.model.linear_text import LinearText, compiled
 from bc4all.model.model_file import digest, load_model, save_model
 from bc4all.model.preprocessing import takes_sparse, with_preprocessing
 from bc4all.model.text import TextVectorizer, TitleVectorizer
-from tests.test_linear_text import FRAME, KINDS, LABELS
+from tests.model.test_linear_text import FRAME, KINDS, LABELS
 
 
 def test_numbers_alone_need_nothing() -> None:
