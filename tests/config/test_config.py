@@ -2,11 +2,11 @@
 
 import contextlib
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sklearn.utils
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -297,14 +297,16 @@ def test_whatever_is_said_is_what_holds(defaults: dict[str, Any], said: dict[str
         assert (client.enabled, client.max_quarantine) == (effective["enabled"], effective["max_quarantine"])
 
 
-def test_a_thousand_different_clients_load_at_once(tmp_path: Path) -> None:
-    """A fleet of 1,000 clients, no two with the same parameters, loads in 2 s once scikit-learn is imported."""
-    write(tmp_path, "clients: {a: {features: [f0]}}\n")
-    load_fleet(tmp_path / "clients.yaml")
+def test_scikit_learns_list_is_made_once_for_a_thousand_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Walking its modules takes longer than all else: a fleet of clients, no two the same, must not repeat it."""
+    walks, real = [], sklearn.utils.all_estimators
+    monkeypatch.setattr(sklearn.utils, "all_estimators", lambda **given: walks.append(given) or real(**given))
     many = "".join(f"  c{i}: {{model_params: {{random_state: {i}}}}}\n" for i in range(1000))
-    start = time.perf_counter()
     fleet = load_fleet(write(tmp_path, f"defaults: {{features: [f0]}}\nclients:\n{many}"))
-    assert (len(fleet.clients), time.perf_counter() - start < 2) == (1000, True)
+    assert len(fleet.clients) == 1000
+    assert len(walks) <= 1  # none, where a test before this one has asked
 
 
 def test_equal_configurations_have_equal_digests() -> None:
