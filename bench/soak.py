@@ -232,7 +232,7 @@ def _kind(process: psutil.Process) -> str:
 
 def _text(process: psutil.Process, variable: str) -> str:
     try:
-        return process.environ().get(variable, "")
+        return str(process.environ().get(variable, ""))
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return ""
 

@@ -18,7 +18,7 @@ from bc4all.request import JobArguments
 from bc4all.variables import CONFIG_FILE
 
 
-class _Checked(click.ParamType):
+class _Checked(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers alone
     """A value that `check` returns or refuses with a ConfigurationError."""
 
     def __init__(self, name: str, check: Callable[[str], Any]) -> None:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
-from pyspark import Broadcast, cloudpickle
+from pyspark import Broadcast
 from pyspark.sql import SparkSession
 
 from bc4all.errors import ModelError
 from bc4all.learning.model_size import refusal
+from bc4all.learning.pieces import write_pieces
 from bc4all.learning.task_results import collect
 from bc4all.model.blend import EmbeddedForest, placed
 from bc4all.model.coefficients import narrowed
@@ -32,6 +33,7 @@ MOST_ROWS = 50_000  # of which candidates are compared: more tell them apart no 
 _MOST_CELLS = 5_000_000  # rows x categories of them: 20 MB a candidate, of which the driver holds dozens
 _FOLD_SEED = 1234
 _CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
+_PIECE_BYTES = 1 << 20  # of a pickled model that is only measured
 _NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every category
 
 
@@ -155,6 +157,11 @@ def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:
     return OutOfFold(probabilities, {name: min(part.costs[name] for part in parts) for name in COSTS})
 
 
+def _pickled_bytes(model: Model) -> int:
+    length, _ = write_pieces(model, _PIECE_BYTES, lambda piece: None)
+    return length
+
+
 def _fold(estimator: Any, rows: Rows, fold: int) -> OutOfFold:
     data, asked = rows.data, rows.places[rows.folds == fold]
     others = rows.places[(rows.folds != fold) & (rows.folds < FOLDS)]
@@ -165,7 +172,7 @@ def _fold(estimator: Any, rows: Rows, fold: int) -> OutOfFold:
     fitted = time.perf_counter()
     probabilities = placed(model.predict_proba(X), model.classes_, data.names).astype(np.float32)
     scored = time.perf_counter() - fitted
-    size = model.nbytes if isinstance(model, CompactForest | EmbeddedForest) else len(cloudpickle.dumps(model))
+    size = model.nbytes if isinstance(model, CompactForest | EmbeddedForest) else _pickled_bytes(model)
     costs = (size / 1e6, fitted - started, scored / max(1, len(asked)) * 1e6)
     return OutOfFold(probabilities, dict(zip(COSTS, costs, strict=True)))
 

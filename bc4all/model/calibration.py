@@ -32,7 +32,7 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """The best category of each row."""
-        return self.classes[X.argmax(axis=1)]
+        return np.asarray(self.classes[X.argmax(axis=1)])
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -125,7 +125,7 @@ class CompactForest:
     def predict(self, X: Any) -> np.ndarray:
         """The most probable category of each row, (rows,)."""
         best, _ = self.top_k(X, 1)
-        return self.classes_[best[:, 0]]
+        return np.asarray(self.classes_[best[:, 0]])
 
     def top_k(self, X: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Each row's k most probable categories as places in `classes_`, int32, and their probabilities, float32.

@@ -69,7 +69,7 @@ class LinearText:
 
     def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
         """Probabilities, float64 of shape (rows, classes)."""
-        decision = np.tile(self._intercept, (len(X), 1))
+        decision: np.ndarray = np.tile(self._intercept, (len(X), 1))
         for transformer, columns, weights in self._others:
             decision += transformer.transform(X[columns]) @ weights
         for text in self._texts:

@@ -29,7 +29,7 @@ class TrainingSet:
 
     def labels(self, places: np.ndarray) -> np.ndarray:
         """The category names of some rows."""
-        return self.names[self.codes[places]]
+        return np.asarray(self.names[self.codes[places]])
 
     @property
     def sha256(self) -> str:

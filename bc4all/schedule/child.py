@@ -56,12 +56,12 @@ def _make_private(folder: Path) -> None:
 
 def uptime() -> float:
     """Seconds since this machine was started: a clock that is set, or jumps, does not move them."""
-    return time.time() - psutil.boot_time()
+    return time.time() - float(psutil.boot_time())
 
 
 def started_at(process: psutil.Process) -> float:
     """When a process was started, by `uptime`."""
-    return process.create_time() - psutil.boot_time()
+    return float(process.create_time()) - float(psutil.boot_time())
 
 
 class Child:
