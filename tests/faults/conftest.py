@@ -1,5 +1,6 @@
 """What the tests of faults share: a trained and published client, a reader that never stops looking, killed jobs."""
 
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +22,7 @@ from bc4all.registry.tracking import tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.state import State
 from tests.conftest import DAY, ROOT, make_client
+from tests.faults import victim
 
 CONFIG = "defaults: {features: [f0, f1, f2, f3, f4], model_params: {n_estimators: 3, random_state: 1}}\nclients:\n"
 BAD = "no number,1,2,3\nbad,x,1,2,3,4\n"  # two rows of a prediction that go to quarantine
@@ -129,21 +133,56 @@ class Reader:
                     self.strange.append((folder, rows))
 
 
+@dataclass(frozen=True)
+class Forked:
+    """A victim that was forked; `output` is the file that it prints to."""
+
+    process: BaseProcess
+    output: Path
+
+    def wait(self) -> tuple[int | None, str]:
+        """Return its exit code, negative for a signal, and what it printed."""
+        self.process.join()
+        return self.process.exitcode, self.output.read_text()
+
+
+def victims_environment(on: Published, job: str, at: int) -> dict[str, str]:
+    """Return what tests/faults/victim.py reads."""
+    told = {"DATA_PREFIX": str(on.prefix), "BC4ALL_CONFIG": str(on.config), "JOB": job, "AT": str(at)}
+    return {**os.environ, **told, "STEPS": f"{on.prefix}.steps"}
+
+
 @pytest.fixture(scope="session")
-def start_victim(spark: SparkSession) -> Callable[..., subprocess.Popen[str]]:
-    """Start tests/faults/victim.py on a prefix, with the tests' Java or (`own_java`) one of its own."""
+def fork_victim(spark: SparkSession) -> Callable[..., Forked]:
+    """Run tests/faults/victim.py on a prefix with the tests' own Java, forked from a process that has imported it."""
     gateway = spark.sparkContext._gateway.gateway_parameters  # type: ignore[union-attr]
     warm = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.victim"])
+    with pytest.MonkeyPatch.context() as patch:  # the server finds the tests, wherever pytest was started
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        forkserver.ensure_running()
+
+    def fork(on: Published, job: str, at: int = 0) -> Forked:
+        environment = {**victims_environment(on, job, at), **warm}
+        output = Path(f"{on.prefix}.output")
+        process = context.Process(target=victim.run, args=(environment, output))
+        process.start()
+        return Forked(process, output)
+
+    return fork
+
+
+@pytest.fixture(scope="session")
+def start_victim() -> Callable[..., subprocess.Popen[str]]:
+    """Start tests/faults/victim.py on a prefix with a Java of its own."""
     options = "--master local[2,4] --conf spark.ui.enabled=false --conf spark.eventLog.enabled=false"
     own = {"PYSPARK_SUBMIT_ARGS": f"{options} --driver-java-options -XX:TieredStopAtLevel=1 pyspark-shell"}
 
-    def start(on: Published, job: str, at: int = 0, own_java: bool = False) -> subprocess.Popen[str]:
-        told = {"DATA_PREFIX": str(on.prefix), "BC4ALL_CONFIG": str(on.config), "JOB": job, "AT": str(at)}
-        told |= {"STEPS": f"{on.prefix}.steps"}
-        environment = {**os.environ, **told, **(own if own_java else warm)}
+    def start(on: Published, job: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.faults.victim"],
-            env=environment,
+            env={**victims_environment(on, job, 0), **own},
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -20,8 +20,9 @@ from bc4all.data.recovery import recover
 from bc4all.registry.tracking import tracking_uri
 from bc4all.state import State
 from tests.conftest import DAY, ROOT, make_client
-from tests.faults.conftest import Published, Reader, partition, rows_of
+from tests.faults.conftest import Forked, Published, Reader, partition, rows_of
 
+Fork = Callable[..., Forked]
 Victim = Callable[..., subprocess.Popen[str]]
 ROOTS = ("products_categories", "quarantine/prediction")
 
@@ -53,19 +54,21 @@ def steps_of(on: Published) -> list[str]:
 
 def kill_everywhere(
     published: Published,
-    start_victim: Victim,
+    fork_victim: Fork,
     job: str,
     check: Callable[[Published, str, dict[str, pd.DataFrame]], None],
 ) -> list[str]:
     """Run a job to its end, then again and again, each time killed one step later; `check` what each kill left."""
     whole = published.copy(published.prefix.with_name("whole"))
-    assert start_victim(whole, job).wait() == 0
+    code, printed = fork_victim(whole, job).wait()
+    assert code == 0, printed
     old, new, steps = wholes(published.prefix), wholes(whole.prefix), steps_of(whole)
 
     def killed(at: int) -> None:
         on = published.copy(published.prefix.with_name(f"killed at {at}"))
         with Reader({partition(on.prefix, root=root): [old[root], new[root]] for root in ROOTS}) as reader:
-            printed = start_victim(on, job, at).communicate()[0]
+            code, printed = fork_victim(on, job, at).wait()
+        assert code == -signal.SIGKILL, printed
         assert steps_of(on)[at - 1].partition("/")[0] == steps[at - 1].partition("/")[0], printed
         assert not reader.strange, (steps[at - 1], reader.strange[0])
         assert reader.reads > 10
@@ -77,7 +80,7 @@ def kill_everywhere(
     return steps
 
 
-def test_a_predict_killed_at_any_step(spark: SparkSession, published: Published, start_victim: Victim) -> None:
+def test_a_predict_killed_at_any_step(spark: SparkSession, published: Published, fork_victim: Fork) -> None:
     """After SIGKILL at each step, readers see old or new, whole; the next start leaves one of them and no trace."""
     old = wholes(published.prefix)
 
@@ -91,12 +94,12 @@ def test_a_predict_killed_at_any_step(spark: SparkSession, published: Published,
         if not step.startswith("write_text /_staging"):  # until its journal is there, nobody knows of a run
             assert "RUNNING" not in run_states(on), step
 
-    steps = kill_everywhere(published, start_victim, "predict", check)
+    steps = kill_everywhere(published, fork_victim, "predict", check)
     assert {"phase read", "phase quarantine", "phase score", "phase audit", "mlflow set_terminated"} < set(steps)
     assert sum(step.startswith("rename") for step in steps) == 4  # both partitions: out of the way, and in
 
 
-def test_a_train_killed_at_any_step(spark: SparkSession, published: Published, start_victim: Victim) -> None:
+def test_a_train_killed_at_any_step(spark: SparkSession, published: Published, fork_victim: Fork) -> None:
     """After SIGKILL at each step, the champion is the old version or the new one, and scores."""
 
     def check(on: Published, step: str, new: dict[str, pd.DataFrame]) -> None:
@@ -108,7 +111,7 @@ def test_a_train_killed_at_any_step(spark: SparkSession, published: Published, s
         registry.load("client_0", champion)
         assert champion.number == (2 if last else 1), step
 
-    steps = kill_everywhere(published, start_victim, "train", check)
+    steps = kill_everywhere(published, fork_victim, "train", check)
     assert {"phase fit", "mlflow create_model_version", "mlflow set_registered_model_alias"} < set(steps)
 
 
@@ -134,7 +137,7 @@ def wait_for(condition: Callable[[], object], victim: subprocess.Popen[str]) -> 
 def test_the_whole_group_killed_in_mid_score(spark: SparkSession, published: Published, start_victim: Victim) -> None:
     """With Java and the workers killed while they write, the old partition stays, and no process or file is left."""
     old = wholes(published.prefix)
-    victim = start_victim(published, "predict", own_java=True)
+    victim = start_victim(published, "predict")
     with Reader({partition(published.prefix): [old["products_categories"]]}) as reader:
         wait_for(lambda: list(published.prefix.glob("_staging/*/products_categories/_temporary/0")), victim)
         os.killpg(victim.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A job in a process group of its own that is killed, whole, at one of its steps: python -m tests.faults.victim.
+"""A job in a process group of its own that is killed, whole, at one of its steps: `run`, or python -m this module.
 
 The steps are the job's phases and every change that it makes to the storage or to MLflow; each is written to the file
 STEPS before it is taken. At step number AT the group gets SIGKILL: Java, Python and all. Without AT nothing is killed.
@@ -6,6 +6,7 @@ STEPS before it is taken. At step number AT the group gets SIGKILL: Java, Python
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,17 @@ def main() -> int:
     jobs.phase = stepping  # type: ignore[assignment]
     config = Path(os.environ["BC4ALL_CONFIG"])
     return run_application(JobArguments(os.environ["JOB"], ("client_0",), False, DAY, config, max_parallel=1))
+
+
+def run(environment: dict[str, str], output: Path) -> None:
+    """Be a victim in this process, which was forked for it: in a group of its own, printing to a file."""
+    os.setsid()
+    with output.open("w") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.exit(main())
 
 
 if __name__ == "__main__":

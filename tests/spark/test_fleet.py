@@ -138,7 +138,7 @@ def test_a_users_commands_work_from_anywhere(submitted: dict[str, str], prefix: 
 
 
 def test_two_clients_are_tuned_and_written_at_a_time(submitted: dict[str, str]) -> None:
-    """One after the other finds its place in the project's own file; the change is shown, and can be trained."""
+    """Each finds its place beside the project's own file; the model is shown, and can be trained."""
     config = Path(submitted["PROJECT"]) / "conf" / "clients.yaml"
     config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients:\n  client_0:\n  client_1:\n  client_2:\n")
     clients = ("--client-id", "client_0", "--client-id", "client_2")
@@ -146,7 +146,7 @@ def test_two_clients_are_tuned_and_written_at_a_time(submitted: dict[str, str]) 
     assert tuned.returncode == 0, tuned.stderr
     for client_id in ("client_0", "client_2"):
         assert f"{client_id}: tune: 2 of 2 tried, best: log-loss" in tuned.stdout
-    assert tuned.stdout.count("+    model:  # tuned ") == 2
+    assert tuned.stdout.count("# tuned ") == tuned.stdout.count(".yaml is written, and used from now on") == 2
     assert not re.search(r"Traceback|Warning|Downloading", tuned.stdout + tuned.stderr)
     assert [isinstance(client.model, str) for client in load_fleet(config).clients.values()] == [False, True, False]
 

@@ -261,14 +261,15 @@ def test_a_training_run_says_what_it_made(job: Job, prefix: Path, sample: Path) 
     assert (int(version.version), version.run_id) == (1, run.info.run_id)
 
 
-def test_mlflows_own_loader_answers_with_the_top_five(job: Job, prefix: Path, sample: Path) -> None:
+def test_mlflows_own_loader_answers_with_the_top_five(
+    job: Job, prefix: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """People who load a version through MLflow get the rows that the job would publish."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
     client = make_client("client_0")
     job.train(client)
     job.predict(client)
-    mlflow.set_tracking_uri(tracking_uri(job.layout))
-    mlflow.set_registry_uri(tracking_uri(job.layout))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(job.layout))
     products = table(prefix, "prediction", "client_0")
     answer = mlflow.pyfunc.load_model("models:/client_0_model@champion").predict(products)
     expected = published_rows(prefix, "client_0").drop(columns="model_version")

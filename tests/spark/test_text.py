@@ -164,12 +164,13 @@ def test_a_column_that_is_gone_is_named(job: Job, deliver: Deliver) -> None:
         job.predict(shop("x", KINDS))
 
 
-def test_mlflows_own_loader_takes_titles(job: Job, prefix: Path, deliver: Deliver) -> None:
+def test_mlflows_own_loader_takes_titles(
+    job: Job, prefix: Path, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever loads the version by MLflow asks it with the same columns, by name."""
     deliver("train", "x", "a.csv", made_up(60))
     job.train(shop("x", KINDS))
-    mlflow.set_tracking_uri(tracking_uri(job.layout))
-    mlflow.set_registry_uri(tracking_uri(job.layout))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(job.layout))
     model = mlflow.pyfunc.load_model("models:/x_model@champion")
     asked = pd.DataFrame({"product_id": ["1"], "title": ["mobile 7"], "brand": ["acme"], "price": [3.0]})
     answers = model.predict(asked)
