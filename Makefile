@@ -53,13 +53,13 @@ types: setup ## mypy
 	@$(BIN)/mypy
 
 unit: setup ## the tests that need no Java, side by side: the loop to wait for
-	@$(BIN)/pytest -q -n 2 --dist loadfile $(UNIT)
+	@$(BIN)/pytest -q -n 2 -m "not slow and not java" $(UNIT)
 
 check: lint types unit ## what to run before a commit: lint, types, unit
 
 pytest: setup ## every test, and how much of the code they run
-	@$(BIN)/pytest $(UNIT) -n 2 --dist loadfile --cov --cov-report=
-	@$(BIN)/pytest tests/spark tests/faults tests/cluster --cov --cov-append --cov-report=term:skip-covered
+	@$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/cluster --durations=60 --cov --cov-report=
+	@$(BIN)/pytest tests/cluster --durations=10 --cov --cov-append
 
 test-cluster: setup ## the tests on a real Spark cluster and MLflow server of this machine, alone
 	@$(BIN)/pytest tests/cluster

@@ -30,6 +30,13 @@ settings.register_profile("bc4all", deadline=None)  # a shared machine is slow n
 settings.load_profile("bc4all")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a Java, so that it can be left out."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.java)
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """Two cores: enough for tasks to run side by side, as few as the smallest machine of CI has."""

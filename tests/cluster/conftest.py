@@ -102,9 +102,10 @@ class Cluster:
         return worker
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A master and two workers, gone with everything that they started when the test is over."""
+@pytest.fixture(scope="module")
+def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A master, gone with everything that it started when the module's tests are over."""
+    tmp_path = tmp_path_factory.mktemp("cluster")
     with ExitStack() as stack:
         arguments = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
         master = Daemon.start(
@@ -114,9 +115,15 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         url = master.wait_for(r"Starting Spark master at (spark://\S+)")[1]
         running = Cluster(url, tmp_path)
         stack.callback(lambda: [worker.kill() for worker in running.workers])
-        for _ in range(2):
-            running.add_worker()
         yield running
+
+
+@pytest.fixture
+def cluster(module_cluster: Cluster) -> Cluster:
+    """The module's cluster, with two workers that live."""
+    while sum(worker.process.poll() is None for worker in module_cluster.workers) < 2:
+        module_cluster.add_worker()
+    return module_cluster
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,7 @@ def test_tells_what_a_classifier_does_not_take(path: str, params: dict[str, obje
     assert complaint in message
 
 
+@pytest.mark.slow
 def test_many_threads_may_ask_first() -> None:
     """Clients are trained side by side: the first look-up imports all of scikit-learn, and several may come at once."""
     program = (

@@ -57,6 +57,7 @@ def fields(lowest: int, highest: int) -> st.SearchStrategy[str]:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.tuples(fields(0, 59), fields(0, 23), fields(1, 28), st.just("*"), fields(0, 6)).map(" ".join))
 def test_is_due_in_the_minutes_that_cron_is(expression: str) -> None:

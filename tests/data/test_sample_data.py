@@ -94,6 +94,7 @@ def test_an_empty_folder_is_no_obstacle(tmp_path: Path) -> None:
     assert len(read(tmp_path)) == 100
 
 
+@pytest.mark.slow
 def test_a_default_forest_is_good_and_not_perfect(tmp_path: Path) -> None:
     """Plain scikit-learn's default forest reaches a top-5 accuracy between 0.7 and 0.95 with 5,000 products."""
     for number, client_id in enumerate(write_sample_data(tmp_path, 3, 5000, 2)):

@@ -115,6 +115,7 @@ def test_equals_scikit_learn_on_real_products(seed: Path, client: int) -> None:
     assert_equal_answers(model, products[list(FEATURES)].to_numpy())
 
 
+@pytest.mark.slow
 def test_is_small(seed: Path, tmp_path: Path) -> None:
     """The forest that weighed 636 MB takes under 20 MB of memory, at most 16 bytes a node, and 12 MB of disk."""
     train = pd.read_csv(seed / "train" / "client_id=client_3" / "data_train.csv.gz")

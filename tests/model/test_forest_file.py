@@ -89,6 +89,7 @@ def answers_or_refuses(file: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_survives_random_flips_of_the_file(saved: Path, tmp_path: Path) -> None:
     """5,000 files with a flipped bit: each is refused or scored, none crashes. The zip's own sums catch most."""
     rng, content = np.random.default_rng(0), bytearray(saved.read_bytes())
@@ -101,6 +102,7 @@ def test_survives_random_flips_of_the_file(saved: Path, tmp_path: Path) -> None:
     assert refused > FLIPS // 4
 
 
+@pytest.mark.slow
 def test_survives_random_flips_of_the_arrays(saved: Path, tmp_path: Path) -> None:
     """5,000 files whose arrays have a flipped bit and whose sums are right: the checks of the reader stand alone."""
     rng, arrays = np.random.default_rng(1), members(saved)

@@ -75,6 +75,7 @@ NARROWED = [narrowed(copy.deepcopy(pipeline)) for pipeline in (TITLE, RIDGE)]
 PIPELINES = [(pipeline, compiled(pipeline)) for pipeline in (TITLE, within_words(), of_before(), RIDGE, *NARROWED)]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     st.lists(

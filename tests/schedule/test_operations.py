@@ -116,6 +116,7 @@ def queue(here: Path, clients: int) -> None:
 CLIENTS = "".join(f"  c{number}: {{predict: {{schedule: 0 4 31 1 *, batch: false}}}}\n" for number in range(6))
 
 
+@pytest.mark.slow
 def test_killed_in_mid_run_it_loses_and_doubles_nothing(here: Path) -> None:
     """SIGKILL again and again while jobs run: what ran is taken over, what waited is started, each once."""
     configure(here, CLIENTS, "max_parallel: 2")
@@ -137,6 +138,7 @@ def test_killed_in_mid_run_it_loses_and_doubles_nothing(here: Path) -> None:
     assert "taken over" in log.read_text()
 
 
+@pytest.mark.slow
 def test_waits_for_what_runs_and_on_a_second_term_ends_it(here: Path) -> None:
     """After one TERM nothing new is started and the running job is waited for; after two it is ended, and due again."""
     configure(here, CLIENTS, "max_parallel: 1")
@@ -162,6 +164,7 @@ def test_waits_for_what_runs_and_on_a_second_term_ends_it(here: Path) -> None:
     assert not left
 
 
+@pytest.mark.slow
 def test_a_job_over_its_timeout_is_gone(here: Path) -> None:
     """One that ignores TERM is killed with its descendants, and recorded as timed out."""
     configure(here, "  c0: {predict: {schedule: 0 4 31 1 *, timeout: 2s}}\n")
@@ -173,6 +176,7 @@ def test_a_job_over_its_timeout_is_gone(here: Path) -> None:
     assert not [p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("STUBBORN")]
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_tried_again(here: Path) -> None:
     """Out of memory, say: it counts as lost, its temporary files go, and the next attempt does what it did not."""
     configure(here, "  c0: {predict: {schedule: 0 4 31 1 *, retry_delay: 1s}}\n")
@@ -186,6 +190,7 @@ def test_a_killed_job_is_tried_again(here: Path) -> None:
     assert not list(here.glob("bc4all-*"))
 
 
+@pytest.mark.slow
 def test_a_job_whose_java_is_out_of_memory_is_tried_again(here: Path) -> None:
     """It counts as lost like one that the system killed, and its error says what to raise."""
     configure(here, "  c0: {predict: {schedule: 0 4 31 1 *, retry_delay: 1s}}\n")
@@ -200,6 +205,7 @@ def test_a_job_whose_java_is_out_of_memory_is_tried_again(here: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_there_is_one_scheduler(here: Path) -> None:
     """A second one on the same state ends with exit code 2 and says so."""
     configure(here, CLIENTS)
@@ -212,6 +218,7 @@ def test_there_is_one_scheduler(here: Path) -> None:
     assert first.wait(timeout=30) == 0
 
 
+@pytest.mark.slow
 def test_reads_its_file_again_and_tells_its_health(here: Path) -> None:
     """When the file changes, and on HUP; a broken one is told in the log and at /health, and the old one stays."""
     file = configure(here, CLIENTS, "port: 9746")

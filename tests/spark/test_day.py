@@ -17,6 +17,7 @@ from bc4all.state import State
 from tests.conftest import published_rows
 
 CLIENTS = [f"client_{number}" for number in range(10)]
+THERE = "Europe/London"
 BAD = "client_9"  # it is never trained
 START = datetime(2026, 1, 31, 22, tzinfo=UTC)
 CONFIGURATION = """
@@ -38,8 +39,9 @@ def test_ten_real_clients_run_a_day(prefix: Path, seed: Path, monkeypatch: pytes
         for client_id in CLIENTS:
             shutil.copytree(seed / kind / f"client_id={client_id}", prefix / kind / f"client_id={client_id}")
     lines = [f"  {client_id}:\n" for client_id in CLIENTS[:5]]
-    lines += [f"  {client_id}: {{timezone: America/New_York}}\n" for client_id in CLIENTS[5:9]]
-    lines.append(f"  {BAD}: {{timezone: America/New_York, train: {{enabled: false}}}}\n")
+    there = f"timezone: {THERE}, train: {{schedule: 0 0 1 * *}}, predict: {{schedule: 0 5 * * *}}"
+    lines += [f"  {client_id}: {{{there}}}\n" for client_id in CLIENTS[5:9]]
+    lines.append(f"  {BAD}: {{timezone: {THERE}, train: {{enabled: false}}, predict: {{schedule: 0 5 * * *}}}}\n")
     config = prefix.parent / "clients.yaml"
     config.write_text(CONFIGURATION + "".join(lines))
     now = START.timestamp()
@@ -62,12 +64,12 @@ def test_ten_real_clients_run_a_day(prefix: Path, seed: Path, monkeypatch: pytes
     for (client_id, job), run in runs.items():
         expected = "failed" if client_id == BAD else "done"
         assert run.state == expected, (client_id, job, run.error, Path(str(run.log)).read_text())
-        hour = {"train": 1, "predict": 6}[job] - {True: 1, False: -5}[CLIENTS.index(client_id) < 5]
-        assert run.scheduled_for == f"2026-02-01T{hour:02}:00:00+00:00"
+        hour = {"train": "00", "predict": "05"}[job]  # in both zones
+        assert run.scheduled_for == f"2026-02-01T{hour}:00:00+00:00"
         if client_id != BAD:
             assert (run.day, run.version) == ("2026-02-01", 1)
             assert len(str(run.mlflow_run)) == 32
-    assert len({run.application for run in runs.values()}) == 4  # trained and scored in two zones
+    assert len({run.application for run in runs.values()}) == 2  # due at the same time, both zones' share one
     assert [(notice.client, notice.event) for notice in notices] == [(BAD, "failed")]
     assert "has no champion" in str(runs[BAD, "predict"].error)
     for client_id in CLIENTS[:9]:
