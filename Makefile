@@ -72,8 +72,8 @@ env-archive: setup ## build dist/bc4all-environment.tar.gz, the Python packages 
 
 mlflow-ui: setup ## MLflow's pages about every run and version, on http://127.0.0.1:5000
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "MLflow's pages are at $$MLFLOW_TRACKING_URI"; exit;; esac; \
-	    program="from bc4all import layout, tracking; print(tracking.tracking_uri(layout.Layout.from_environment()))"; \
-	    uri=$$($(BIN)/python -c "$$program") && \
+	    program="from bc4all.layout import Layout; from bc4all.registry.tracking import tracking_uri"; \
+	    uri=$$($(BIN)/python -c "$$program; print(tracking_uri(Layout.from_environment()))") && \
 	    $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri "$$uri"
 
 mlflow-server: setup ## MLflow for many drivers, on http://127.0.0.1:5000: PostgreSQL if there is one, else SQLite

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from bc4all.errors import Failure
 from bc4all.layout import Layout
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.schedule.history import FAILED, History
 from bc4all.state import State
@@ -137,7 +137,7 @@ def processes(state: State) -> list[psutil.Process]:
 def check_champions(prefix: Path, clients: list[str], counts: Counts) -> Iterator[str]:
     """Every client has a champion that can be read, and no run of MLflow that began its work still goes on."""
     layout = Layout.at(str(prefix))
-    registry = Registry(tracking_uri(layout), layout)
+    registry = Registry(Tracking(tracking_uri(layout), layout))
     for client in clients:
         try:
             registry.load(client, registry.find(client))

@@ -13,7 +13,7 @@ import click
 import pandas as pd
 
 from bc4all.layout import Layout
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bench.fleet import markdown, submit, write_fleet
 
@@ -28,7 +28,7 @@ _SHOWN = {
 def figures(prefix: Path, number: int) -> pd.DataFrame:
     """What the trainings of all clients' versions of this number measured, a row a client."""
     layout = Layout.at(str(prefix))
-    registry = Registry(tracking_uri(layout), layout)
+    registry = Registry(Tracking(tracking_uri(layout), layout))
     rows = {}
     for folder in sorted((prefix / "train").glob("client_id=*")):
         client_id = folder.name.removeprefix("client_id=")

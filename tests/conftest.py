@@ -15,10 +15,10 @@ from pyspark.sql import SparkSession
 
 from bc4all.config.clients import Client
 from bc4all.data.sample_data import write_sample_data
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
 from bc4all.jobs.session import SQL_SETTINGS
 from bc4all.layout import Layout
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.state import State
 
@@ -77,7 +77,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without a run. Its tables take seconds to make: tests copy the file."""
     folder = tmp_path_factory.mktemp("mlflow")
-    Registry(f"sqlite:///{folder}/mlflow.db", Layout.at(str(folder)))
+    Registry(Tracking(f"sqlite:///{folder}/mlflow.db", Layout.at(str(folder))))
     return folder / "mlflow.db"
 
 
@@ -93,10 +93,12 @@ def prefix(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def job(spark: SparkSession, prefix: Path) -> Iterator[Job]:
+def job(spark: SparkSession, prefix: Path) -> Iterator[JobContext]:
     """The jobs on that prefix."""
     layout = Layout.at(str(prefix))
-    yield Job(spark, layout, Registry(tracking_uri(layout), layout), DAY, State.from_environment(layout).id)
+    yield JobContext(
+        spark, layout, Registry(Tracking(tracking_uri(layout), layout)), DAY, State.from_environment(layout).id
+    )
     spark.catalog.clearCache()
 
 

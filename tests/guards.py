@@ -33,7 +33,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/registry/ownership.py", "return relative_address(experiment)", "pass"),
     ],
     "tests/faults/test_copied_prefix.py::test_a_copied_store_with_absolute_addresses_is_refused": [
-        Guard("bc4all/jobs/application.py", "    registry.check_owner([client.id for client in clients])\n", ""),
+        Guard("bc4all/jobs/application.py", "registry.tracking.check_owner([client.id for client in clients])", "pass"),
     ],
     "tests/faults/test_copied_prefix.py::test_two_prefixes_on_one_store": [
         Guard(
@@ -257,7 +257,7 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_files.py::test_what_cannot_be_used_is_told_and_harms_nothing": [
         Guard("bc4all/data/failures.py", "if reading and tells_of_damage(messages):", "if False:"),
         Guard("bc4all/data/filesystem.py", "if tells_of_damage(causes(error)):", "if False:"),
-        Guard("bc4all/jobs/job.py", "except MissingColumn as error:", "except ZeroDivisionError as error:"),
+        Guard("bc4all/jobs/predict_job.py", "except MissingColumn as error:", "except ZeroDivisionError as error:"),
         Guard("bc4all/data/products.py", ".when(value.contains(_REPLACED), ", ".when(F.lit(False), "),
         Guard("bc4all/data/products.py", ".when(value.rlike(_CONTROL), ", ".when(F.lit(False), "),
         Guard("bc4all/data/columns.py", "    if doubled:\n", "    if False:\n"),
@@ -325,8 +325,8 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/model/model_file.py", "trusted=trusted", "trusted=io.get_untrusted_types(file=file)"),
         Guard(
             "bc4all/registry/versions.py",
-            "found = self.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)",
-            "found = self.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION))",
+            "found = self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)",
+            "found = self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION))",
         ),
     ],
     "tests/faults/test_secrets.py::test_mlflow_tells_its_makers_nothing": [
@@ -359,9 +359,9 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_isolation.py::test_a_job_opens_its_own_clients_files_alone": [
         Guard(
-            "bc4all/jobs/job.py",
-            "folder = self.layout.training(client.id)",
-            'folder = self.layout.training("client_1")',
+            "bc4all/jobs/train_job.py",
+            "folder = context.layout.training(client.id)",
+            'folder = context.layout.training("client_1")',
         ),
     ],
     "tests/config/test_config.py::test_refuses_what_is_no_configuration": [

@@ -1,5 +1,6 @@
 """What `make docs` writes is up to date, and each environment variable is in one table."""
 
+import importlib
 import re
 import runpy
 from pathlib import Path
@@ -39,6 +40,16 @@ def test_each_name_stands_in_one_module() -> None:
     scripts = [file for folder in ("bin", "conf", "cron", "deploy") for file in (ROOT / folder).rglob("*.*")]
     used = {name for file in scripts if file.is_file() for name in re.findall(r"BC4ALL_[A-Z_]+", file.read_text())}
     assert used <= NAMES
+
+
+def test_what_scripts_import_is_there() -> None:
+    """The Makefile, the image and the notebook name modules, too, and no linter reads them."""
+    scripts = [ROOT / "Makefile", *(ROOT / "deploy").rglob("*"), *(ROOT / "notebooks").glob("*.ipynb")]
+    text = "\n".join(file.read_text() for file in scripts if file.is_file())
+    imports = re.findall(r"from (bc4all[\w.]*) import (\w+)", text)
+    assert len(imports) > 5
+    for module, name in imports:
+        assert hasattr(importlib.import_module(module), name), (module, name)
 
 
 def test_every_room_is_described() -> None:

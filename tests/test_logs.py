@@ -18,13 +18,13 @@ def test_an_event_of_a_thread_carries_its_client(capsys: pytest.CaptureFixture[s
 
     def work() -> None:
         with log_context(client_id="a"):
-            logging.getLogger("bc4all.jobs.job").info("working")
+            logging.getLogger("bc4all.jobs.train_job").info("working")
 
     with log_context(application_id="app-1"):
         thread = Thread(target=copy_context().run, args=(work,))
         thread.start()
         thread.join()
-        logging.getLogger("bc4all.jobs.job").info("done")
+        logging.getLogger("bc4all.jobs.train_job").info("done")
     first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert first["context"] == {"application_id": "app-1", "client_id": "a"}
     assert (first["msg"], first["level"]) == ("working", "INFO")
@@ -37,7 +37,7 @@ def test_an_exception_is_part_of_its_event(capsys: pytest.CaptureFixture[str]) -
     try:
         int("two\nlines")
     except ValueError:
-        logging.getLogger("bc4all.jobs.job").info("failed", exc_info=True)
+        logging.getLogger("bc4all.jobs.train_job").info("failed", exc_info=True)
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["exception"]["class"] == "ValueError"
 
@@ -47,7 +47,7 @@ def test_the_level_is_of_this_project_alone(capsys: pytest.CaptureFixture[str], 
     """--log-level moves the project's own events; a library's debug noise stays out."""
     start_log(level, structured=False)
     for name in ("debug", "info", "warning"):
-        getattr(logging.getLogger("bc4all.jobs.job"), name)("an event")
+        getattr(logging.getLogger("bc4all.jobs.train_job"), name)("an event")
     logging.getLogger("py4j").debug("noise")
     assert len(capsys.readouterr().err.splitlines()) == seen
 
@@ -64,7 +64,7 @@ def test_no_secret_of_the_environment_is_logged(
         try:
             {}[" ".join(said)]
         except KeyError as error:
-            logging.getLogger("bc4all.jobs.job").info(
+            logging.getLogger("bc4all.jobs.train_job").info(
                 "failed: %s of s3://key:secret@bucket", error.args[0], exc_info=True
             )
     logged = capsys.readouterr().err

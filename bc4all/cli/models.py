@@ -18,12 +18,12 @@ _CLIENT = click.option("--client-id", type=CLIENT_ID, required=True, help="The c
 
 def _opened(client_id: str) -> "tuple[Registry, Champions]":
     from bc4all.registry.champions import Champions
-    from bc4all.registry.tracking import tracking_uri
+    from bc4all.registry.tracking import Tracking, tracking_uri
     from bc4all.registry.versions import Registry
 
     layout = Layout.from_environment()
-    registry = Registry(tracking_uri(layout), layout)
-    registry.check_owner([client_id])
+    registry = Registry(Tracking(tracking_uri(layout), layout))
+    registry.tracking.check_owner([client_id])
     return registry, Champions(registry)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -18,12 +19,14 @@ from bc4all.config.tuned import check_writable
 from bc4all.data.recovery import recover
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
+from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome, exit_code, run_fleet, summary
-from bc4all.jobs.job import Job
+from bc4all.jobs.predict_job import predict
 from bc4all.jobs.session import driver_host, executor_hosts, is_local, java_has_ended, start_session
+from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.request import JobArguments
 from bc4all.state import State
@@ -61,22 +64,22 @@ def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack
     if arguments.write:
         check_writable(arguments.config)
     layout = Layout.from_environment()
-    state, registry = State.from_environment(layout), Registry(tracking_uri(layout), layout)
-    registry.check_owner([client.id for client in clients])
+    state, registry = State.from_environment(layout), Registry(Tracking(tracking_uri(layout), layout))
+    registry.tracking.check_owner([client.id for client in clients])
     spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
     stack.callback(_stop, spark)
-    context = spark.sparkContext
+    spark_context = spark.sparkContext
     if arguments.log_level:
-        context.setLogLevel(arguments.log_level.upper().removesuffix("ING"))
-    stack.enter_context(log_context(application_id=context.applicationId))
-    log.info("%s: application %s on %s", arguments.job, context.applicationId, context.master)
+        spark_context.setLogLevel(arguments.log_level.upper().removesuffix("ING"))
+    stack.enter_context(log_context(application_id=spark_context.applicationId))
+    log.info("%s: application %s on %s", arguments.job, spark_context.applicationId, spark_context.master)
     if not is_local(spark):
         check_hosts(executor_hosts(spark), driver_host(spark))
-    job = Job(spark, layout, registry, arguments.day, state.id)
-    if not job.files.renames_atomically:
+    context = JobContext(spark, layout, registry, arguments.day, state.id)
+    if not context.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
-    recover(job.files, layout, state, fleet.publishing.keep_replaced, registry.close_run)
-    work = _alone(state, arguments.job, _work(job, arguments, out))
+    recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
+    work = _alone(state, arguments.job, _work(context, arguments, out))
     return run_fleet(spark, arguments.job, clients, work, arguments.max_parallel, out, _tell_starter)
 
 
@@ -91,14 +94,14 @@ def selected_clients(fleet: Fleet, arguments: JobArguments) -> list[Client]:
     return [client.overridden(arguments.features, arguments.model_params) for client in clients]
 
 
-def _work(job: Job, arguments: JobArguments, out: Console) -> Callable[[Client], Outcome]:
+def _work(context: JobContext, arguments: JobArguments, out: Console) -> Callable[[Client], Outcome]:
     if arguments.job == "train":
-        return job.train
+        return partial(train, context)
     if arguments.job == "predict":
-        return lambda client: job.predict(client, arguments.model_version)
+        return partial(predict, context, number=arguments.model_version)
     from bc4all.jobs.tune_job import TuneJob  # with Optuna, which the other jobs do without
 
-    return TuneJob.asked(job, arguments, out).tune
+    return TuneJob.asked(context, arguments, out).tune
 
 
 def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callable[[Client], Outcome]:

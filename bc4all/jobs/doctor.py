@@ -27,7 +27,7 @@ from bc4all.errors import EXIT_OK, EXIT_TERMINAL, Failure, ModelError
 from bc4all.jobs.session import driver_host, executor_hosts, start_session
 from bc4all.layout import Layout
 from bc4all.redaction import redact
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.variables import CONFIG_FILE
 
@@ -112,7 +112,7 @@ def _configuration(config: Path, clients: list[Client]) -> str:
 def _mlflow(layout: Layout, clients: list[Client]) -> str:
     uri = tracking_uri(layout)
     started = time.monotonic()
-    Registry(uri, layout).check_owner([client.id for client in clients])
+    Tracking(uri, layout).check_owner([client.id for client in clients])
     return f"{redact(uri)} answered in {time.monotonic() - started:.1f} s"
 
 
@@ -175,7 +175,7 @@ def _storage(spark: SparkSession, layout: Layout) -> str:
 
 def _memory(spark: SparkSession, layout: Layout, clients: list[Client], hosts: list[Host]) -> str:
     """Every Python worker holds the broadcast model of each client that it scores for."""
-    registry = Registry(tracking_uri(layout), layout)
+    registry = Registry(Tracking(tracking_uri(layout), layout))
     sizes: dict[str, int] = {}
     for client in clients:
         try:

@@ -18,9 +18,10 @@ from bc4all.config.tuned import as_yaml, tuned_file, write_tuned
 from bc4all.data.products import Products, read_training
 from bc4all.errors import ConfigurationError, DataError, Failure
 from bc4all.jobs import promotion
+from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome
-from bc4all.jobs.job import Job
 from bc4all.jobs.session import phase
+from bc4all.jobs.train_job import collect_products
 from bc4all.learning.blending import Candidate, Limits, Scores, cost
 from bc4all.learning.fitting import Rows, folds
 from bc4all.learning.tuning import Effort, Tuned, tune
@@ -39,31 +40,33 @@ _SHOWN = 5  # candidates of a client's table
 class TuneJob:
     """What tuning works with, beside a client: `config` is the file to write the winner beside, None to print it."""
 
-    job: Job
+    context: JobContext
     effort: Effort
     limits: Limits
     config: Path | None
     out: Console
 
     @classmethod
-    def asked(cls, job: Job, arguments: JobArguments, out: Console) -> "TuneJob":
+    def asked(cls, context: JobContext, arguments: JobArguments, out: Console) -> "TuneJob":
         """As the command line says it."""
         candidates = arguments.budget or (None if arguments.minutes else _BUDGET)
         effort = Effort(candidates, arguments.minutes and arguments.minutes * 60)
         limits = Limits(arguments.max_megabytes, arguments.max_fit_seconds, arguments.max_score_microseconds)
-        return cls(job, effort, limits, arguments.config if arguments.write else None, out)
+        return cls(context, effort, limits, arguments.config if arguments.write else None, out)
 
     def tune(self, client: Client) -> Outcome:
         """Read, check, look for a better model, write or print it. Raises a Failure, and changes nothing, otherwise."""
-        job = self.job
-        with job.attempt(client, "tune") as (run, _):
+        context = self.context
+        with context.attempt(client, "tune") as (run, _):
             products, data = self._collect(client)
-            rival = promotion.find_rival(job.registry, client, job.day)
+            rival = promotion.find_rival(context.registry, client, context.day)
             training, _ = split(data.codes, rival.learned_among(data.ids))
-            rows = job.spark.sparkContext.broadcast(Rows(data, training, folds(data.codes[training])))
+            rows = context.spark.sparkContext.broadcast(Rows(data, training, folds(data.codes[training])))
             try:
-                with phase(job.spark, client.id, "tune", "search"):
-                    tuned = tune(job.spark, client, rows, self.effort, self.limits, _Progress(self, client, run).tell)
+                with phase(context.spark, client.id, "tune", "search"):
+                    tuned = tune(
+                        context.spark, client, rows, self.effort, self.limits, _Progress(self, client, run).tell
+                    )
             finally:
                 rows.destroy()
             try:
@@ -77,14 +80,14 @@ class TuneJob:
 
     def _collect(self, client: Client) -> tuple[Products, TrainingSet]:
         """What a training would learn from; what it would refuse is refused, and left for it to tell."""
-        job, folder = self.job, self.job.layout.training(client.id)
-        with phase(job.spark, client.id, "tune", "read"):
-            products = read_training(job.spark, job.files, folder, client.features)
+        context, folder = self.context, self.context.layout.training(client.id)
+        with phase(context.spark, client.id, "tune", "read"):
+            products = read_training(context.spark, context.files, folder, client.features)
         try:
             if products.too_many_refused(client.max_quarantine):
                 told = f"{products.refused_rows} of {products.rows} rows refused"
                 raise DataError(told, folder, "train the client: its quarantine says why")
-            return products, job.collect(client, "tune", products)
+            return products, collect_products(context, client, "tune", products)
         finally:
             products.release()
 
@@ -93,7 +96,7 @@ class TuneJob:
         run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
         run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            (Path(scratch) / _FOUND).write_text(as_yaml(tuned.choice.blend, _note(self.job.day, tuned)))
+            (Path(scratch) / _FOUND).write_text(as_yaml(tuned.choice.blend, _note(self.context.day, tuned)))
             run.log_files(Path(scratch))
 
     def _show(self, client: Client, tuned: Tuned) -> None:
@@ -101,7 +104,7 @@ class TuneJob:
         self.out.print(_table(client, tuned))
         if not tuned.is_better:
             return
-        text = as_yaml(tuned.choice.blend, _note(self.job.day, tuned))
+        text = as_yaml(tuned.choice.blend, _note(self.context.day, tuned))
         if not self.config:
             self._print(f"{client.id}: to use it, tune with --write, or write it beside the configuration:\n{text}")
             return
@@ -125,9 +128,9 @@ class _Progress:
 
     def tell(self, found: Sequence[Candidate], tried: int, best: Candidate | None) -> None:
         for candidate in found:
-            error, registry = candidate.answers.error, self.work.job.registry
+            error, tracking = candidate.answers.error, self.work.context.registry.tracking
             try:
-                registry.record_child(self.run, candidate.name, _params(candidate), _measured(candidate), error)
+                tracking.record_child(self.run, candidate.name, _params(candidate), _measured(candidate), error)
             except Failure as failure:  # the search goes on: what it finds is what matters
                 log.warning("%s: tune: a candidate is not recorded: %s", self.client.id, failure)
         best_so_far = f"best: {best.scores} ({best.name})" if best else "none can be had so far"

@@ -79,9 +79,9 @@ class Tracking:
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         for name, value in _MLFLOW_SETTINGS.items():
             os.environ.setdefault(name, value)  # the one way to tell MLflow's client
-        self._uri, self._store, self._patience, self._answered = uri, Store(uri, layout), patience, True
-        self._client = self.ask(lambda: MlflowClient(tracking_uri=uri, registry_uri=uri))
-        self.ask(lambda: self._client.search_experiments(max_results=1))
+        self.uri, self._store, self._patience, self._answered = uri, Store(uri, layout), patience, True
+        self.client = self.ask(lambda: MlflowClient(tracking_uri=uri, registry_uri=uri))
+        self.ask(lambda: self.client.search_experiments(max_results=1))
 
     def ask(self, question: Callable[[], _Answer], missing: str = "") -> _Answer:
         """The answer; a question that failed for a reason that may pass is put again, until `patience` is over.
@@ -103,7 +103,7 @@ class Tracking:
                     answer = question()
         except (MlflowException, requests.RequestException, SQLAlchemyError, OSError, ImportError) as error:
             self._answered = self._answered and not mlflow_failures.passes(error)
-            raise mlflow_failures.failure(error, missing, self._uri) from error
+            raise mlflow_failures.failure(error, missing, self.uri) from error
         self._answered = True
         return answer
 
@@ -124,14 +124,14 @@ class Tracking:
 
         def create() -> MlflowRun:
             """The run: the one that is there where this was asked before and the answer was lost."""
-            made = self._client.search_runs([experiment], f"tags.attempt = '{attempt}'") if asked else []
+            made = self.client.search_runs([experiment], f"tags.attempt = '{attempt}'") if asked else []
             asked.append(True)
             if made:
                 return made[0]
-            return self._client.create_run(experiment, run_name=name, tags={**tags, "attempt": attempt})
+            return self.client.create_run(experiment, run_name=name, tags={**tags, "attempt": attempt})
 
         started = self.ask(create)
-        return Run(self, self._client, str(started.info.run_id), experiment)
+        return Run(self, str(started.info.run_id), experiment)
 
     def record_child(
         self,
@@ -145,13 +145,13 @@ class Tracking:
         tags = {_PARENT: parent.id, **({"error": redact(error)[:5000]} if error else {})}
         child = self._create_run(parent.experiment_id, name, tags)
         child.log(metrics, params)
-        self.ask(lambda: self._client.set_terminated(child.id, "FAILED" if error else "FINISHED"))
+        self.ask(lambda: self.client.set_terminated(child.id, "FAILED" if error else "FINISHED"))
 
     def recent(self, client: Client, kind: JobKind, metric: str, version: int, count: int) -> list[float]:
         """A metric of the client's last runs of this kind with one version: the latest first, one a date."""
         name = _experiment_name(kind, client.id)
         experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
-        found = self.ask(lambda: self._client.search_runs([experiment], which, max_results=4 * count))
+        found = self.ask(lambda: self.client.search_runs([experiment], which, max_results=4 * count))
         latest: dict[str, float] = {}
         for run in found:  # MLflow tells the latest first
             if metric in run.data.metrics:
@@ -161,31 +161,31 @@ class Tracking:
     def close_run(self, run_id: str) -> None:
         """End a run whose process was killed, and those inside it, if it has not ended and is still known."""
         try:
-            run = self.ask(lambda: self._client.get_run(run_id), f"there is no run {run_id}")
+            run = self.ask(lambda: self.client.get_run(run_id), f"there is no run {run_id}")
         except ModelError:
             return
         if run.info.status != "RUNNING":
             return
         inside = f"tags.`{_PARENT}` = '{run_id}' AND attributes.status = 'RUNNING'"
-        children = self.ask(lambda: self._client.search_runs([run.info.experiment_id], inside))
+        children = self.ask(lambda: self.client.search_runs([run.info.experiment_id], inside))
         for left in (*(child.info.run_id for child in children), run_id):
             self._kill(left)
 
     def _kill(self, run_id: str) -> None:
-        self.ask(lambda: self._client.set_tag(run_id, "error", "its process was killed"))
-        self.ask(lambda: self._client.set_terminated(run_id, "KILLED"))
+        self.ask(lambda: self.client.set_tag(run_id, "error", "its process was killed"))
+        self.ask(lambda: self.client.set_terminated(run_id, "KILLED"))
 
     def experiments(self, client_ids: Sequence[str] | None = None) -> list[Experiment]:
         """Return all experiments of these clients, or of every client."""
         if client_ids is not None and len(client_ids) <= _MAX_NAMED:
             names = [_experiment_name(kind, one) for one in client_ids for kind in JOB_KINDS.values()]
-            by_name = (self.ask(partial(self._client.get_experiment_by_name, name)) for name in names)
+            by_name = (self.ask(partial(self.client.get_experiment_by_name, name)) for name in names)
             return [experiment for experiment in by_name if experiment]
         families = [f"{kind.experiment}_" for kind in JOB_KINDS.values()]
         wanted = {family + one for family in families for one in client_ids or ()}
         found: list[Experiment] = []
         for family in families:
-            search = partial(self._client.search_experiments, filter_string=f"name LIKE '{family}%'", max_results=_PAGE)
+            search = partial(self.client.search_experiments, filter_string=f"name LIKE '{family}%'", max_results=_PAGE)
             pages = [self.ask(search)]
             while pages[-1].token:
                 pages.append(self.ask(partial(search, page_token=pages[-1].token)))
@@ -199,36 +199,36 @@ class Tracking:
     def training_place(self, client_id: str) -> str:
         """Below which the files of all of a client's trainings lie."""
         experiment = self._experiment(_experiment_name(TRAIN, client_id))
-        return str(self.ask(lambda: self._client.get_experiment(experiment)).artifact_location)
+        return str(self.ask(lambda: self.client.get_experiment(experiment)).artifact_location)
 
     def _experiment(self, name: str) -> str:
         """Return the id of the experiment of this name, made if there is none.
 
         Raises ConfigurationError where it belongs to another DATA_PREFIX.
         """
-        found = self.ask(lambda: self._client.get_experiment_by_name(name))
+        found = self.ask(lambda: self.client.get_experiment_by_name(name))
         if found is None:
             try:
                 return self.ask(
-                    lambda: self._client.create_experiment(name, self._store.address(name), self._store.tags)
+                    lambda: self.client.create_experiment(name, self._store.address(name), self._store.tags)
                 )
             except Failure:
-                found = self.ask(lambda: self._client.get_experiment_by_name(name))  # made by another job meanwhile?
+                found = self.ask(lambda: self.client.get_experiment_by_name(name))  # made by another job meanwhile?
                 if found is None:
                     raise
         self._store.check([found])
         number = str(found.experiment_id)
         if self._store.owner(found) is None:  # made by a release that did not say
             for key, value in self._store.tags.items():
-                self.ask(partial(self._client.set_experiment_tag, number, key, value))
+                self.ask(partial(self.client.set_experiment_tag, number, key, value))
         return number
 
 
 class Run:
     """One run of one experiment; the job writes into it while it works."""
 
-    def __init__(self, tracking: Tracking, client: MlflowClient, run_id: str, experiment_id: str) -> None:
-        self._tracking, self._client, self.id, self.experiment_id = tracking, client, run_id, experiment_id
+    def __init__(self, tracking: Tracking, run_id: str, experiment_id: str) -> None:
+        self._tracking, self._client, self.id, self.experiment_id = tracking, tracking.client, run_id, experiment_id
 
     @contextmanager
     def recorded(self) -> Iterator[None]:

@@ -54,8 +54,11 @@ class LoadedModel:
     stored: Mapping[str, Any]
 
 
-class Registry(Tracking):
-    """The model registry behind the tracking server's URI."""
+class Registry:
+    """The model registry of a tracking server."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self.tracking, self._client = tracking, tracking.client
 
     def register(
         self,
@@ -76,17 +79,18 @@ class Registry(Tracking):
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
             written = write_model(Path(scratch), client, model, example, stored, judged)
             tags = {**facts, "model": client.model_name, **written}
-            logged = self.ask(
+            logged = self.tracking.ask(
                 lambda: self._client.create_logged_model(
                     run.experiment_id, name="model", source_run_id=run.id, model_type=client.model_name, tags=tags
                 )
             )
-            self.ask(lambda: self._client.log_model_artifacts(logged.model_id, str(Path(scratch) / "saved")))
-        self.ask(lambda: self._client.finalize_logged_model(logged.model_id, "READY"))
-        self.ask(lambda: self._client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, 0)]))
-        self.ask(lambda: self._make_registered_model(name, client))
-        made = self.ask(lambda: self._make_version(name, logged.artifact_location, run.id, logged.model_id, tags))
-        return Version(name, int(made.version), str(logged.artifact_location), tags, run.id)
+            self.tracking.ask(lambda: self._client.log_model_artifacts(logged.model_id, str(Path(scratch) / "saved")))
+        self.tracking.ask(lambda: self._client.finalize_logged_model(logged.model_id, "READY"))
+        self.tracking.ask(lambda: self._client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, 0)]))
+        self.tracking.ask(lambda: self._make_registered_model(name, client))
+        place = str(logged.artifact_location)
+        made = self.tracking.ask(lambda: self._make_version(name, place, run.id, logged.model_id, tags))
+        return Version(name, int(made.version), place, tags, run.id)
 
     def _make_registered_model(self, name: str, client: Client) -> None:
         try:
@@ -106,7 +110,7 @@ class Registry(Tracking):
 
     def set_alias(self, version: Version, alias: str) -> None:
         """Let `alias` point to `version`."""
-        self.ask(lambda: self._client.set_registered_model_alias(version.name, alias, str(version.number)))
+        self.tracking.ask(lambda: self._client.set_registered_model_alias(version.name, alias, str(version.number)))
 
     def find(self, client_id: str, number: int | None = None) -> Version:
         """The client's champion, or its version `number`. Raises ModelError where there is none."""
@@ -114,16 +118,16 @@ class Registry(Tracking):
         wanted = CHAMPION if number is None else f"version {number}"
         missing = f"{name} has no {wanted}"
         if number is None:
-            found = self.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)
+            found = self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)
         else:
-            found = self.ask(lambda: self._client.get_model_version(name, str(number)), missing)
-        uri = self.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
+            found = self.tracking.ask(lambda: self._client.get_model_version(name, str(number)), missing)
+        uri = self.tracking.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
         return Version(name, int(found.version), uri, dict(found.tags), str(found.run_id or ""))
 
     def versions(self, client_id: str) -> list[Version]:
         """All versions of a client's model, in no order; none where it has none."""
         name = model_name(client_id)
-        found = self.ask(lambda: self._client.search_model_versions(f"name = '{name}'"))
+        found = self.tracking.ask(lambda: self._client.search_model_versions(f"name = '{name}'"))
         return [Version(name, int(v.version), str(v.source), dict(v.tags), str(v.run_id or "")) for v in found]
 
     def aliases(self, client_id: str) -> dict[str, int]:
@@ -139,21 +143,21 @@ class Registry(Tracking):
 
     def _model(self, client_id: str) -> RegisteredModel:
         name = model_name(client_id)
-        return self.ask(lambda: self._client.get_registered_model(name), f"{name} has no version")
+        return self.tracking.ask(lambda: self._client.get_registered_model(name), f"{name} has no version")
 
     def tag_model(self, client_id: str, key: str, value: str) -> None:
         """Set a tag of a client's registered model."""
-        self.ask(lambda: self._client.set_registered_model_tag(model_name(client_id), key, value))
+        self.tracking.ask(lambda: self._client.set_registered_model_tag(model_name(client_id), key, value))
 
     def remove_alias(self, client_id: str, alias: str) -> None:
         """Let an alias point to nothing."""
-        self.ask(lambda: self._client.delete_registered_model_alias(model_name(client_id), alias))
+        self.tracking.ask(lambda: self._client.delete_registered_model_alias(model_name(client_id), alias))
 
     def training_ids(self, version: Version) -> np.ndarray | None:
         """The hashes of the products that a version was fitted on, int64; None where they were not kept."""
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
             try:
-                file = self.ask(
+                file = self.tracking.ask(
                     lambda: self._client.download_artifacts(version.run_id, TRAINING_IDS, scratch), _no_files(version)
                 )
                 ids: np.ndarray = np.load(file)
@@ -163,10 +167,12 @@ class Registry(Tracking):
 
     def delete(self, client_id: str, version: Version, files: bool) -> None:
         """Delete a version, and, if they lie where this client's trainings put them, its files first."""
-        place = f"{self.training_place(client_id)}/"
+        place = f"{self.tracking.training_place(client_id)}/"
         if files and version.uri.startswith(place):
-            self.ask(lambda: get_artifact_repository(version.uri, tracking_uri=self._uri).delete_artifacts())
-        self.ask(lambda: self._client.delete_model_version(version.name, str(version.number)))
+            self.tracking.ask(
+                lambda: get_artifact_repository(version.uri, tracking_uri=self.tracking.uri).delete_artifacts()
+            )
+        self.tracking.ask(lambda: self._client.delete_model_version(version.name, str(version.number)))
 
     def load(self, client_id: str, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""
@@ -207,8 +213,8 @@ class Registry(Tracking):
 
     def _refuse_strangers(self, version: Version) -> None:
         """Raise ModelError where the artifact holds what was not saved with it, such as a folder `code`."""
-        listed = self.ask(
-            lambda: mlflow.artifacts.list_artifacts(artifact_uri=version.uri, tracking_uri=self._uri),
+        listed = self.tracking.ask(
+            lambda: mlflow.artifacts.list_artifacts(artifact_uri=version.uri, tracking_uri=self.tracking.uri),
             _no_files(version),
         )
         strange = sorted({entry.path.rpartition("/")[2] for entry in listed} - set(SAVED))
@@ -219,8 +225,8 @@ class Registry(Tracking):
     def _download(self, version: Version, path: str, folder: str) -> Path:
         uri = f"{version.uri}/{path}"
         return Path(
-            self.ask(
-                lambda: mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self._uri),
+            self.tracking.ask(
+                lambda: mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self.tracking.uri),
                 _no_files(version),
             )
         )

@@ -16,9 +16,11 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.state import State
 from tests.conftest import DAY, ROOT, make_client
@@ -61,10 +63,10 @@ class Published:
         """Its layout."""
         return Layout.at(str(self.prefix))
 
-    def job(self, spark: SparkSession) -> Job:
+    def job(self, spark: SparkSession) -> JobContext:
         """The jobs on it."""
-        registry = Registry(tracking_uri(self.layout), self.layout)
-        return Job(spark, self.layout, registry, DAY, State.from_environment(self.layout).id)
+        registry = Registry(Tracking(tracking_uri(self.layout), self.layout))
+        return JobContext(spark, self.layout, registry, DAY, State.from_environment(self.layout).id)
 
     def copy(self, to: Path) -> "Published":
         """Copy it as people would, models and all."""
@@ -85,11 +87,11 @@ def published_once(
         shutil.copytree(sample / kind / "client_id=client_0", made.prefix / kind / "client_id=client_0")
     shutil.copy(empty_mlflow, made.prefix)
     client, job = make_client("client_0", model_params={"n_estimators": 3, "random_state": 1}), made.job(spark)
-    job.train(client)
+    train(job, client)
     (source,) = (made.prefix / "prediction" / "client_id=client_0").iterdir()
     products = pd.read_csv(source, dtype=str)
     (source.with_name("bad.csv")).write_text(f"{','.join(products.columns)}\nold,x,1,2,3,4\n")
-    job.predict(client)
+    predict(job, client)
     # What is predicted next: other products, other rows refused.
     source.unlink()
     products[:900].to_csv(source, index=False)

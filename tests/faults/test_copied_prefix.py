@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,14 @@ from bc4all.config.clients import Client, PromotionSettings
 from bc4all.data.sample_data import write_sample_data
 from bc4all.job_kinds import TRAIN
 from bc4all.jobs.application import run_application
+from bc4all.jobs.context import JobContext
 from bc4all.jobs.doctor import _mlflow
 from bc4all.jobs.fleet import Outcome, run_fleet
-from bc4all.jobs.job import Job
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
 from bc4all.registry.relocation import ADDRESSES
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.request import JobArguments
 from bc4all.schedule.dispatch import Dispatcher
@@ -42,6 +45,12 @@ def clients(ids: list[str], **settings: object) -> list[Client]:
     return [make_client(one, model_params=few, promotion=always, **settings) for one in ids]
 
 
+def opened(prefix: Path) -> Tracking:
+    """MLflow's store as a job below a prefix opens it."""
+    layout = Layout.at(str(prefix))
+    return Tracking(tracking_uri(layout), layout)
+
+
 @dataclass(frozen=True)
 class Fleet:
     """The jobs below one prefix."""
@@ -52,10 +61,11 @@ class Fleet:
     def run(self, job: str, ids: list[str] = SOME, **settings: object) -> list[Outcome]:
         """Do a job for some clients, and see it done."""
         layout = Layout.at(str(self.prefix))
-        registry = Registry(tracking_uri(layout), layout)
-        registry.check_owner(IDS)
-        jobs = Job(self.spark, layout, registry, DAY, State.from_environment(layout).id)
-        outcomes = run_fleet(self.spark, job, clients(ids, **settings), getattr(jobs, job), 4)
+        registry = Registry(Tracking(tracking_uri(layout), layout))
+        registry.tracking.check_owner(IDS)
+        jobs = JobContext(self.spark, layout, registry, DAY, State.from_environment(layout).id)
+        work = partial({"train": train, "predict": predict}[job], jobs)
+        outcomes = run_fleet(self.spark, job, clients(ids, **settings), work, 4)
         assert [outcome.error for outcome in outcomes] == [None] * len(ids)
         return outcomes
 
@@ -215,11 +225,10 @@ def test_a_store_elsewhere_knows_whose_it_is(
     first, second = tmp_path / "first", tmp_path / "second"
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a.txt").write_text("a")
-    registry = Registry(tracking_uri(Layout.at(str(first))), Layout.at(str(first)))
-    run = registry.start_run(make_client("x"), TRAIN, DAY, {})
+    run = opened(first).start_run(make_client("x"), TRAIN, DAY, {})
     run.log_files(tmp_path / "figures")
     first.rename(second)
-    moved = Registry(tracking_uri(Layout.at(str(second))), Layout.at(str(second)))
+    moved = opened(second)
     with pytest.raises(ValueError, match=r"file:.*/first .*if the data was moved here: bc4all relocate"):
         moved.check_owner(["x"])
     with pytest.raises(ValueError, match="belong to another DATA_PREFIX"):

@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from bc4all.jobs.fleet import run_fleet
+from bc4all.jobs.predict_job import predict
 from tests.conftest import make_client
 from tests.faults.conftest import Published, partition, rows_of
 
@@ -37,7 +39,7 @@ def test_a_disk_that_is_full_while_staging(published: Published, spark: SparkSes
     """The old partition stays; what was staged goes; with room again the same job works."""
     before, job, client = rows_of(partition(published.prefix)), published.job(spark), make_client("client_0")
     with small_disk(published.prefix / "_staging"):
-        (outcome,) = run_fleet(spark, "predict", [client], job.predict, 1)
+        (outcome,) = run_fleet(spark, "predict", [client], partial(predict, job), 1)
         assert outcome.exit_code == 75
         assert "a disk is full: No space left on device (" in str(outcome.error)
         assert "/_staging/" in str(outcome.error)
@@ -45,5 +47,5 @@ def test_a_disk_that_is_full_while_staging(published: Published, spark: SparkSes
         assert not list((published.prefix / "_staging").iterdir())
     assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
     shutil.rmtree(published.prefix / "_staging")
-    assert run_fleet(spark, "predict", [client], job.predict, 1)[0].error is None
+    assert run_fleet(spark, "predict", [client], partial(predict, job), 1)[0].error is None
     assert len(rows_of(partition(published.prefix))) == 900 * 5  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from bc4all.cli.main import main
 from bc4all.data.failures import as_failure
 from bc4all.data.filesystem import FileSystem
 from bc4all.errors import TransientFailure
-from bc4all.jobs import job as jobs
+from bc4all.jobs import predict_job
 from bc4all.jobs.application import _alone
+from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome, run_fleet
-from bc4all.jobs.job import Job
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.state import State
 from tests.conftest import FEATURES, make_client, published_rows
 from tests.faults.conftest import Published, partition, rows_of
@@ -87,19 +90,19 @@ REFUSED = {
 
 
 @pytest.fixture
-def two(published: Published, spark: SparkSession, sample: Path) -> Job:
+def two(published: Published, spark: SparkSession, sample: Path) -> JobContext:
     """client_0, trained and published, and client_1, which is well."""
     for kind in ("train", "prediction"):
         shutil.copytree(sample / kind / "client_id=client_1", published.prefix / kind / "client_id=client_1")
     job = published.job(spark)
-    job.train(make_client("client_1"))
+    train(job, make_client("client_1"))
     return job
 
 
-def predict_both(job: Job) -> Outcome:
+def predict_both(job: JobContext) -> Outcome:
     """Predict both; client_1 must go on, and client_0's outcome is returned."""
     clients = [make_client("client_0"), make_client("client_1")]
-    first, second = run_fleet(job.spark, "predict", clients, job.predict, max_parallel=2)
+    first, second = run_fleet(job.spark, "predict", clients, partial(predict, job), max_parallel=2)
     assert second.error is None
     return first
 
@@ -113,7 +116,7 @@ def deliver_alone(published: Published, name: str, content: bytes) -> Path:
     return folder / name
 
 
-def test_what_cannot_be_used_is_told_and_harms_nothing(two: Job, published: Published) -> None:
+def test_what_cannot_be_used_is_told_and_harms_nothing(two: JobContext, published: Published) -> None:
     """Each kind of bad partition fails its client with exit code 1 and one line; the old publication stays whole."""
     before = rows_of(partition(published.prefix))
     for fault, (name, content, complaint) in REFUSED.items():
@@ -150,7 +153,7 @@ TAKEN = {
 }
 
 
-def test_what_only_looks_odd_is_scored(two: Job, published: Published) -> None:
+def test_what_only_looks_odd_is_scored(two: JobContext, published: Published) -> None:
     """Each sound oddity is published, each product under the id that was delivered."""
     for oddity, (content, ids) in TAKEN.items():
         deliver_alone(published, "a.csv", content)
@@ -162,7 +165,7 @@ def test_what_only_looks_odd_is_scored(two: Job, published: Published) -> None:
 
 
 def test_a_category_of_ten_thousand_characters(
-    job: Job, prefix: Path, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, prefix: Path, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name may be long, hold commas, quotes and markup; it comes out as it went in, and runs nowhere."""
     names = ["é" * 10_000, '<script>alert("1")</script>, or [red]', "=cmd()", "$\\frac{$ \x1b[31m"]
@@ -172,8 +175,8 @@ def test_a_category_of_ten_thousand_characters(
     deliver("train", "x", "a.csv", frame)
     deliver("prediction", "x", "a.csv", frame.drop(columns="category_id"))
     client = make_client("x", features=("f0", "f1"))
-    job.train(client)
-    job.predict(client)
+    train(job, client)
+    predict(job, client)
     best = published_rows(prefix, "x").query("rank == 0").set_index("product_id")["pred_label"]
     assert best.to_dict() == {product: category for product, category, *_ in rows}
     (table,) = (prefix / "mlartifacts").rglob("categories_training.csv")
@@ -192,7 +195,7 @@ def test_a_partition_that_changes_while_it_is_read(
     """Nothing is published from files of two deliveries: exit code 75, and the old partition stays."""
     before = rows_of(partition(published.prefix))
     file = deliver_alone(published, "a.csv", csv(*(f"{i},1,2,3,4,5" for i in range(50))))
-    score = jobs.score_products
+    score = predict_job.score_products
 
     def changing(*arguments: object) -> object:
         if change == "replaced":
@@ -208,8 +211,8 @@ def test_a_partition_that_changes_while_it_is_read(
                 out.write(b"98,1,2,3,4,5\n")
         return score(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(jobs, "score_products", changing)
-    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    monkeypatch.setattr(predict_job, "score_products", changing)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)
     assert outcome.exit_code == 75
     assert "the partition changed while it was read" in str(outcome.error)
     assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
@@ -235,7 +238,7 @@ def test_a_file_that_is_still_being_written(
             file.write_bytes(content)
 
     monkeypatch.setattr(FileSystem, "parquet_footer", going_on)
-    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)
     assert outcome.exit_code == 75
     assert "the partition changed while it was read" in str(outcome.error)
 
@@ -262,7 +265,7 @@ def test_a_link_that_leads_nowhere(
     file = deliver_alone(published, "a.csv", csv("1,1,2,3,4,5"))
     link = file.with_name("b.csv")
     link.symlink_to(target)
-    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)
     assert outcome.exit_code == 1
     assert "prediction/client_id=client_0/b.csv is a link that leads nowhere" in str(outcome.error)
     assert "deliver the file itself, or remove the name" in str(outcome.error)
@@ -283,7 +286,7 @@ def test_a_link_that_leads_to_a_file_is_read(published: Published, spark: SparkS
     file.with_name("b.csv").symlink_to(tmp_path / "elsewhere.csv")
     file.with_name(".c.csv").symlink_to("nothing.csv")
     assert CliRunner().invoke(main, ["check", "--config", str(published.config)]).exit_code == 0
-    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)
     assert outcome.error is None
     assert set(published_rows(published.prefix, "client_0")["product_id"]) == {"1", "2"}
 
@@ -297,7 +300,7 @@ def test_a_record_that_the_reader_loses(
     read = DataFrameReader.csv
     lossy = "coalesce(to_json(struct(*)), '') NOT LIKE '%p7%'"
     monkeypatch.setattr(DataFrameReader, "csv", lambda self, paths: read(self, paths).where(lossy))
-    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)
     assert outcome.exit_code == 1
     assert "a.csv.gz: 1 of 50 lines are in no row (nothing was published" in str(outcome.error)
     assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
@@ -311,7 +314,7 @@ def test_two_jobs_for_one_client_at_once(published: Published, spark: SparkSessi
     def slow(client: object) -> Outcome:
         inside.set()
         go_on.wait(60)
-        return job.predict(client)  # type: ignore[arg-type]
+        return predict(job, client)  # type: ignore[arg-type]
 
     outcomes: list[Outcome] = []
     client = make_client("client_0")
@@ -320,7 +323,7 @@ def test_two_jobs_for_one_client_at_once(published: Published, spark: SparkSessi
     )
     first.start()
     inside.wait(60)
-    (second,) = run_fleet(spark, "predict", [client], _alone(state, "predict", job.predict), 1)
+    (second,) = run_fleet(spark, "predict", [client], _alone(state, "predict", partial(predict, job)), 1)
     go_on.set()
     first.join()
     assert (outcomes[0].error, outcomes[0].exit_code, second.exit_code) == (None, 0, 75)

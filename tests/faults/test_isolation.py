@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from pyspark.sql import SparkSession
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyObserver
 
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from tests.conftest import make_client
 from tests.faults.conftest import Published
 
@@ -70,8 +73,8 @@ def neighbours(published: Published, spark: SparkSession) -> Published:
         folder = published.prefix / kind
         shutil.copytree(folder / "client_id=client_0", folder / f"client_id={NEIGHBOUR}")
     job = published.job(spark)
-    job.train(make_client(NEIGHBOUR))
-    job.predict(make_client(NEIGHBOUR))
+    train(job, make_client(NEIGHBOUR))
+    predict(job, make_client(NEIGHBOUR))
     return published
 
 
@@ -81,7 +84,7 @@ def test_a_job_opens_its_own_clients_files_alone(neighbours: Published, spark: S
     job, before = neighbours.job(spark), rows_of_mlflow(neighbours.prefix, NEIGHBOUR)
     assert all(before.values())
     with watching(neighbours.prefix, NEIGHBOUR) as others, watching(neighbours.prefix, "client_0") as own:
-        (job.train if kind == "train" else job.predict)(make_client("client_0"))
+        (partial(train, job) if kind == "train" else partial(predict, job))(make_client("client_0"))
         assert rows_of_mlflow(neighbours.prefix, NEIGHBOUR) == before
     folder = "train" if kind == "train" else "prediction"
     assert any(event.startswith("opened") and f"/{folder}/" in event for event in own)

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from bc4all.data.recovery import recover
+from bc4all.jobs.predict_job import predict
 from bc4all.registry.tracking import tracking_uri
 from bc4all.state import State
 from tests.conftest import DAY, ROOT, make_client
@@ -37,7 +38,7 @@ def wholes(prefix: Path) -> dict[str, pd.DataFrame]:
 def put_right(on: Published, spark: SparkSession) -> None:
     """What the next job does when it starts."""
     job = on.job(spark)
-    recover(job.files, on.layout, State.from_environment(on.layout), 3600, job.registry.close_run)
+    recover(job.files, on.layout, State.from_environment(on.layout), 3600, job.registry.tracking.close_run)
 
 
 def run_states(on: Published) -> list[str]:
@@ -148,7 +149,7 @@ def test_the_whole_group_killed_in_mid_score(spark: SparkSession, published: Pub
     put_right(published, spark)
     assert not list((published.prefix / "_staging").iterdir())
     assert "RUNNING" not in run_states(published)
-    published.job(spark).predict(make_client("client_0"))
+    predict(published.job(spark), make_client("client_0"))
     rows = rows_of(partition(published.prefix))
     assert rows is not None
     assert len(rows) == 900 * 5

@@ -26,9 +26,12 @@ from pyspark.sql import SparkSession
 
 from bc4all.errors import Failure, TransientFailure
 from bc4all.jobs.application import run_application
+from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome, run_fleet
-from bc4all.jobs.job import Job
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
+from bc4all.registry.tracking import Tracking
 from bc4all.registry.versions import Registry
 from bc4all.request import JobArguments
 from bc4all.state import State
@@ -148,12 +151,14 @@ def server(running: Server) -> Iterator[Server]:
 
 
 @pytest.fixture
-def remote(server: Server, spark: SparkSession, published: Published) -> Callable[..., Job]:
+def remote(server: Server, spark: SparkSession, published: Published) -> Callable[..., JobContext]:
     """Jobs on the published prefix that ask the server, each test with a client of its own."""
 
-    def connected(patience: float = 3.0) -> Job:
+    def connected(patience: float = 3.0) -> JobContext:
         layout = Layout.at(str(published.prefix))
-        return Job(spark, layout, Registry(server.uri, layout, patience), DAY, State.from_environment(layout).id)
+        return JobContext(
+            spark, layout, Registry(Tracking(server.uri, layout, patience)), DAY, State.from_environment(layout).id
+        )
 
     return connected
 
@@ -167,9 +172,9 @@ def client_id(request: pytest.FixtureRequest, published: Published) -> str:
     return str(name)
 
 
-def run(job: Job, kind: str, client_id: str) -> Outcome:
+def run(job: JobContext, kind: str, client_id: str) -> Outcome:
     """Train or predict the client, as a fleet of one."""
-    work = job.train if kind == "train" else job.predict
+    work = partial(train, job) if kind == "train" else partial(predict, job)
     (outcome,) = run_fleet(job.spark, kind, [make_client(client_id)], work, 1)
     return outcome
 
@@ -192,7 +197,7 @@ def test_down_at_start(
     """Nothing is started: exit code 75 and one line that says where MLflow was looked for."""
     uri = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr("bc4all.jobs.application.Registry", partial(Registry, patience=1.0))
+    monkeypatch.setattr("bc4all.jobs.application.Tracking", partial(Tracking, patience=1.0))
     before = rows_of(partition(published.prefix))
     arguments = JobArguments("predict", ("client_0",), False, DAY, published.config, max_parallel=1)
     assert run_application(arguments) == 75
@@ -201,7 +206,7 @@ def test_down_at_start(
     assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
 
 
-def test_back_in_time(server: Server, remote: Callable[..., Job], client_id: str) -> None:
+def test_back_in_time(server: Server, remote: Callable[..., JobContext], client_id: str) -> None:
     """A server that answers again within the patience costs nothing but the time."""
     job = remote(30.0)
     down_until = time.monotonic() + 3
@@ -210,7 +215,7 @@ def test_back_in_time(server: Server, remote: Callable[..., Job], client_id: str
     assert time.monotonic() > down_until
 
 
-def test_dies_between_registration_and_alias(server: Server, remote: Callable[..., Job], client_id: str) -> None:
+def test_dies_between_registration_and_alias(server: Server, remote: Callable[..., JobContext], client_id: str) -> None:
     """The old version stays champion, exit code is 75; when the server is back, the next training takes its place."""
     job = remote()
     assert run(job, "train", client_id).version == 1
@@ -240,7 +245,11 @@ def test_dies_between_registration_and_alias(server: Server, remote: Callable[..
 
 
 def test_slow(
-    server: Server, remote: Callable[..., Job], client_id: str, monkeypatch: pytest.MonkeyPatch, published: Published
+    server: Server,
+    remote: Callable[..., JobContext],
+    client_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    published: Published,
 ) -> None:
     """A slow server is waited for; one that does not answer in time is asked again, then given up with 75."""
     job = remote()
@@ -254,7 +263,7 @@ def test_slow(
     assert not partition(published.prefix, client_id).exists()
 
 
-def test_answers_500(server: Server, remote: Callable[..., Job], client_id: str, published: Published) -> None:
+def test_answers_500(server: Server, remote: Callable[..., JobContext], client_id: str, published: Published) -> None:
     """One answer in ten is a 500: it works. All are: exit code 75, and what was published stays."""
     job, dice = remote(30.0), np.random.default_rng(1)
     server.spoil = lambda path: 500 if dice.random() < 0.1 else None
@@ -284,7 +293,9 @@ def lose_once(server: Server, question: str) -> list[str]:
     return lost
 
 
-def test_a_lost_answer_registers_nothing_twice(server: Server, remote: Callable[..., Job], client_id: str) -> None:
+def test_a_lost_answer_registers_nothing_twice(
+    server: Server, remote: Callable[..., JobContext], client_id: str
+) -> None:
     """What the server did although its answer was lost is found when it is asked again."""
     lost = lose_once(server, "model-versions/create")
     assert run(remote(30.0), "train", client_id).version == 1
@@ -292,7 +303,7 @@ def test_a_lost_answer_registers_nothing_twice(server: Server, remote: Callable[
     assert versions(server, client_id) == [1]
 
 
-def test_a_lost_answer_starts_no_second_run(server: Server, remote: Callable[..., Job], client_id: str) -> None:
+def test_a_lost_answer_starts_no_second_run(server: Server, remote: Callable[..., JobContext], client_id: str) -> None:
     """A run whose start was not answered is found again: none stays open for ever."""
     lost = lose_once(server, "runs/create")
     assert run(remote(30.0), "train", client_id).version == 1
@@ -307,7 +318,7 @@ def test_a_lost_answer_starts_no_second_run(server: Server, remote: Callable[...
     ("status", "complaint"), [(404, "has no files"), (403, "MLflow refuses these credentials")], ids=["404", "403"]
 )
 def test_a_server_that_has_no_files(
-    server: Server, remote: Callable[..., Job], client_id: str, status: int, complaint: str
+    server: Server, remote: Callable[..., JobContext], client_id: str, status: int, complaint: str
 ) -> None:
     """What a server says of an artifact is for good, too, at once, though MLflow's client wraps it."""
     assert run(remote(30.0), "train", client_id).error is None
@@ -319,7 +330,7 @@ def test_a_server_that_has_no_files(
     assert time.monotonic() - started < 30
 
 
-def test_refuses_the_credentials(server: Server, remote: Callable[..., Job], client_id: str) -> None:
+def test_refuses_the_credentials(server: Server, remote: Callable[..., JobContext], client_id: str) -> None:
     """A retry does not help: the failure is for good, at once, and says what to set."""
     job = remote(60.0)
     server.spoil = lambda path: 401
@@ -331,13 +342,15 @@ def test_refuses_the_credentials(server: Server, remote: Callable[..., Job], cli
     assert time.monotonic() - started < 30
 
 
-def test_a_fleet_waits_for_a_dead_server_once(server: Server, remote: Callable[..., Job], published: Published) -> None:
+def test_a_fleet_waits_for_a_dead_server_once(
+    server: Server, remote: Callable[..., JobContext], published: Published
+) -> None:
     """The first client's patience is everybody's; each of the next asks once."""
     job = remote(4.0)
     server.spoil = lambda path: "drop"
     clients = [make_client(f"c{number}") for number in range(20)]
     started = time.monotonic()
-    outcomes = run_fleet(job.spark, "train", clients, job.train, 1)
+    outcomes = run_fleet(job.spark, "train", clients, partial(train, job), 1)
     assert {outcome.exit_code for outcome in outcomes} == {75}
     assert time.monotonic() - started < 20  # not 20 x 4
     server.spoil = lambda path: None
@@ -362,7 +375,7 @@ def test_eight_trainings_on_a_locked_sqlite_file(published: Published, spark: Sp
     with ThreadPoolExecutor(1) as pool:
         locking = pool.submit(lock)
         try:
-            outcomes = run_fleet(spark, "train", clients, job.train, 8)
+            outcomes = run_fleet(spark, "train", clients, partial(train, job), 8)
         finally:
             done.set()
         locking.result()
@@ -373,8 +386,8 @@ def test_eight_trainings_on_a_locked_sqlite_file(published: Published, spark: Sp
 def test_a_file_that_stays_locked(published: Published, spark: SparkSession) -> None:
     """A lock that is never given back ends in exit code 75 and a line that says so."""
     layout = published.layout
-    registry = Registry(f"sqlite:///{published.prefix}/mlflow.db", layout, patience=1.0)
-    job = Job(spark, layout, registry, DAY, "x")
+    registry = Registry(Tracking(f"sqlite:///{published.prefix}/mlflow.db", layout, patience=1.0))
+    job = JobContext(spark, layout, registry, DAY, "x")
     other = sqlite3.connect(published.prefix / "mlflow.db")
     other.execute("BEGIN EXCLUSIVE")
     try:

@@ -4,6 +4,7 @@ import pickle
 import shutil
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from bc4all.jobs.fleet import run_fleet
+from bc4all.jobs.predict_job import predict
 from bc4all.model.model_file import SKOPS_FILE, digest
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import make_client
@@ -172,7 +174,7 @@ def test_a_spoilt_version_is_refused(
     """Exit code 1 and one line that says what is wrong; nothing of it runs, and what was published stays."""
     before, proof = rows_of(partition(published.prefix)), tmp_path / "proof"
     spoil(published, str(proof))
-    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)
     assert outcome.exit_code == 1, outcome.error
     assert outcome.error
     assert outcome.error.startswith(f"client_0: predict failed: {REFUSED[spoil]}")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from pyspark.sql import SparkSession
 
 from bc4all.cli.main import main
 from bc4all.errors import ConfigurationError, TransientFailure
-from bc4all.jobs import job as jobs
+from bc4all.jobs import predict_job
 from bc4all.jobs.fleet import run_fleet
+from bc4all.jobs.predict_job import predict
 from bc4all.layout import Layout
 from bc4all.redaction import redact
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from tests.conftest import DAY, ROOT, make_client
 from tests.faults.conftest import Published
@@ -78,8 +80,8 @@ def test_somebody_elses_message_that_holds_one(
     def fails(*arguments: object) -> None:
         raise ConnectionError(f"signature of {SECRETS['AWS_SECRET_ACCESS_KEY']} refused by s3a://key:pass1234@bucket")
 
-    monkeypatch.setattr(jobs, "score_products", fails)
-    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], published.job(spark).predict, 1)
+    monkeypatch.setattr(predict_job, "score_products", fails)
+    (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)
     assert outcome.error == (
         "client_0: predict failed: ConnectionError: signature of … refused by s3a://key:…@bucket "
         "(see the log; a retry may help)"
@@ -95,7 +97,7 @@ def test_a_tracking_uri_with_a_password(tmp_path: Path) -> None:
     """The error says which server did not answer, and not how to get in."""
     uri = "http://bc4all:web-password@127.0.0.1:1/mlflow"
     with pytest.raises(TransientFailure) as failed:
-        Registry(uri, Layout.at(str(tmp_path)), patience=0.1)
+        Registry(Tracking(uri, Layout.at(str(tmp_path)), patience=0.1))
     assert "http://bc4all:…@127.0.0.1:1/mlflow" in str(failed.value)
     assert "web-password" not in str(failed.value)
 
@@ -103,7 +105,7 @@ def test_a_tracking_uri_with_a_password(tmp_path: Path) -> None:
 def test_a_driver_that_is_not_installed(tmp_path: Path) -> None:
     """A database that no package here can open is a fault of the configuration, told in a line."""
     with pytest.raises(ConfigurationError, match=r"MLflow: No module named 'MySQLdb' \(mysql://me:…@h/db, install it"):
-        Registry("mysql://me:my-password@h/db", Layout.at(str(tmp_path)), patience=0.1)
+        Registry(Tracking("mysql://me:my-password@h/db", Layout.at(str(tmp_path)), patience=0.1))
 
 
 def test_a_prefix_with_a_password_is_refused() -> None:

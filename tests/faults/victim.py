@@ -17,7 +17,7 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import DataFrameWriter, SparkSession
 
 from bc4all.data.filesystem import FileSystem
-from bc4all.jobs import job as jobs
+from bc4all.jobs import predict_job, quarantine, session, train_job
 from bc4all.jobs.application import run_application
 from bc4all.request import JobArguments
 from tests.conftest import DAY
@@ -69,13 +69,14 @@ def main() -> int:
     watched(DataFrameWriter, "parquet", lambda self, path: f"spark writes {path.partition(short)[2]}")
     for name in MLFLOW:
         watched(MlflowClient, name, lambda *arguments, name=name: f"mlflow {name}")
-    phase = jobs.phase
+    phase = session.phase
 
     def stepping(spark: Any, client_id: str, job: str, name: str) -> Any:
         step(f"phase {name}")
         return phase(spark, client_id, job, name)
 
-    jobs.phase = stepping  # type: ignore[assignment]
+    for module in (train_job, predict_job, quarantine):
+        module.phase = stepping  # type: ignore[attr-defined]
     config = Path(os.environ["BC4ALL_CONFIG"])
     return run_application(JobArguments(os.environ["JOB"], ("client_0",), False, DAY, config, max_parallel=1))
 

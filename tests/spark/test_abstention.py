@@ -12,22 +12,24 @@ from mlflow import MlflowClient
 from bc4all.cli.main import main
 from bc4all.config.settings import AbstainSettings
 from bc4all.errors import ModelError
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import FEATURES, make_client, published_rows
 from tests.faults.conftest import partition
 
 
-def test_abstains_below_the_precision_asked_for(job: Job, prefix: Path, seed: Path) -> None:
+def test_abstains_below_the_precision_asked_for(job: JobContext, prefix: Path, seed: Path) -> None:
     """Each product is answered or not, equally in its five rows; the manifest says how many, the run from where on."""
     for kind in ("train", "prediction"):
         shutil.copytree(seed / kind / "client_id=client_0", prefix / kind / "client_id=client_0")
-    job.train(make_client("client_0"))
-    job.predict(make_client("client_0"))
+    train(job, make_client("client_0"))
+    predict(job, make_client("client_0"))
     assert "answered" not in published_rows(prefix, "client_0")
     for per_category in (False, True):
         settings = AbstainSettings(precision=0.5, per_category=per_category)
-        job.predict(make_client("client_0", abstain=settings))
+        predict(job, make_client("client_0", abstain=settings))
         rows = published_rows(prefix, "client_0")
         assert (rows.groupby("product_id")["answered"].nunique() == 1).all()
         best = rows[rows["rank"] == 0]
@@ -45,20 +47,20 @@ def test_abstains_below_the_precision_asked_for(job: Job, prefix: Path, seed: Pa
             assert held_out["coverage"] == pytest.approx(best["answered"].mean(), abs=0.1)
 
 
-def coverage_table(job: Job) -> pd.DataFrame:
+def coverage_table(job: JobContext) -> pd.DataFrame:
     """What the training wrote of its version."""
     client = MlflowClient(tracking_uri(job.layout), tracking_uri(job.layout))
     run_id = client.get_model_version_by_alias("client_0_model", "champion").run_id
     return pd.read_csv(client.download_artifacts(run_id, "coverage.csv"))
 
 
-def test_a_version_that_cannot_tell_says_so(job: Job, deliver: object, sample: Path, prefix: Path) -> None:
+def test_a_version_that_cannot_tell_says_so(job: JobContext, deliver: object, sample: Path, prefix: Path) -> None:
     """A model of so few products that none were held out cannot be asked when it is right."""
     frame = pd.read_csv(sample / "train" / "client_id=client_0" / "data_train.csv.gz", dtype={"product_id": str})
     few = frame.groupby("category_id").head(1).head(5)
     deliver("train", "x", "a.csv", few)  # type: ignore[operator]
     deliver("prediction", "x", "a.csv", few.drop(columns="category_id"))  # type: ignore[operator]
     client = make_client("x", features=FEATURES, abstain=AbstainSettings(precision=0.8))
-    job.train(client)
+    train(job, client)
     with pytest.raises(ModelError, match=r"it is not known how often it is right .*x_model version 1.*train"):
-        job.predict(client)
+        predict(job, client)

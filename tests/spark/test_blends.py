@@ -20,7 +20,9 @@ from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 from bc4all.config.clients import Client
 from bc4all.config.estimators import build_member
 from bc4all.errors import ModelError
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.learning.candidates import fixed_list
 from bc4all.model.blend import Blend, EmbeddedForest
 from bc4all.model.training_set import split
@@ -50,12 +52,12 @@ def delivered(prefix: Path, source: Path, client_id: str) -> pd.DataFrame:
     return pd.read_csv(file, dtype={"product_id": str, "category_id": str})
 
 
-def champion(job: Job, client_id: str) -> LoadedModel:
+def champion(job: JobContext, client_id: str) -> LoadedModel:
     """The champion, as the predict job reads it."""
     return job.registry.load(client_id, job.registry.find(client_id))
 
 
-def logged(job: Job, client_id: str) -> dict[str, str]:
+def logged(job: JobContext, client_id: str) -> dict[str, str]:
     """The parameters of the client's last training."""
     client = MlflowClient(tracking_uri(job.layout))
     experiment = client.get_experiment_by_name(f"ProductCategoriesClassification_{client_id}")
@@ -63,12 +65,12 @@ def logged(job: Job, client_id: str) -> dict[str, str]:
     return dict(client.search_runs([experiment.experiment_id], max_results=1)[0].data.params)
 
 
-def test_a_blend_votes_as_scikit_learn_does(job: Job, prefix: Path, sample: Path) -> None:
+def test_a_blend_votes_as_scikit_learn_does(job: JobContext, prefix: Path, sample: Path) -> None:
     """Fitted as Spark tasks, stored, and asked by the predict job: a VotingClassifier's answers, the forest compact."""
     data = delivered(prefix, sample, "client_1")
     client = make_client("client_1", model=VOTE, model_params={})
-    job.train(client)
-    job.predict(client)
+    train(job, client)
+    predict(job, client)
     X, y = data[list(FEATURES)].to_numpy(), data["category_id"].to_numpy(dtype=object)
     training, _ = split(pd.factorize(y, sort=True)[0])
     forest = ExtraTreesClassifier(**TREES)
@@ -87,7 +89,7 @@ def test_a_blend_votes_as_scikit_learn_does(job: Job, prefix: Path, sample: Path
     assert "StandardScaler" in logged(job, "client_1")["blend"]
 
 
-def test_calibration_is_inside_the_model(job: Job, prefix: Path, sample: Path) -> None:
+def test_calibration_is_inside_the_model(job: JobContext, prefix: Path, sample: Path) -> None:
     """A forest that is too sure of itself has a better log-loss when calibrated; the calibrator comes with it."""
     delivered(prefix, sample, "client_0")
     forest = {
@@ -98,7 +100,7 @@ def test_calibration_is_inside_the_model(job: Job, prefix: Path, sample: Path) -
     for calibrate in (None, "sigmoid"):
         said = {"blend": [forest], **({"calibrate": calibrate} if calibrate else {})}
         client = make_client("client_0", model=said, model_params={}, promotion={"mode": "disabled"})
-        job.train(client)
+        train(job, client)
         loaded = champion(job, "client_0")
         losses[calibrate] = float(loaded.version.tags["log_loss"])
         assert loaded.version.tags["model"] == client.model_name
@@ -107,7 +109,7 @@ def test_calibration_is_inside_the_model(job: Job, prefix: Path, sample: Path) -
     assert isinstance(loaded.model.members[0], EmbeddedForest)
 
 
-def test_fitted_again_a_blend_keeps_its_calibration(job: Job, deliver: Deliver) -> None:
+def test_fitted_again_a_blend_keeps_its_calibration(job: JobContext, deliver: Deliver) -> None:
     """It was learned out of fold; the forest inside learns from all rows, and is as compact as before."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(300, 5)), columns=list(FEATURES))
@@ -115,7 +117,7 @@ def test_fitted_again_a_blend_keeps_its_calibration(job: Job, deliver: Deliver) 
     frame.insert(1, "category_id", np.where(frame["f0"] + rng.normal(size=300) > 0, "high", "low"))
     deliver("train", "x", "a.csv", frame)
     forest = {"classifier": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 5, "random_state": 0}}
-    job.train(make_client("x", model={"blend": [forest], "calibrate": "sigmoid"}, model_params={}, refit=True))
+    train(job, make_client("x", model={"blend": [forest], "calibrate": "sigmoid"}, model_params={}, refit=True))
     version = job.registry.find("x")
     judged, used = (load("x", version).model for load in (job.registry.load_judged, job.registry.load))
     for model in (judged, used):
@@ -128,22 +130,22 @@ def test_fitted_again_a_blend_keeps_its_calibration(job: Job, deliver: Deliver) 
     assert (judged.members[0].predict_proba(X) != used.members[0].predict_proba(X)).any()
 
 
-def test_auto_registers_the_best_of_its_list(job: Job, prefix: Path, sample: Path) -> None:
+def test_auto_registers_the_best_of_its_list(job: JobContext, prefix: Path, sample: Path) -> None:
     """It is better than the default forest on rows that neither has seen, and the run says what was chosen."""
     delivered(prefix, sample, "client_2")
-    job.train(make_client("client_2"))
+    train(job, make_client("client_2"))
     default = champion(job, "client_2").version
-    job.train(make_client("client_2", model="auto", model_params={}))
+    train(job, make_client("client_2", model="auto", model_params={}))
     chosen = champion(job, "client_2").version
     assert chosen.number == default.number + 1
     assert float(chosen.tags["log_loss"]) < float(default.tags["log_loss"])
     said = logged(job, "client_2")
     assert said["model"] == "auto"
     assert Client(id="x", features=FEATURES, model=json.loads(said["blend"])).blend
-    assert job.predict(make_client("client_2", model="auto", model_params={})).rows == 1500
+    assert predict(job, make_client("client_2", model="auto", model_params={})).rows == 1500
 
 
-def test_auto_takes_titles(job: Job, prefix: Path, deliver: Deliver) -> None:
+def test_auto_takes_titles(job: JobContext, prefix: Path, deliver: Deliver) -> None:
     """A client with text has a list of its own; a title that tells nothing is answered all the same."""
     rng = np.random.default_rng(0)
     kinds = rng.integers(0, 3, 240)
@@ -152,13 +154,13 @@ def test_auto_takes_titles(job: Job, prefix: Path, deliver: Deliver) -> None:
     deliver("train", "x", "a.csv", pd.DataFrame({"product_id": ids, "category_id": kinds, "title": titles}))
     deliver("prediction", "x", "a.csv", pd.DataFrame({"product_id": ["a", "b"], "title": ["cool lens box", ""]}))
     client = Client(id="x", features={"title": "text"}, model="auto")
-    job.train(client)
+    train(job, client)
     assert float(champion(job, "x").version.tags["accuracy"]) == 1.0
-    job.predict(client)
+    predict(job, client)
     assert published_rows(prefix, "x")["product_id"].unique().tolist() == ["a", "b"]
 
 
-def test_numbers_may_be_missing(job: Job, prefix: Path, sample: Path) -> None:
+def test_numbers_may_be_missing(job: JobContext, prefix: Path, sample: Path) -> None:
     """In training or only in what is to be predicted: every family of the list copes with it."""
     data = delivered(prefix, sample, "client_1")
     (file,) = (prefix / "prediction" / "client_id=client_1").glob("*.csv.gz")
@@ -166,8 +168,8 @@ def test_numbers_may_be_missing(job: Job, prefix: Path, sample: Path) -> None:
     products.loc[::3, "f0"] = np.nan
     products.to_csv(file, index=False)
     client = make_client("client_1", model="auto", model_params={})
-    job.train(client)
-    assert job.predict(client).rows == 1500
+    train(job, client)
+    assert predict(job, client).rows == 1500
     data.loc[::5, ["f1", "f2"]] = np.nan
     X = data[list(FEATURES)].to_numpy()
     for name, member in fixed_list(client.features, len(X)):
@@ -175,7 +177,7 @@ def test_numbers_may_be_missing(job: Job, prefix: Path, sample: Path) -> None:
         assert np.isfinite(model.predict_proba(X)).all(), name
 
 
-def test_a_forest_over_categories_is_compact(job: Job, prefix: Path, deliver: Deliver) -> None:
+def test_a_forest_over_categories_is_compact(job: JobContext, prefix: Path, deliver: Deliver) -> None:
     """Where a feature is a category, the forest's own encoder goes with it, and it answers as scikit-learn's does."""
     rng = np.random.default_rng(0)
     brand, size = rng.choice(["acme", "frost", "iris", ""], 400), rng.normal(size=400).round(3)
@@ -193,8 +195,8 @@ def test_a_forest_over_categories_is_compact(job: Job, prefix: Path, deliver: De
         model="sklearn.ensemble.RandomForestClassifier",
         model_params=params,
     )
-    job.train(client)
-    job.predict(client)
+    train(job, client)
+    predict(job, client)
     model = champion(job, "x").model
     assert isinstance(model, EmbeddedForest)
     training, _ = split(pd.factorize(label, sort=True)[0])
@@ -210,10 +212,10 @@ def test_a_forest_over_categories_is_compact(job: Job, prefix: Path, deliver: De
     assert log_loss(label[training], known, labels=model.classes_) < 0.5
 
 
-def test_what_scikit_learn_refuses_is_told(job: Job, prefix: Path, sample: Path) -> None:
+def test_what_scikit_learn_refuses_is_told(job: JobContext, prefix: Path, sample: Path) -> None:
     """A member that cannot be fitted fails its client, by name; nothing is registered."""
     delivered(prefix, sample, "client_0")
     said = {"blend": [{"classifier": "sklearn.naive_bayes.MultinomialNB"}], "calibrate": "sigmoid"}
     with pytest.raises(ModelError, match=r"Negative values.*MultinomialNB, sigmoid"):
-        job.train(make_client("client_0", model=said, model_params={}))
+        train(job, make_client("client_0", model=said, model_params={}))
     assert job.registry.versions("client_0") == []

@@ -11,7 +11,9 @@ from mlflow.entities import Run
 from pyspark.sql import SparkSession
 
 from bc4all.data.drift import PREDICTED, compare, profile
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.model.features import model_input
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import make_client
@@ -43,7 +45,7 @@ def test_spark_counts_as_pandas_does(spark: SparkSession) -> None:
     assert other.psi["price"] < 1e-9
 
 
-def runs(job: Job) -> list[Run]:
+def runs(job: JobContext) -> list[Run]:
     """The client's predictions, the latest first."""
     client = MlflowClient(tracking_uri(job.layout))
     experiment = client.get_experiment_by_name("ProductCategoriesPrediction_client_0")
@@ -51,27 +53,27 @@ def runs(job: Job) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id]))
 
 
-def test_a_real_client_that_drifts_is_marked_when_it_lasts(job: Job, prefix: Path, seed: Path) -> None:
+def test_a_real_client_that_drifts_is_marked_when_it_lasts(job: JobContext, prefix: Path, seed: Path) -> None:
     """Its own products do not drift; shifted ones are measured at once, and told after two of three predictions."""
     for kind in ("train", "prediction"):
         shutil.copytree(seed / kind / "client_id=client_0", prefix / kind / "client_id=client_0")
     client = make_client("client_0")
-    job.train(client)
-    calm = job.predict(client)
+    train(job, client)
+    calm = predict(job, client)
     assert (calm.note, calm.drifted) == ("", False)
     assert runs(job)[0].data.metrics["psi_max"] < 0.2
     (file,) = (prefix / "prediction" / "client_id=client_0").iterdir()
     products = pd.read_csv(file, dtype={"product_id": str})
     products.assign(f0=products["f0"] + 2 * products["f0"].std()).to_csv(file, index=False)
-    first = replace(job, day="2026-02-01").predict(client)
+    first = predict(replace(job, day="2026-02-01"), client)
     assert first.note == ""
     assert runs(job)[0].data.metrics["psi.f0"] > 1
-    second = replace(job, day="2026-02-02").predict(client)
+    second = predict(replace(job, day="2026-02-02"), client)
     assert second.drifted
     assert second.note.startswith("drift in 2 of 3 predictions, PSI: f0 ")
     assert runs(job)[0].data.tags["drift"].startswith("f0 ")
-    assert replace(job, day="2026-02-02").predict(client).note == second.note
-    job.train(client)  # of whose successor nothing is known yet
-    assert replace(job, day="2026-02-03").predict(client).note == ""
+    assert predict(replace(job, day="2026-02-02"), client).note == second.note
+    train(job, client)  # of whose successor nothing is known yet
+    assert predict(replace(job, day="2026-02-03"), client).note == ""
     products.to_csv(file, index=False)
-    assert replace(job, day="2026-02-04").predict(client).note == ""
+    assert predict(replace(job, day="2026-02-04"), client).note == ""

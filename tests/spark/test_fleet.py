@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 
@@ -17,24 +18,26 @@ from bc4all.cli.main import main
 from bc4all.config.clients import Client
 from bc4all.config.fleet_file import load_fleet
 from bc4all.errors import ConfigurationError, DataError, TransientFailure
+from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome, exit_code, run_fleet
-from bc4all.jobs.job import Job
+from bc4all.jobs.predict_job import predict
 from bc4all.jobs.session import phase
+from bc4all.jobs.train_job import train
 from bc4all.launch.class_archive import ARCHIVE
 from tests.conftest import DAY, ROOT, make_client, published_rows
 
 
-def test_one_broken_client_leaves_the_others_alone(job: Job, prefix: Path, sample: Path) -> None:
+def test_one_broken_client_leaves_the_others_alone(job: JobContext, prefix: Path, sample: Path) -> None:
     """A client without data fails by name; the clients beside it are trained and published."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
     shutil.rmtree(prefix / "train" / "client_id=client_1")
     clients = [make_client(f"client_{i}") for i in range(3)]
-    trained = run_fleet(job.spark, "train", clients, job.train, max_parallel=3)
+    trained = run_fleet(job.spark, "train", clients, partial(train, job), max_parallel=3)
     assert [outcome.client_id for outcome in trained] == ["client_0", "client_1", "client_2"]
     assert [outcome.exit_code for outcome in trained] == [0, 1, 0]
     assert trained[1].error is not None
     assert trained[1].error.startswith("client_1: train failed: there is no partition (")
-    predicted = run_fleet(job.spark, "predict", clients, job.predict, max_parallel=3)
+    predicted = run_fleet(job.spark, "predict", clients, partial(predict, job), max_parallel=3)
     assert [outcome.exit_code for outcome in predicted] == [0, 1, 0]
     assert "client_1_model has no champion" in str(predicted[1].error)
     for client_id in ("client_0", "client_2"):
@@ -151,7 +154,7 @@ def test_two_clients_are_tuned_and_written_at_a_time(submitted: dict[str, str]) 
     assert [isinstance(client.model, str) for client in load_fleet(config).clients.values()] == [False, True, False]
 
 
-def test_the_notebook_runs_on_published_data(job: Job, prefix: Path, sample: Path) -> None:
+def test_the_notebook_runs_on_published_data(job: JobContext, prefix: Path, sample: Path) -> None:
     """notebooks/inspect_predictions.ipynb has no outputs of its own, and runs to the end; its page escapes the data."""
     import nbformat
     from nbclient import NotebookClient
@@ -160,8 +163,8 @@ def test_the_notebook_runs_on_published_data(job: Job, prefix: Path, sample: Pat
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
     hostile = prefix / "prediction" / "client_id=client_0" / "hostile.csv"
     hostile.write_text("product_id,f0,f1,f2,f3,f4\n!<script>alert(1)</script>,1,2,3,4,5\n")
-    job.train(make_client("client_0"))
-    job.predict(make_client("client_0"))
+    train(job, make_client("client_0"))
+    predict(job, make_client("client_0"))
     notebook = nbformat.read(ROOT / "notebooks" / "inspect_predictions.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in cells)

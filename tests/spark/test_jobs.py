@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -16,8 +17,10 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from sklearn.model_selection import train_test_split
 
 from bc4all.errors import DataError, ModelError
+from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import run_fleet
-from bc4all.jobs.job import Job
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import DAY, FEATURES, make_client, published_rows
 
@@ -47,12 +50,12 @@ def assert_published(prefix: Path, client_id: str, model: object) -> None:
     np.testing.assert_array_equal(rows["pred_score"].to_numpy(), scores.ravel())
 
 
-def test_a_real_client_equals_plain_scikit_learn(job: Job, prefix: Path, seed: Path) -> None:
+def test_a_real_client_equals_plain_scikit_learn(job: JobContext, prefix: Path, seed: Path) -> None:
     """Trained and scored by Spark, a real client's categories and figures are scikit-learn's, to the last row."""
     for kind in ("train", "prediction"):
         shutil.copytree(seed / kind / "client_id=client_3", prefix / kind / "client_id=client_3")
     client = make_client("client_3", model_params={"n_estimators": 30, "random_state": 5})
-    trained, predicted = job.train(client), job.predict(client)
+    trained, predicted = train(job, client), predict(job, client)
     data = table(prefix, "train", "client_3")
     X_train, X_test, y_train, y_test = train_test_split(
         data[list(FEATURES)].to_numpy(), data["category_id"].to_numpy(), test_size=0.1, random_state=1234
@@ -87,26 +90,26 @@ def few(categories: int, rows: int = 60) -> pd.DataFrame:
 
 @pytest.mark.parametrize("categories", [2, 3])
 def test_a_client_with_few_categories_gets_as_many_rows(
-    job: Job, prefix: Path, deliver: Deliver, categories: int
+    job: JobContext, prefix: Path, deliver: Deliver, categories: int
 ) -> None:
     """Two categories give two rows a product, three give three: no id is repeated to fill five."""
     data = few(categories)
     deliver("train", "small", "a.csv.gz", data)
     deliver("prediction", "small", "a.csv.gz", data.drop(columns="category_id"))
-    job.train(make_client("small"))
-    job.predict(make_client("small"))
+    train(job, make_client("small"))
+    predict(job, make_client("small"))
     rows = published_rows(prefix, "small")
     assert len(rows) == categories * len(data)
     assert (rows.groupby("product_id")["pred_label"].nunique() == categories).all()
     np.testing.assert_allclose(rows.groupby("product_id")["pred_score"].sum(), 1, atol=1e-6)
 
 
-def test_another_classifier_goes_the_same_way(job: Job, prefix: Path, sample: Path) -> None:
+def test_another_classifier_goes_the_same_way(job: JobContext, prefix: Path, sample: Path) -> None:
     """A linear model is fitted whole, kept by skops, and published like a forest."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
     client = make_client("client_0", model="sklearn.linear_model.LogisticRegression", model_params={"C": 10.0})
-    job.train(client)
-    job.predict(client)
+    train(job, client)
+    predict(job, client)
     data = table(prefix, "train", "client_0")
     X_train, _, y_train, _ = train_test_split(
         data[list(FEATURES)].to_numpy(), data["category_id"].to_numpy(), test_size=0.1, random_state=1234
@@ -114,15 +117,15 @@ def test_another_classifier_goes_the_same_way(job: Job, prefix: Path, sample: Pa
     assert_published(prefix, "client_0", LogisticRegression(C=10.0).fit(X_train, y_train))
 
 
-def test_a_rerun_replaces_the_date_whole_with_the_same_bytes(job: Job, prefix: Path, sample: Path) -> None:
+def test_a_rerun_replaces_the_date_whole_with_the_same_bytes(job: JobContext, prefix: Path, sample: Path) -> None:
     """The same date again gives the same rows in the same files, once; nothing is left in staging."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
     client = make_client("client_0")
-    job.train(client)
+    train(job, client)
     folder = prefix / "products_categories" / "client_id=client_0" / f"date={DAY}"
     contents = []
     for _ in range(2):
-        job.predict(client)
+        predict(job, client)
         contents.append(sorted(file.read_bytes() for file in folder.glob("*.parquet")))
         assert len(published_rows(prefix, "client_0")) == 1500 * 5
     assert contents[0] == contents[1]
@@ -134,92 +137,94 @@ def test_a_rerun_replaces_the_date_whole_with_the_same_bytes(job: Job, prefix: P
     }
 
 
-def test_a_named_version_scores_instead_of_the_champion(job: Job, prefix: Path, sample: Path) -> None:
+def test_a_named_version_scores_instead_of_the_champion(job: JobContext, prefix: Path, sample: Path) -> None:
     """The champion is the newest training; an older version is used when asked for by number."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    job.train(make_client("client_0", model_params={"n_estimators": 1, "random_state": 1}))
-    job.train(make_client("client_0"))
-    assert job.predict(make_client("client_0")).version == 2
-    assert job.predict(make_client("client_0"), 1).version == 1
+    train(job, make_client("client_0", model_params={"n_estimators": 1, "random_state": 1}))
+    train(job, make_client("client_0"))
+    assert predict(job, make_client("client_0")).version == 2
+    assert predict(job, make_client("client_0"), 1).version == 1
     assert set(published_rows(prefix, "client_0")["model_version"]) == {1}
     with pytest.raises(ModelError, match="client_0_model has no version 9"):
-        job.predict(make_client("client_0"), 9)
+        predict(job, make_client("client_0"), 9)
 
 
-def test_features_come_from_the_models_signature(job: Job, prefix: Path, sample: Path) -> None:
+def test_features_come_from_the_models_signature(job: JobContext, prefix: Path, sample: Path) -> None:
     """What the configuration says after a training does not change how its version reads products."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    job.train(make_client("client_0", features=("f3", "f1")))
-    job.predict(make_client("client_0", features=("f0", "nowhere")))
+    train(job, make_client("client_0", features=("f3", "f1")))
+    predict(job, make_client("client_0", features=("f0", "nowhere")))
     assert len(published_rows(prefix, "client_0")) == 7500
 
 
-def test_refused_rows_are_kept_with_their_reasons(job: Job, prefix: Path, deliver: Deliver) -> None:
+def test_refused_rows_are_kept_with_their_reasons(job: JobContext, prefix: Path, deliver: Deliver) -> None:
     """Refused rows lie in quarantine beside a count of reasons; a clean rerun takes them away again."""
     data = few(3, 100)
     bad = data.to_csv(index=False) + "bad,k1,x,1,1,1,1\n"
     deliver("train", "x", "a.csv", bad)
-    outcome = job.train(make_client("x"))
+    outcome = train(job, make_client("x"))
     assert (outcome.rows, outcome.quarantined) == (100, 1)
     folder = prefix / "quarantine" / "train" / "client_id=x" / f"date={DAY}"
     (kept,) = pd.read_parquet(folder).to_dict("records")
     assert (kept["product_id"], kept["f0"], kept["reason"]) == ("bad", "x", "f0 is no number")
     assert json.loads((folder / "_manifest.json").read_text())["reasons"] == {"f0 is no number": 1}
     deliver("train", "x", "a.csv", data)
-    job.train(make_client("x"))
+    train(job, make_client("x"))
     assert not folder.exists()
 
 
-def test_too_many_refused_rows_fail_the_client(job: Job, prefix: Path, deliver: Deliver) -> None:
+def test_too_many_refused_rows_fail_the_client(job: JobContext, prefix: Path, deliver: Deliver) -> None:
     """Above max_quarantine nothing is registered, the rows are kept, and the error says which limit to raise."""
     text = few(3, 20).to_csv(index=False) + "".join(f"b{i},k1,x,1,1,1,1\n" for i in range(2))
     deliver("train", "x", "a.csv", text)
     with pytest.raises(DataError, match=r"2 of 22 rows refused, most for: f0 is no number .*raise max_quarantine"):
-        job.train(make_client("x"))
+        train(job, make_client("x"))
     assert len(pd.read_parquet(prefix / "quarantine" / "train" / "client_id=x" / f"date={DAY}")) == 2
     assert not MlflowClient(f"sqlite:///{prefix}/mlflow.db").search_registered_models()
     (run,) = runs(prefix, "ProductCategoriesClassification_x")
     assert (run.info.status, "2 of 22 rows" in run.data.tags["error"]) == ("FAILED", True)
-    assert job.train(make_client("x", max_quarantine=0.5)).version == 1
+    assert train(job, make_client("x", max_quarantine=0.5)).version == 1
 
 
-def test_one_category_fails_the_client(job: Job, deliver: Deliver) -> None:
+def test_one_category_fails_the_client(job: JobContext, deliver: Deliver) -> None:
     """A classifier needs two categories."""
     deliver("train", "x", "a.csv", few(1))
     with pytest.raises(DataError, match="there is 1 category where a classifier needs two"):
-        job.train(make_client("x"))
+        train(job, make_client("x"))
 
 
-def test_what_scikit_learn_refuses_fails_the_client(job: Job, deliver: Deliver) -> None:
+def test_what_scikit_learn_refuses_fails_the_client(job: JobContext, deliver: Deliver) -> None:
     """A model that does not take missing values fails with scikit-learn's own words."""
     data = few(3)
     data.loc[3, "f0"] = np.nan
     deliver("train", "x", "a.csv", data)
     with pytest.raises(ModelError, match=r"contains NaN.*LogisticRegression"):
-        job.train(make_client("x", model="sklearn.linear_model.LogisticRegression", model_params={}))
+        train(job, make_client("x", model="sklearn.linear_model.LogisticRegression", model_params={}))
 
 
-def test_products_that_the_model_refuses_fail_the_client_for_good(job: Job, prefix: Path, deliver: Deliver) -> None:
+def test_products_that_the_model_refuses_fail_the_client_for_good(
+    job: JobContext, prefix: Path, deliver: Deliver
+) -> None:
     """A linear model meets a missing value only when it scores: scikit-learn's words, exit 1, nothing published."""
     data = few(3)
     deliver("train", "x", "a.csv", data)
     client = make_client("x", model="sklearn.linear_model.LogisticRegression", model_params={})
-    job.train(client)
+    train(job, client)
     data.loc[3, "f0"] = np.nan
     deliver("prediction", "x", "a.csv", data.drop(columns="category_id"))
-    (outcome,) = run_fleet(job.spark, "predict", [client], job.predict, max_parallel=1)
+    (outcome,) = run_fleet(job.spark, "predict", [client], partial(predict, job), max_parallel=1)
     assert outcome.exit_code == 1
     assert str(outcome.error).startswith("x: predict failed: Input X contains NaN")
     assert not (prefix / "products_categories" / "client_id=x").exists()
 
 
-def test_a_category_of_one_row_is_learned(job: Job, prefix: Path, deliver: Deliver) -> None:
+def test_a_category_of_one_row_is_learned(job: JobContext, prefix: Path, deliver: Deliver) -> None:
     """A category with a single product stays in the training part, wherever the split would have put it."""
     data = few(3, 40)
     data["category_id"] = [f"only{i}" if i < 20 else "many" for i in range(40)]
     deliver("train", "x", "a.csv", data)
     deliver("prediction", "x", "a.csv", data.drop(columns="category_id"))
-    job.train(make_client("x", model_params={"n_estimators": 60, "random_state": 1}))
+    train(job, make_client("x", model_params={"n_estimators": 60, "random_state": 1}))
     loaded = job.registry.load("x", job.registry.find("x"))
     assert set(loaded.model.classes_) == {*(f"only{i}" for i in range(20)), "many"}
 
@@ -227,14 +232,16 @@ def test_a_category_of_one_row_is_learned(job: Job, prefix: Path, deliver: Deliv
 @pytest.mark.parametrize(
     "params", [{}, {"class_weight": "balanced"}, {"class_weight": {"k0": 2.0, "k1": 1.0, "k2": 1.0}}]
 )
-def test_trees_fitted_apart_are_the_forest_fitted_whole(job: Job, deliver: Deliver, params: dict[str, object]) -> None:
+def test_trees_fitted_apart_are_the_forest_fitted_whole(
+    job: JobContext, deliver: Deliver, params: dict[str, object]
+) -> None:
     """Chunks of trees on executors merge to the forest of one scikit-learn fit, node for node."""
     from bc4all.model.forest import CompactForest
     from bc4all.model.training_set import split
 
     data = few(3, 300)
     deliver("train", "x", "a.csv", data)
-    job.train(make_client("x", model_params={"n_estimators": 7, "random_state": 3, **params}))
+    train(job, make_client("x", model_params={"n_estimators": 7, "random_state": 3, **params}))
     loaded = job.registry.load("x", job.registry.find("x")).model
     training, _ = split(data["category_id"].astype("category").cat.codes.to_numpy())
     whole = RandomForestClassifier(7, random_state=3, **params)
@@ -243,10 +250,10 @@ def test_trees_fitted_apart_are_the_forest_fitted_whole(job: Job, deliver: Deliv
     np.testing.assert_array_equal(loaded.nodes, CompactForest.from_sklearn(whole).nodes)
 
 
-def test_a_training_run_says_what_it_made(job: Job, prefix: Path, sample: Path) -> None:
+def test_a_training_run_says_what_it_made(job: JobContext, prefix: Path, sample: Path) -> None:
     """One run holds parameters, metrics of both parts, tables, figures, the data's digest and the tags of DESIGN."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    job.train(make_client("client_0"))
+    train(job, make_client("client_0"))
     (run,) = runs(prefix, "ProductCategoriesClassification_client_0")
     assert run.info.run_name == f"training_{DAY}"
     assert {"client_id", "job", "code_version", "config_sha"} <= run.data.tags.keys()
@@ -262,13 +269,13 @@ def test_a_training_run_says_what_it_made(job: Job, prefix: Path, sample: Path) 
 
 
 def test_mlflows_own_loader_answers_with_the_top_five(
-    job: Job, prefix: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, prefix: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """People who load a version through MLflow get the rows that the job would publish."""
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
     client = make_client("client_0")
-    job.train(client)
-    job.predict(client)
+    train(job, client)
+    predict(job, client)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(job.layout))
     products = table(prefix, "prediction", "client_0")
     answer = mlflow.pyfunc.load_model("models:/client_0_model@champion").predict(products)

@@ -14,7 +14,9 @@ from bc4all.config.clients import Client
 from bc4all.config.settings import PromotionSettings
 from bc4all.errors import ModelError
 from bc4all.jobs import promotion
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.registry.champions import Champions
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import FEATURES, make_client, published_rows
@@ -41,12 +43,12 @@ def delivered(deliver: Deliver) -> Deliver:
     return deliver
 
 
-def state(job: Job) -> tuple[dict[str, int], list[int]]:
+def state(job: JobContext) -> tuple[dict[str, int], list[int]]:
     """Aliases, and versions in order."""
     return job.registry.aliases("x"), sorted(version.number for version in job.registry.versions("x"))
 
 
-def latest_run(job: Job) -> dict[str, str]:
+def latest_run(job: JobContext) -> dict[str, str]:
     """The tags of the client's last training."""
     client = MlflowClient(tracking_uri(job.layout))
     experiment = client.get_experiment_by_name("ProductCategoriesClassification_x")
@@ -62,19 +64,19 @@ def command(*words: str) -> str:
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_worse_version_stays_challenger_until_somebody_wills(job: Job, prefix: Path) -> None:
+def test_a_worse_version_stays_challenger_until_somebody_wills(job: JobContext, prefix: Path) -> None:
     """The champion goes on; a person may promote the other, and take it back; each change is recorded."""
-    assert job.train(make_client("x")).note == ""
+    assert train(job, make_client("x")).note == ""
     assert state(job) == ({"champion": 1}, [1])
-    outcome = job.train(make_client("x", **DUMMY))
+    outcome = train(job, make_client("x", **DUMMY))
     assert outcome.note.startswith("version 2 was not promoted: accuracy -")
     assert state(job) == ({"champion": 1, "challenger": 2}, [1, 2])
     assert (latest_run(job)["promoted"], latest_run(job)["model_version"]) == ("False", "2")
     assert "on 60 rows: more than 0.01 behind" in latest_run(job)["gate"]
-    assert job.predict(make_client("x")).version == 1
+    assert predict(job, make_client("x")).version == 1
     assert command("promote", "--client-id", "x", "--version", "2") == "x: version 2 is champion\n"
     assert state(job) == ({"champion": 2}, [1, 2])
-    assert job.predict(make_client("x")).version == 2
+    assert predict(job, make_client("x")).version == 2
     assert set(published_rows(prefix, "x")["model_version"]) == {2}
     shown = command("versions", "--client-id", "x")
     assert " version 2 became champion: promoted by " in shown
@@ -82,16 +84,16 @@ def test_a_worse_version_stays_challenger_until_somebody_wills(job: Job, prefix:
     assert "│ 2 champion │" in shown
     assert " Dummy " in shown
     assert command("rollback", "--client-id", "x") == "x: version 1 is champion again\n"
-    assert job.predict(make_client("x")).version == 1
+    assert predict(job, make_client("x")).version == 1
     assert [change.version for change in Champions(job.registry).changes("x")] == [1, 2, 1]
 
 
-def test_the_champion_is_not_asked_what_it_has_learned(job: Job, delivered: Deliver) -> None:
+def test_the_champion_is_not_asked_what_it_has_learned(job: JobContext, delivered: Deliver) -> None:
     """Of products that came since, and of those held out then, it has learned nothing: from them the tenth is drawn."""
     overfitted = make_client("x", model="sklearn.neighbors.KNeighborsClassifier", model_params={"n_neighbors": 1})
-    job.train(overfitted)
+    train(job, overfitted)
     delivered("train", "x", "b.csv", products(600, seed=1))
-    outcome = job.train(make_client("x"))
+    outcome = train(job, make_client("x"))
     assert outcome.note == ""
     compared = int(latest_run(job)["gate"].partition("champion's on ")[2].split()[0])
     assert compared == 120  # a tenth of all, drawn from those that it has not learned from
@@ -112,9 +114,9 @@ def lots(deliver: Deliver) -> pd.DataFrame:
     return frame
 
 
-def test_what_is_registered_has_learned_from_every_product(job: Job, lots: pd.DataFrame) -> None:
+def test_what_is_registered_has_learned_from_every_product(job: JobContext, lots: pd.DataFrame) -> None:
     """The figures are another model's, which had not seen a tenth; where nothing is said, there is one model."""
-    job.train(by_heart(refit=True))
+    train(job, by_heart(refit=True))
     version = job.registry.find("x")
     X, y = lots[list(FEATURES)].to_numpy(), lots["category_id"].to_numpy()
     used, judged = (load("x", version).model for load in (job.registry.load, job.registry.load_judged))
@@ -122,7 +124,7 @@ def test_what_is_registered_has_learned_from_every_product(job: Job, lots: pd.Da
     assert right[0] == 400
     assert right[1] == 360 + round(40 * float(version.tags["accuracy"]))
     assert float(version.tags["accuracy"]) < 0.6
-    job.train(by_heart())
+    train(job, by_heart())
     version = job.registry.find("x", 2)
     assert "judged_sha256" not in version.tags
     found = job.registry.load("x", version).model
@@ -130,48 +132,48 @@ def test_what_is_registered_has_learned_from_every_product(job: Job, lots: pd.Da
 
 
 @pytest.mark.usefixtures("lots")
-def test_versions_are_compared_by_what_has_not_seen_the_held_out(job: Job) -> None:
+def test_versions_are_compared_by_what_has_not_seen_the_held_out(job: JobContext) -> None:
     """The champion has learned by heart what is held out now: it is its figures' model that is asked."""
-    job.train(by_heart(refit=True))
-    assert job.train(by_heart(refit=True)).note == ""
+    train(job, by_heart(refit=True))
+    assert train(job, by_heart(refit=True)).note == ""
     assert latest_run(job)["gate"] == "accuracy +0.0000 [+0.0000, +0.0000] against the champion's on 40 rows"
     assert state(job) == ({"champion": 2}, [1, 2])
 
 
 @pytest.mark.usefixtures("lots")
-def test_a_spoilt_model_of_the_figures_is_not_asked(job: Job, prefix: Path) -> None:
+def test_a_spoilt_model_of_the_figures_is_not_asked(job: JobContext, prefix: Path) -> None:
     """Nothing is compared with it, the next version says so, and the champion that is used is not touched by it."""
-    job.train(by_heart(refit=True))
+    train(job, by_heart(refit=True))
     (file,) = prefix.glob("mlartifacts/*/models/*/artifacts/data/model/judged/model.skops")
     file.write_bytes(file.read_bytes() + b" ")
     job.registry.load("x", job.registry.find("x"))
     assert (
         "the champion cannot be read, and was not compared: the model file model.skops has the"
-        in job.train(by_heart()).note
+        in train(job, by_heart()).note
     )
 
 
 @pytest.mark.usefixtures("delivered")
-def test_modes_and_the_bar(job: Job) -> None:
+def test_modes_and_the_bar(job: JobContext) -> None:
     """A dry run promotes nothing, a bar keeps the first version out, and no gate lets anything in."""
-    job.train(make_client("x", promotion=PromotionSettings(mode="dry_run")))
+    train(job, make_client("x", promotion=PromotionSettings(mode="dry_run")))
     assert state(job) == ({"challenger": 1}, [1])
     assert latest_run(job)["gate"] == "dry run, it would be promoted: there is no champion"
     with pytest.raises(ModelError, match="x_model has no champion"):
-        job.predict(make_client("x"))
-    job.train(make_client("x", **DUMMY, promotion=PromotionSettings(min_value=0.9)))
+        predict(job, make_client("x"))
+    train(job, make_client("x", **DUMMY, promotion=PromotionSettings(min_value=0.9)))
     assert state(job) == ({"challenger": 2}, [1, 2])
-    job.train(make_client("x", **DUMMY, promotion=PromotionSettings(mode="disabled")))
+    train(job, make_client("x", **DUMMY, promotion=PromotionSettings(mode="disabled")))
     assert state(job) == ({"champion": 3}, [1, 2, 3])
 
 
 @pytest.mark.usefixtures("delivered")
-def test_old_versions_are_pruned(job: Job, prefix: Path) -> None:
+def test_old_versions_are_pruned(job: JobContext, prefix: Path) -> None:
     """The newest stay, and the champion, the one before it and the challenger, whatever their age; files go, too."""
     for _ in range(2):
-        job.train(make_client("x", keep_versions=2))
+        train(job, make_client("x", keep_versions=2))
     for _ in range(3):
-        job.train(make_client("x", **DUMMY, keep_versions=2))
+        train(job, make_client("x", **DUMMY, keep_versions=2))
     assert state(job) == ({"champion": 2, "challenger": 5}, [1, 2, 4, 5])
     assert len(list(prefix.glob("mlartifacts/*/models/*/artifacts/MLmodel"))) == 4
     assert command("rollback", "--client-id", "x") == "x: version 1 is champion again\n"
@@ -179,10 +181,10 @@ def test_old_versions_are_pruned(job: Job, prefix: Path) -> None:
 
 @pytest.mark.usefixtures("delivered")
 def test_a_version_that_cannot_be_read_back_never_moves(
-    job: Job, prefix: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, prefix: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before it may be champion, a version is downloaded, checked and asked once."""
-    job.train(make_client("x"))
+    train(job, make_client("x"))
     check = promotion._check_reloaded
 
     def damaged(*arguments: object) -> None:
@@ -192,23 +194,23 @@ def test_a_version_that_cannot_be_read_back_never_moves(
 
     monkeypatch.setattr(promotion, "_check_reloaded", damaged)
     with pytest.raises(ModelError, match="has the digest"):
-        job.train(make_client("x"))
+        train(job, make_client("x"))
     assert state(job)[0]["champion"] == 1
 
 
-def spoil_files(job: Job, prefix: Path) -> Client:
+def spoil_files(job: JobContext, prefix: Path) -> Client:
     """The champion's files are gone."""
     for file in prefix.glob("mlartifacts/*/models/*/artifacts/MLmodel"):
         file.unlink()
     return make_client("x")
 
 
-def fewer_features(job: Job, prefix: Path) -> Client:
+def fewer_features(job: JobContext, prefix: Path) -> Client:
     """The champion needs columns that are no features any more."""
     return make_client("x", features=FEATURES[:2])
 
 
-def another_kind(job: Job, prefix: Path) -> Client:
+def another_kind(job: JobContext, prefix: Path) -> Client:
     """What was a number is a category now."""
     return make_client("x", features=[{"name": "f0", "kind": "category"}, *FEATURES[1:]], **LINEAR)
 
@@ -223,21 +225,21 @@ def another_kind(job: Job, prefix: Path) -> Client:
     ],
 )
 def test_a_champion_that_cannot_be_asked_is_no_bar(
-    job: Job, prefix: Path, change: Callable[[Job, Path], Client], reason: str
+    job: JobContext, prefix: Path, change: Callable[[JobContext, Path], Client], reason: str
 ) -> None:
     """A champion that cannot answer keeps nobody from its place, and that is said where people look."""
-    job.train(make_client("x"))
-    assert job.train(change(job, prefix)).note.startswith(f"version 2 was promoted: {reason}")
+    train(job, make_client("x"))
+    assert train(job, change(job, prefix)).note.startswith(f"version 2 was promoted: {reason}")
     assert state(job)[0] == {"champion": 2}
     assert latest_run(job)["gate"].startswith(reason)
 
 
 @pytest.mark.usefixtures("delivered")
-def test_rolling_back_goes_back(job: Job) -> None:
+def test_rolling_back_goes_back(job: JobContext) -> None:
     """Twice is two champions back, not forth again; a champion that MLflow's pages made counts, too."""
     for _ in range(2):
-        job.train(make_client("x"))
-    job.train(make_client("x", promotion=PromotionSettings(mode="dry_run")))
+        train(job, make_client("x"))
+    train(job, make_client("x", promotion=PromotionSettings(mode="dry_run")))
     job.registry.set_alias(job.registry.find("x", 3), "champion")
     champions = Champions(job.registry)
     champions.promote("x", job.registry.find("x", 3), "again")
@@ -251,10 +253,10 @@ def test_rolling_back_goes_back(job: Job) -> None:
 
 
 @pytest.mark.usefixtures("delivered")
-def test_the_record_does_not_grow_for_ever(job: Job) -> None:
+def test_the_record_does_not_grow_for_ever(job: JobContext) -> None:
     """MLflow's databases take a tag of 5000 characters: the latest changes stay, whatever people write."""
     for _ in range(2):
-        job.train(make_client("x"))
+        train(job, make_client("x"))
     champions, versions = Champions(job.registry), [job.registry.find("x", number) for number in (1, 2)]
     for number in range(40):
         champions.promote("x", versions[number % 2], "é" * 1000)
@@ -264,9 +266,9 @@ def test_the_record_does_not_grow_for_ever(job: Job) -> None:
 
 
 @pytest.mark.usefixtures("delivered")
-def test_pruning_takes_no_files_that_are_not_its_own(job: Job, prefix: Path) -> None:
+def test_pruning_takes_no_files_that_are_not_its_own(job: JobContext, prefix: Path) -> None:
     """A version that points to another one's files, or to another client's, goes without them."""
-    job.train(make_client("x"))
+    train(job, make_client("x"))
     first = job.registry.find("x", 1)
     uri = tracking_uri(job.layout)
     client = MlflowClient(uri, uri)  # whose registry would else be another test's
@@ -276,16 +278,16 @@ def test_pruning_takes_no_files_that_are_not_its_own(job: Job, prefix: Path) -> 
     for source in (first.uri, str(elsewhere)):
         client.create_model_version("x_model", source, run_id=first.run_id)
     for _ in range(2):
-        job.train(make_client("x", **DUMMY, keep_versions=2))
+        train(job, make_client("x", **DUMMY, keep_versions=2))
     assert state(job)[1] == [1, 4, 5]
     assert (elsewhere / "MLmodel").exists()
-    assert job.predict(make_client("x")).version == 1
+    assert predict(job, make_client("x")).version == 1
 
 
 @pytest.mark.usefixtures("delivered")
-def test_wrong_words_are_answered(job: Job) -> None:
+def test_wrong_words_are_answered(job: JobContext) -> None:
     """A version that is not there, no version at all, nobody before: each is told with what there is."""
-    job.train(make_client("x"))
+    train(job, make_client("x"))
     for words, code, said in (
         (["promote", "--client-id", "x", "--version", "9"], 2, "x_model has no version 9 (it has 1)"),
         (["rollback", "--client-id", "x"], 1, "no version was champion before this one"),

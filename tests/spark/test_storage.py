@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
-from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from tests.conftest import DAY, ROOT, make_client, published_rows
 
@@ -35,8 +37,8 @@ LOCAL_FILES = {
     "environment": "Java's program, and how much memory is free",
     "jobs/application": "the environment",
     "jobs/doctor": "the environment",
-    "jobs/job": "a scratch folder",
     "jobs/session": "the environment",
+    "jobs/train_job": "a scratch folder",
     "jobs/tune_job": "the configuration file's path, a scratch folder",
     "launch/bundle": "the project's own files",
     "launch/class_archive": "the environment, the project's own files, a scratch folder",
@@ -96,7 +98,7 @@ def test_sees_what_touches_local_files(source: str) -> None:
 
 @pytest.mark.parametrize("kind", ["viewfs", "spaces"])
 def test_both_jobs_run_on_any_storage(
-    job: Job,
+    job: JobContext,
     prefix: Path,
     sample: Path,
     empty_mlflow: Path,
@@ -107,8 +109,8 @@ def test_both_jobs_run_on_any_storage(
     """A mounted viewfs, which no local call can open, and a file: URI with spaces: both jobs, equal to a plain path."""
     client = make_client("client_0")
     shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    job.train(client)
-    job.predict(client)
+    train(job, client)
+    predict(job, client)
     other = tmp_path / ("mounted" if kind == "viewfs" else "other data of ours")
     shutil.copytree(sample, other)
     if kind == "viewfs":
@@ -123,9 +125,9 @@ def test_both_jobs_run_on_any_storage(
         MlflowClient(tracking).create_experiment(name, artifact_location=place)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
     layout = Layout.at(uri)
-    second = Job(job.spark, layout, Registry(tracking_uri(layout), layout), DAY, job.locks)
-    second.train(client)
-    second.predict(client)
+    second = JobContext(job.spark, layout, Registry(Tracking(tracking_uri(layout), layout)), DAY, job.locks)
+    train(second, client)
+    predict(second, client)
     assert_equal(published_rows(prefix, "client_0"), published_rows(other, "client_0"))
 
 

@@ -10,7 +10,9 @@ import pytest
 from mlflow import MlflowClient
 
 from bc4all.config.fleet_file import load_fleet
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import published_rows
 from tests.spark.test_text import made_up, shop
@@ -18,7 +20,7 @@ from tests.spark.test_text import made_up, shop
 Deliver = Callable[..., Path]
 
 
-def metrics(job: Job, client_id: str) -> dict[str, float]:
+def metrics(job: JobContext, client_id: str) -> dict[str, float]:
     """Of the client's last training."""
     client = MlflowClient(tracking_uri(job.layout))
     experiment = client.get_experiment_by_name(f"ProductCategoriesClassification_{client_id}")
@@ -27,7 +29,7 @@ def metrics(job: Job, client_id: str) -> dict[str, float]:
 
 
 def test_a_shops_categories_are_renamed(
-    job: Job, prefix: Path, seed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    job: JobContext, prefix: Path, seed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """From the map's date on the shop's products are trained, and published, under the new names; two become one."""
     client_id = "merchant_14"
@@ -44,27 +46,27 @@ def test_a_shops_categories_are_renamed(
     (tmp_path / "clients.yaml").write_text(config)
     (client,) = load_fleet(tmp_path / "clients.yaml").enabled
     with caplog.at_level(logging.WARNING, "bc4all.learning.training"):
-        job.train(client)
+        train(job, client)
     assert "1 old names of the category map are no product's any more: gone" in caplog.text
-    job.predict(client)
+    predict(job, client)
     published = set(published_rows(prefix, client_id)["pred_label"])
     assert "Renamed" in published
     assert published <= {"Renamed", *rest}
     assert client.sha != client.model_copy(update={"category_map": None}).sha
 
 
-def test_paths_are_judged_level_by_level(job: Job, deliver: Deliver) -> None:
+def test_paths_are_judged_level_by_level(job: JobContext, deliver: Deliver) -> None:
     """A product in the wrong drawer of the right cupboard counts one level up."""
     data = made_up(400)
     half = data["product_id"].str[-1].isin(list("13579"))  # of which nothing in the features tells
     data["category_id"] = data["category_id"] + " > " + half.map({True: "odd", False: "even"})
     deliver("train", "x", "a.csv", data)
     features = {"title": "text", "brand": "category", "price": "numeric"}
-    job.train(shop("x", features).model_copy(update={"category_separator": ">"}))
+    train(job, shop("x", features).model_copy(update={"category_separator": ">"}))
     found = metrics(job, "x")
     assert found["accuracy_level_1"] == 1.0
     assert found["accuracy"] < 0.8
     assert found["training_accuracy_level_1"] == 1.0
     assert "accuracy_level_2" not in found
-    job.train(shop("x", features))
+    train(job, shop("x", features))
     assert "accuracy_level_1" not in metrics(job, "x")

@@ -18,7 +18,9 @@ from sklearn.model_selection import train_test_split
 from bc4all.config.clients import Client
 from bc4all.config.model_defaults import LINEAR_MODEL, TEXT_MODEL
 from bc4all.errors import DataError
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.learning.fitting import folds
 from bc4all.model.blend import Blend
 from bc4all.model.model_file import SKOPS_FILE, TRUSTED_TYPES
@@ -47,13 +49,13 @@ def plain() -> Any:
     return with_preprocessing(RidgeClassifier(alpha=0.2, class_weight="balanced"), TITLE)
 
 
-def test_a_real_shop_equals_plain_scikit_learn(job: Job, prefix: Path, merchants: Path) -> None:
+def test_a_real_shop_equals_plain_scikit_learn(job: JobContext, prefix: Path, merchants: Path) -> None:
     """A shop's categories are those of the same Pipeline fitted on all products, its figures those without a tenth."""
     for kind in ("train", "prediction"):
         shutil.copytree(merchants / kind / "client_id=merchant_14", prefix / kind / "client_id=merchant_14")
     client = shop("merchant_14")
-    trained = job.train(client)
-    job.predict(client)
+    trained = train(job, client)
+    predict(job, client)
     data, products = (
         pd.read_csv(next((prefix / kind / "client_id=merchant_14").glob("*.gz")), dtype=str, keep_default_na=False)
         for kind in ("train", "prediction")
@@ -98,7 +100,7 @@ def made_up(rows: int) -> pd.DataFrame:
 KINDS = {"title": "text", "brand": "category", "price": "numeric"}
 
 
-def test_every_kind_goes_through_both_jobs(job: Job, prefix: Path, deliver: Deliver) -> None:
+def test_every_kind_goes_through_both_jobs(job: JobContext, prefix: Path, deliver: Deliver) -> None:
     """Titles, brands and prices together; what is missing, empty or unseen is scored, and nothing is refused."""
     data = made_up(300)
     deliver("train", "x", "a.csv.gz", data)
@@ -112,8 +114,8 @@ def test_every_kind_goes_through_both_jobs(job: Job, prefix: Path, deliver: Deli
     )
     deliver("prediction", "x", "a.csv", odd)
     client = shop("x", KINDS)
-    assert job.train(client).top_5 == 1.0
-    assert job.predict(client).quarantined == 0
+    assert train(job, client).top_5 == 1.0
+    assert predict(job, client).quarantined == 0
     rows = published_rows(prefix, "x")
     assert rows["product_id"].unique().tolist() == ["a", "b", "c", "d", "e"]
     best = rows[rows["rank"] == 0].set_index("product_id")["pred_label"]
@@ -121,10 +123,12 @@ def test_every_kind_goes_through_both_jobs(job: Job, prefix: Path, deliver: Deli
 
 
 @pytest.mark.parametrize("model", [None, LINEAR_MODEL], ids=["ridge", "logistic"])
-def test_registered_coefficients_are_float32(job: Job, prefix: Path, deliver: Deliver, model: str | None) -> None:
+def test_registered_coefficients_are_float32(
+    job: JobContext, prefix: Path, deliver: Deliver, model: str | None
+) -> None:
     """In the file, and in what a worker scores with; the intercepts, of which there are few, stay as they are."""
     deliver("train", "x", "a.csv", made_up(60))
-    job.train(shop("x", KINDS) if model is None else make_client("x", features=KINDS, model=model, model_params={}))
+    train(job, shop("x", KINDS) if model is None else make_client("x", features=KINDS, model=model, model_params={}))
     files = list(prefix.rglob(SKOPS_FILE))
     assert files
     for file in files:
@@ -139,37 +143,37 @@ def test_registered_coefficients_are_float32(job: Job, prefix: Path, deliver: De
 
 
 @pytest.mark.parametrize("categories", [["a", "b"], ["a", "a", "b"], ["a", "b", "b", "b", "b", "b", "c"]], ids=" ".join)
-def test_a_handful_of_titles_is_enough(job: Job, prefix: Path, deliver: Deliver, categories: list[str]) -> None:
+def test_a_handful_of_titles_is_enough(job: JobContext, prefix: Path, deliver: Deliver, categories: list[str]) -> None:
     """One product of each category, or of some, or fewer than there are folds: a model that answers."""
     ids = [f"p{number}" for number in range(len(categories))]
     titles = [f"{category * 4} {number}" for number, category in enumerate(categories)]
     deliver("train", "x", "a.csv", pd.DataFrame({"product_id": ids, "category_id": categories, "title": titles}))
     deliver("prediction", "x", "a.csv", pd.DataFrame({"product_id": ids, "title": titles}))
     client = shop("x", {"title": "text"})
-    job.train(client)
-    job.predict(client)
+    train(job, client)
+    predict(job, client)
     rows = published_rows(prefix, "x")
     best = rows[rows["rank"] == 0].set_index("product_id")["pred_label"]
     assert best.loc[ids].tolist() == categories
     assert np.isfinite(rows["pred_score"]).all()
 
 
-def test_a_column_that_is_gone_is_named(job: Job, deliver: Deliver) -> None:
+def test_a_column_that_is_gone_is_named(job: JobContext, deliver: Deliver) -> None:
     """Products without the brand that the model has learned from fail, and say so."""
     data = made_up(60)
     deliver("train", "x", "a.csv", data)
     deliver("prediction", "x", "a.csv", data.drop(columns=["category_id", "brand"]))
-    job.train(shop("x", KINDS))
+    train(job, shop("x", KINDS))
     with pytest.raises(DataError, match="column brand is missing, on which x_model version 1 was trained"):
-        job.predict(shop("x", KINDS))
+        predict(job, shop("x", KINDS))
 
 
 def test_mlflows_own_loader_takes_titles(
-    job: Job, prefix: Path, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, prefix: Path, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever loads the version by MLflow asks it with the same columns, by name."""
     deliver("train", "x", "a.csv", made_up(60))
-    job.train(shop("x", KINDS))
+    train(job, shop("x", KINDS))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(job.layout))
     model = mlflow.pyfunc.load_model("models:/x_model@champion")
     asked = pd.DataFrame({"product_id": ["1"], "title": ["mobile 7"], "brand": ["acme"], "price": [3.0]})

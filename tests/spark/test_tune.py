@@ -23,7 +23,8 @@ from bc4all.config.model_defaults import TEXT_MODEL
 from bc4all.config.model_settings import BlendSettings
 from bc4all.data.recovery import recover
 from bc4all.errors import ConfigurationError, DataError, ModelError, TransientFailure
-from bc4all.jobs.job import Job
+from bc4all.jobs.context import JobContext
+from bc4all.jobs.train_job import train
 from bc4all.jobs.tune_job import TuneJob
 from bc4all.learning import blending, tuning
 from bc4all.learning.fitting import Rows
@@ -37,7 +38,7 @@ Deliver = Callable[..., Path]
 ASKED = JobArguments("tune", ("client_0",), False, DAY, ROOT / "conf" / "clients.yaml", 1, budget=4)
 
 
-def asked(job: Job, **changes: object) -> tuple[TuneJob, io.StringIO]:
+def asked(job: JobContext, **changes: object) -> tuple[TuneJob, io.StringIO]:
     """The tune job for some arguments, and what it prints."""
     printed = io.StringIO()
     return TuneJob.asked(job, replace(ASKED, **changes), Console(file=printed, width=120)), printed  # type: ignore[arg-type]
@@ -50,7 +51,7 @@ def delivered(prefix: Path, sample: Path) -> Path:
     return prefix
 
 
-def test_finds_a_better_model_and_writes_it(job: Job, delivered: Path, tmp_path: Path) -> None:
+def test_finds_a_better_model_and_writes_it(job: JobContext, delivered: Path, tmp_path: Path) -> None:
     """The winner lies beside the configuration, with what it scored, and is better when it is trained."""
     config = tmp_path / "clients.yaml"
     text = "defaults: {features: [f0, f1, f2, f3, f4]}\nclients:\n  # of ours\n  client_0:\n"
@@ -70,14 +71,14 @@ def test_finds_a_better_model_and_writes_it(job: Job, delivered: Path, tmp_path:
         "\nmodel:\n  blend:\n",
     ):
         assert told in printed.getvalue()
-    job.train(present)
-    job.train(tuned)
+    train(job, present)
+    train(job, tuned)
     before, after = (job.registry.find("client_0", number).tags for number in (1, 2))
     assert float(after["log_loss"]) < float(before["log_loss"])
     assert job.registry.aliases("client_0")["champion"] == 2
 
 
-def test_mlflow_holds_each_candidate(job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_holds_each_candidate(job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run for the client, and inside it one for each candidate, with what it scored and cost; all have ended.
 
     The table shows the same, and the rows were broadcast once for all of them.
@@ -110,7 +111,7 @@ def test_mlflow_holds_each_candidate(job: Job, delivered: Path, monkeypatch: pyt
 
 
 def test_what_a_training_holds_out_is_never_looked_at(
-    job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Candidates see only products that the next training fits on, also where new ones have come since the champion."""
     seen = []
@@ -124,11 +125,11 @@ def test_what_a_training_holds_out_is_never_looked_at(
     (file,) = (delivered / "train" / "client_id=client_0").iterdir()
     products = pd.read_csv(file, dtype=str)
     products.iloc[:1100].to_csv(file, index=False)
-    job.train(client)
+    train(job, client)
     products.to_csv(file, index=False)
     work, _ = asked(job, budget=1)
     work.tune(client)
-    job.train(client)
+    train(job, client)
     (rows,) = seen
     fitted_on = job.registry.training_ids(job.registry.find("client_0", 2))
     assert fitted_on is not None
@@ -138,7 +139,7 @@ def test_what_a_training_holds_out_is_never_looked_at(
     assert set(rows.data.ids[first]) != set(fitted_on)  # which a tune without the champion would look at
 
 
-def test_a_model_that_is_as_good_stays(job: Job, delivered: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_as_good_stays(job: JobContext, delivered: Path, tmp_path: Path) -> None:
     """Where nothing clearly better is found, nothing is written, and the line says so."""
     config = tmp_path / "clients.yaml"
     work, _ = asked(job, budget=7)
@@ -153,7 +154,7 @@ def test_a_model_that_is_as_good_stays(job: Job, delivered: Path, tmp_path: Path
     assert not (tmp_path / "tuned").exists()
 
 
-def test_limits_are_kept(job: Job, delivered: Path) -> None:
+def test_limits_are_kept(job: JobContext, delivered: Path) -> None:
     """A candidate over a limit counts as failed, and says why; where all are, the client fails with that reason."""
     work, printed = asked(job, max_megabytes=0.9, budget=4)
     work.tune(make_client("client_0"))
@@ -169,19 +170,21 @@ def test_limits_are_kept(job: Job, delivered: Path) -> None:
         work.tune(make_client("client_0"))
 
 
-def test_a_dead_mlflow_does_not_end_the_search(job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_mlflow_does_not_end_the_search(
+    job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A candidate that cannot be recorded is told of, and the search goes on."""
 
     def fails(*given: object) -> None:
         raise TransientFailure("MLflow: it cannot be reached")
 
-    monkeypatch.setattr(job.registry, "record_child", fails)
+    monkeypatch.setattr(job.registry.tracking, "record_child", fails)
     work, printed = asked(job, budget=2)
     assert work.tune(make_client("client_0")).note == ""
     assert "candidates, the best of them" in printed.getvalue()
 
 
-def test_what_was_found_is_not_lost_with_the_file(job: Job, delivered: Path, tmp_path: Path) -> None:
+def test_what_was_found_is_not_lost_with_the_file(job: JobContext, delivered: Path, tmp_path: Path) -> None:
     """Where the configuration has changed in the meantime and cannot use the model, it is printed."""
     config = tmp_path / "clients.yaml"
     config.write_text("defaults: {features: [{name: title, kind: text}]}\nclients: {client_0: }\n")
@@ -193,7 +196,7 @@ def test_what_was_found_is_not_lost_with_the_file(job: Job, delivered: Path, tmp
     assert not list((tmp_path / "tuned").iterdir())
 
 
-def test_says_what_hides_the_model(job: Job, delivered: Path, tmp_path: Path) -> None:
+def test_says_what_hides_the_model(job: JobContext, delivered: Path, tmp_path: Path) -> None:
     """It is written all the same; only people change what they wrote."""
     config = tmp_path / "clients.yaml"
     config.write_text("defaults: {features: [f0]}\nclients: {client_0: {model_params: {n_estimators: 3}}}\n")
@@ -204,7 +207,9 @@ def test_says_what_hides_the_model(job: Job, delivered: Path, tmp_path: Path) ->
     assert load_fleet(config).clients["client_0"].model_params == {"n_estimators": 3}
 
 
-def test_auto_is_replaced_by_what_is_better_alone(job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_replaced_by_what_is_better_alone(
+    job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first candidates are those of `model: auto`, fitted once for both, and no better than themselves."""
     fitted: list[str] = []
     real = blending.compare
@@ -222,7 +227,7 @@ def test_auto_is_replaced_by_what_is_better_alone(job: Job, delivered: Path, mon
     assert "3 of 3 tried" in printed.getvalue()
 
 
-def test_time_ends_the_search(job: Job, delivered: Path) -> None:
+def test_time_ends_the_search(job: JobContext, delivered: Path) -> None:
     """After --minutes no more candidates are begun; the first ones are tried in any case."""
     work, printed = asked(job, budget=None, minutes=1e-9)
     work.tune(make_client("client_0"))
@@ -230,7 +235,7 @@ def test_time_ends_the_search(job: Job, delivered: Path) -> None:
     assert len(lines) == 1
 
 
-def test_a_client_without_labels_fails(job: Job, deliver: Deliver) -> None:
+def test_a_client_without_labels_fails(job: JobContext, deliver: Deliver) -> None:
     """Rows that a training would refuse are refused, and nothing is written beside them."""
     deliver("train", "x", "a.csv", "product_id,category_id,f0\n1,,0.5\n2,,0.1\n")
     work, _ = asked(job)
@@ -239,18 +244,18 @@ def test_a_client_without_labels_fails(job: Job, deliver: Deliver) -> None:
     assert not list((Path(job.layout.prefix.removeprefix("file:")) / "quarantine").rglob("*.parquet"))
 
 
-def test_a_client_whose_categories_have_a_product_each_fails(job: Job, deliver: Deliver) -> None:
+def test_a_client_whose_categories_have_a_product_each_fails(job: JobContext, deliver: Deliver) -> None:
     """Nothing can be compared then: tuning and `model: auto` say so; a model that is named is trained."""
     deliver("train", "x", "a.csv", "product_id,category_id,f0\n" + "".join(f"{i},c{i},{i}\n" for i in range(12)))
     work, _ = asked(job)
     with pytest.raises(DataError, match="no category has two products"):
         work.tune(Client(id="x", features=["f0"]))
     with pytest.raises(DataError, match="no category has two products"):
-        job.train(Client(id="x", features=["f0"], model="auto"))
-    assert job.train(Client(id="x", features=["f0"])).version == 1
+        train(job, Client(id="x", features=["f0"], model="auto"))
+    assert train(job, Client(id="x", features=["f0"])).version == 1
 
 
-def test_only_the_search_for_titles_differs(job: Job, deliver: Deliver) -> None:
+def test_only_the_search_for_titles_differs(job: JobContext, deliver: Deliver) -> None:
     """A client with text is tuned like any other."""
     rng = np.random.default_rng(0)
     lines = [f"p{i},{kind},{'abc'[kind] * 3} {rng.integers(9)}" for i, kind in enumerate(rng.integers(0, 3, 120))]
@@ -266,13 +271,13 @@ class Killed(BaseException):
 
 
 def test_a_tune_that_was_killed_is_closed_by_the_next_job(
-    job: Job, delivered: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its run in MLflow ends as KILLED, its staging folder goes; there is nothing else to put right."""
 
     def dies(*given: Any) -> None:
         parent = given[-1].__self__.run
-        job.registry._create_run(parent.experiment_id, "a candidate", {"mlflow.parentRunId": parent.id})
+        job.registry.tracking._create_run(parent.experiment_id, "a candidate", {"mlflow.parentRunId": parent.id})
         raise Killed
 
     work, _ = asked(job)
@@ -286,7 +291,7 @@ def test_a_tune_that_was_killed_is_closed_by_the_next_job(
             work.tune(make_client("client_0"))
     staging = Path(job.layout.staged.removeprefix("file:"))
     assert len(list(staging.iterdir())) == 1
-    recover(job.files, job.layout, State.from_environment(job.layout), 3600, job.registry.close_run)
+    recover(job.files, job.layout, State.from_environment(job.layout), 3600, job.registry.tracking.close_run)
     assert list(staging.iterdir()) == []
     client = MlflowClient(tracking_uri(job.layout))
     experiment = client.get_experiment_by_name("ProductCategoriesTuning_client_0")

@@ -1,0 +1,47 @@
+"""What every client's job works with: Spark, the layout, MLflow, the date; and the frame of an attempt around it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from bc4all.config.clients import Client
+from bc4all.data.filesystem import FileSystem
+from bc4all.data.journal import Journal
+from bc4all.data.publishing import Publisher, publishing
+from bc4all.job_kinds import JOB_KINDS
+from bc4all.layout import Layout
+from bc4all.logs import log_context
+from bc4all.registry.tracking import Run
+from bc4all.registry.versions import Registry
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What every client's job works with. `day` (YYYY-MM-DD) names the run and the partitions that it writes.
+
+    `locks` names the state folder whose locks keep a client's job from running twice.
+    """
+
+    spark: SparkSession
+    layout: Layout
+    registry: Registry
+    day: str
+    locks: str
+
+    @property
+    def files(self) -> FileSystem:
+        """The storage of all data."""
+        return FileSystem(self.spark, self.layout.prefix)
+
+    @contextmanager
+    def attempt(self, client: Client, job: str) -> Iterator[tuple[Run, Publisher]]:
+        """Open a run in MLflow and its journal, which is there before anything is done, and goes when all is."""
+        context = self.spark.sparkContext
+        page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
+        tags = {"application_id": context.applicationId, **page}
+        run = self.registry.tracking.start_run(client, JOB_KINDS[job], self.day, tags)
+        journal = Journal(run.id, client.id, job, self.day, self.locks)
+        with log_context(run_id=run.id), publishing(self.files, self.layout, journal) as publisher, run.recorded():
+            yield run, publisher
