@@ -162,7 +162,7 @@ class Soak:
             self._keep_running()
             time.sleep(2)
             history = History(self.state.history)
-            waiting = history.find("state IN ('queued', 'running')")
+            waiting = history.unfinished()
             history.close()
             quiet = 0 if waiting else quiet + 1
             if quiet > _QUIET:

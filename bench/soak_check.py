@@ -84,7 +84,7 @@ def check_partition(folder: Path, refused: Path, products: pd.DataFrame, counts:
 def check_days(prefix: Path, state: State) -> Iterator[str]:
     """What a run said that it had published is there."""
     history = History(state.history)
-    done = {(run.client, run.day) for run in history.find("job = 'predict' AND state = 'done'")}
+    done = {(run.client, run.day) for run in history.runs() if (run.job, run.state) == ("predict", "done")}
     history.close()
     for client, day in sorted(done):
         if not (prefix / "products_categories" / f"client_id={client}" / f"date={day}").is_dir():
@@ -94,7 +94,7 @@ def check_days(prefix: Path, state: State) -> Iterator[str]:
 def check_history(state: State, counts: Counts) -> Iterator[str]:
     """Every run that was due has ended well in its last attempt; none still waits or runs."""
     history = History(state.history)
-    runs = history.find()
+    runs = history.runs()
     history.close()
     counts.runs = sum(run.started is not None for run in runs)
     for run in runs:

@@ -197,10 +197,8 @@ class Dispatcher:
         client = fleet.clients.get(run.client)
         if client is None or not client.drift.train or not client.due("train") or run.trigger == "backfill":
             return
-        trained = self._history.find("client = ? AND job = 'train' AND state != 'missed'", [run.client], limit=1)
-        predicted = "client = ? AND job = 'predict' AND state = 'done' AND id > ?"
-        since = self._history.find(predicted, [run.client, trained[0].id if trained else 0])
-        enough = not trained or len({one.day for one in since}) >= client.drift.counts[1]
+        since = self._history.predictions_since_training(run.client)
+        enough = since is None or len({one.day for one in since}) >= client.drift.counts[1]
         if enough and (run.client, "train") not in self._history.pauses():
             self._history.add(run.client, "train", run.day, run.scheduled_for, run.trigger, not_before=now)
             log.info("%s: drifted, and will be trained", run.client)
@@ -230,7 +228,7 @@ def _mark(state: State, name: str) -> str:
 
 def finish_orphans(state: State, history: History, now: float) -> None:
     """Finish the runs that cron or a person started and that nobody watches over any more: their processes are gone."""
-    for run in history.find("state IN ('queued', 'running')"):
+    for run in history.unfinished():
         if run.trigger in SCHEDULED or (run.pid and not Child("", run.pid, run.pid_started or 0.0).ended):
             continue
         if run.state == "running":

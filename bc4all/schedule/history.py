@@ -154,33 +154,51 @@ class History:
         marks = ", ".join("?" * len(run_ids))
         self._db.execute(f"UPDATE runs SET {names} WHERE id IN ({marks})", [*values.values(), *run_ids])  # noqa: S608 - names are this project's own
 
-    def find(self, where: str = "1", values: Sequence[object] = (), limit: int = -1) -> list[Run]:
-        """The runs of an SQL condition, the latest last."""
-        query = f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - conditions are this project's own
-        return [Run(*row) for row in reversed(self._db.execute(query, [*values, limit]).fetchall())]
+    def runs(self) -> list[Run]:
+        """Return every run, the latest last."""
+        return self._find()
 
     def get(self, run_id: int) -> Run:
         """One run."""
-        return self.find("id = ?", [run_id])[0]
+        return self._find("id = ?", [run_id])[0]
 
     def in_state(self, state: str) -> list[Run]:
         """The runs of one state, in the order in which they became due."""
-        return sorted(self.find("state = ?", [state]), key=lambda run: (run.scheduled_for, run.id))
+        return sorted(self._find("state = ?", [state]), key=lambda run: (run.scheduled_for, run.id))
 
     def of_client(self, client: str, jobs: Sequence[str], limit: int) -> list[Run]:
         """A client's latest runs of some jobs, or of all, the latest last."""
         among = f" AND job IN ({', '.join('?' * len(jobs))})" if jobs else ""
-        return self.find(f"client = ?{among}", [client, *jobs], limit)
+        return self._find(f"client = ?{among}", [client, *jobs], limit)
+
+    def unfinished(self) -> list[Run]:
+        """Return the runs that wait or run, the latest last."""
+        return self._find("state IN ('queued', 'running')")
+
+    def due_at(self, scheduled_for: str) -> list[Run]:
+        """Return the runs of one scheduled time, the latest last."""
+        return self._find("scheduled_for = ?", [scheduled_for])
+
+    def waiting(self, client: str, job: str) -> list[Run]:
+        """Return the first attempts that were due on time and have not started."""
+        first = "client = ? AND job = ? AND state = 'queued' AND attempt = 1 AND trigger IN ('schedule', 'catch-up')"
+        return self._find(first, [client, job])
+
+    def predictions_since_training(self, client: str) -> list[Run] | None:
+        """Return the predictions that were done after the client's latest training; None where there is no training."""
+        trained = self._find("client = ? AND job = 'train' AND state != 'missed'", [client], limit=1)
+        done = "client = ? AND job = 'predict' AND state = 'done' AND id > ?"
+        return self._find(done, [client, trained[0].id]) if trained else None
 
     def latest(self) -> dict[tuple[str, str], Run]:
         """Each client's and job's latest run that was started."""
         chosen = "id IN (SELECT max(id) FROM runs WHERE started IS NOT NULL GROUP BY client, job)"
-        return {(run.client, run.job): run for run in self.find(chosen)}
+        return {(run.client, run.job): run for run in self._find(chosen)}
 
     def failed_before(self, run: Run) -> bool:
         """Whether the last finished run of the same client and job, before this scheduled time, had failed."""
         before = "client = ? AND job = ? AND ended IS NOT NULL AND scheduled_for < ?"
-        found = self.find(before, [run.client, run.job, run.scheduled_for], limit=1)
+        found = self._find(before, [run.client, run.job, run.scheduled_for], limit=1)
         return bool(found) and found[0].state in FAILED
 
     def counts(self) -> dict[tuple[str, str], int]:
@@ -191,7 +209,7 @@ class History:
     def forget(self, before: str) -> list[str]:
         """Delete runs that ended, or were missed, before a UTC time; return their logs."""
         old = "state NOT IN ('queued', 'running') AND coalesce(ended, scheduled_for) < ?"
-        logs = [run.log for run in self.find(old, [before]) if run.log]
+        logs = [run.log for run in self._find(old, [before]) if run.log]
         self._db.execute(f"DELETE FROM runs WHERE {old}", [before])  # noqa: S608 - a constant
         return logs
 
@@ -226,3 +244,8 @@ class History:
         """Let it be started again, from its next time on: what was missed meanwhile is not caught up with."""
         self._db.execute("DELETE FROM agenda WHERE client = ? AND job = ?", [client, job])
         self._db.execute("DELETE FROM pauses WHERE client = ? AND job = ?", [client, job])
+
+    def _find(self, where: str = "1", values: Sequence[object] = (), limit: int = -1) -> list[Run]:
+        """Return the runs of an SQL condition, the latest last."""
+        query = f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - conditions are this project's own
+        return [Run(*row) for row in reversed(self._db.execute(query, [*values, limit]).fetchall())]

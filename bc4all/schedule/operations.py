@@ -119,7 +119,7 @@ class Operations:
                 dispatcher.stop()
             else:
                 dispatcher.start(fleet)
-            runs = [run for run in self.history.find("scheduled_for = ?", [at]) if owns(run)]
+            runs = [run for run in self.history.due_at(at) if owns(run)]
             for run in runs:
                 if (run.id, run.state) not in told and run.state != "queued":
                     told.add((run.id, run.state))

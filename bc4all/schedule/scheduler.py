@@ -102,10 +102,7 @@ class Scheduler:
         """Write a due run down. One that still waits for its turn is overtaken by it, unless all are caught up with."""
         at = iso(due.at.timestamp())
         if due.wanted and due.timing.catch_up != "all":
-            waiting = (
-                "client = ? AND job = ? AND state = 'queued' AND attempt = 1 AND trigger IN ('schedule', 'catch-up')"
-            )
-            overtaken = self._history.find(waiting, [due.client, due.job])
+            overtaken = self._history.waiting(due.client, due.job)
             if overtaken:
                 self._history.update([run.id for run in overtaken], state="missed", error=f"overtaken by that of {at}")
         state = "queued" if due.wanted else "missed"

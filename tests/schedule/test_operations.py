@@ -92,7 +92,7 @@ def runs(here: Path) -> list[Run]:
     """What the history says."""
     history = History(State(here / "state").history)
     try:
-        return history.find()
+        return history.runs()
     finally:
         history.close()
 

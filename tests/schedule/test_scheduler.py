@@ -115,7 +115,7 @@ class World:
 
     def runs(self, where: str = "1") -> list[Run]:
         """What the history says."""
-        return self.history.find(where)
+        return self.history._find(where)
 
 
 @dataclass

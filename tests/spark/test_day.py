@@ -59,8 +59,8 @@ def test_ten_real_clients_run_a_day(prefix: Path, seed: Path, monkeypatch: pytes
         if scheduler.next is None or scheduler.next > START + timedelta(days=1):
             break
         now = scheduler.next.timestamp()
-    runs = {(run.client, run.job): run for run in history.find()}
-    assert len(runs) == len(history.find()) == 19
+    runs = {(run.client, run.job): run for run in history.runs()}
+    assert len(runs) == len(history.runs()) == 19
     for (client_id, job), run in runs.items():
         expected = "failed" if client_id == BAD else "done"
         assert run.state == expected, (client_id, job, run.error, Path(str(run.log)).read_text())

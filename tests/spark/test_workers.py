@@ -57,7 +57,12 @@ def test_a_worker_loads_no_more_than_it_needs(job: JobContext, prefix: Path, sam
     exec(LOADED, namespace)  # noqa: S102 - the text above
     context.environment["WORKERS_OF"] = "this test"  # those of other tests have loaded what tests import
     try:
-        client = make_client("client_0", model="auto", model_params={})
+        linear = {
+            "classifier": "sklearn.linear_model.LogisticRegression",
+            "transform": ["sklearn.impute.SimpleImputer", "sklearn.preprocessing.StandardScaler"],
+        }
+        trees = {"classifier": "sklearn.ensemble.ExtraTreesClassifier", "params": {"n_estimators": 5}}
+        client = make_client("client_0", model={"blend": [linear, trees], "calibrate": "temperature"}, model_params={})
         train(job, client)
         predict(job, client)
         fitting = context.parallelize(["__import__('sys').modules.keys()"] * 8, 4).map(eval).map(list).collect()
