@@ -13,6 +13,7 @@ from bc4all.layout import Layout
 from bc4all.project import ROOT
 from bc4all.state import State
 from bc4all.variables import DATA_PREFIX, TRACKING_URI
+from bc4all.wording import quantity
 
 
 @click.group()
@@ -76,7 +77,7 @@ def install_crontab(config: Path) -> None:
     if after != before:
         lines.write_crontab(after)
     jobs = sum(not line.startswith(b"#") for line in new.splitlines())
-    click.echo(f"{jobs} jobs are in your crontab{'' if after != before else ', as they were'}")
+    click.echo(f"your crontab has {quantity(jobs, 'job')}{'' if after != before else ', as before'}")
     click.echo(
         f"their environment is in {folder / 'environment'}; their state in {State.from_environment(layout).folder}"
     )

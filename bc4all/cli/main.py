@@ -15,6 +15,7 @@ from bc4all.cli.runs import COMMANDS as RUN_COMMANDS
 from bc4all.errors import Failure
 from bc4all.layout import Layout
 from bc4all.request import JobArguments
+from bc4all.wording import quantity
 
 
 class _Group(click.Group):
@@ -59,8 +60,8 @@ def check(config: Path) -> None:
     for fault in faults:
         click.echo(fault, err=True)
     paused = len(fleet.clients) - len(fleet.enabled)
-    click.echo(f"{config}: {len(fleet.enabled)} clients enabled, {paused} paused, no faults")
-    click.echo(f"{layout.prefix}: {f'{len(faults)} faults' if faults else 'every enabled client has its data'}")
+    click.echo(f"{config}: {quantity(len(fleet.enabled), 'client')} enabled, {paused} paused, no faults")
+    click.echo(f"{layout.prefix}: {quantity(len(faults), 'fault') if faults else 'every enabled client has its data'}")
     sys.exit(1 if faults else 0)
 
 

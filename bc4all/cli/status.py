@@ -14,6 +14,7 @@ from bc4all.config.clients import Client
 from bc4all.config.timing import firings
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.schedule.history import FAILED, History, Run
+from bc4all.wording import quantity
 
 _COLOURS = {"done": "green", "running": "blue", "queued": "blue", "missed": "yellow", **dict.fromkeys(FAILED, "red")}
 _FAR = timedelta(days=366)
@@ -57,7 +58,7 @@ def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) ->
     """The fleet at a glance; below it what went wrong in the last run of each job that failed, or is to be known."""
     now = now or datetime.now(UTC)
     failed = sum(row["failed"] for row in rows)
-    table = Table(title=f"{len(rows)} jobs, {failed} failed", title_justify="left")
+    table = Table(title=f"{quantity(len(rows), 'job')}, {failed} failed", title_justify="left")
     for name in ("client", "job", "state", "age", "next in", "version", "top-5", "took"):
         table.add_column(name, justify="right" if name in ("age", "next in", "version", "top-5", "took") else "left")
     for row in rows:
@@ -77,7 +78,7 @@ def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) ->
 
 def runs_table(client_id: str, runs: Sequence[Run]) -> Group:
     """A client's runs, a row each, with what went wrong."""
-    table = Table(title=f"{client_id}: {len(runs)} runs", title_justify="left")
+    table = Table(title=f"{client_id}: {quantity(len(runs), 'run')}", title_justify="left")
     for name in ("run", "job", "due (UTC)", "by", "try", "state", "took"):
         table.add_column(name, no_wrap=True)
     for run in runs:

@@ -12,6 +12,7 @@ from bc4all.config.timing import firings
 from bc4all.data.published import Published
 from bc4all.model.ranking import ANSWERED
 from bc4all.schedule.agenda import due_timings
+from bc4all.wording import quantity
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs none
     from bc4all.registry.versions import Version
@@ -26,7 +27,7 @@ def upcoming(clients: Sequence[Client], after: datetime, hours: int, pauses: Con
     for (client_id, job), timing in due_timings(clients, pauses):
         times = firings(timing.expression, timing.zone, after, until)
         due += [(at, client_id, job, timing.zone, timing.expression) for at in times]
-    shown = Table(title=f"due in the next {hours} hours: {len(due)} jobs", title_justify="left")
+    shown = Table(title=f"due in the next {quantity(hours, 'hour')}: {quantity(len(due), 'job')}", title_justify="left")
     for name in ("when", "client", "job", "schedule"):
         shown.add_column(name, no_wrap=True)
     for at, client_id, job, zone, expression in sorted(due, key=lambda entry: entry[:3]):
@@ -60,7 +61,7 @@ def table(published: Published) -> Table:
 
 def versions_table(client_id: str, versions: "Sequence[Version]", aliases: Mapping[str, int]) -> Table:
     """A row a version: what it is called, and how it did on its held-out rows."""
-    shown = Table(title=f"{client_id}: {len(versions)} versions", title_justify="left")
+    shown = Table(title=f"{client_id}: {quantity(len(versions), 'version')}", title_justify="left")
     for name in ("version", "trained"):
         shown.add_column(name, no_wrap=True)
     shown.add_column("model", overflow="fold")

@@ -30,6 +30,7 @@ from bc4all.redaction import redact
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.variables import CONFIG_FILE
+from bc4all.wording import quantity
 
 _PATIENCE = 90  # seconds for a cluster to give the first executor and run a task on it
 _SKEW = 5.0  # seconds that clocks may differ: dates and MLflow's times would
@@ -57,7 +58,7 @@ def run_doctor(config: Path, console: Console) -> int:
     for finding in _findings(config):
         finding.show(console)
         wrong += bool(finding.remedy)
-    console.print(f"{wrong} things are wrong" if wrong else "everything is well", highlight=False)
+    console.print(f"{quantity(wrong, 'check')} failed" if wrong else "all checks passed", highlight=False)
     return EXIT_TERMINAL if wrong else EXIT_OK
 
 
@@ -106,7 +107,7 @@ def _driver() -> str:
 
 def _configuration(config: Path, clients: list[Client]) -> str:
     clients += load_fleet(config).enabled
-    return f"{len(clients)} clients enabled in {config}"
+    return f"{quantity(len(clients), 'client')} enabled in {config}"
 
 
 def _mlflow(layout: Layout, clients: list[Client]) -> str:
