@@ -40,7 +40,7 @@ class Host:
 
 
 def worker_versions() -> dict[str, str]:
-    """The versions of this Python and of the packages that a worker needs; "" for what is not installed."""
+    """Return the versions of this Python and of the packages that a worker needs; "" for what is not installed."""
     found = {"python": platform.python_version()}
     for package in WORKER_PACKAGES:
         try:
@@ -51,7 +51,7 @@ def worker_versions() -> dict[str, str]:
 
 
 def this_host(java: str) -> Host:
-    """What the calling process runs on, beside a JVM of version `java`; runs in Python workers, too."""
+    """Return what the calling process runs on, beside a JVM of version `java`; runs in Python workers, too."""
     return Host(socket.gethostname(), worker_versions(), java, _free_bytes(), time.time())
 
 
@@ -73,7 +73,7 @@ def _text(file: str) -> str:
 
 
 def faults(host: Host, driver: Host) -> list[str]:
-    """How a host's versions keep it from working with the driver's: equal up to the minor version they must be."""
+    """Return how a host's versions differ from the driver's: up to the minor version they must be equal."""
     found = []
     for name, wanted in driver.versions.items():
         there = host.versions.get(name, "")
@@ -93,7 +93,7 @@ def check_hosts(hosts: list[Host], driver: Host) -> None:
 
 
 def java() -> str:
-    """The Java that spark-submit will start. Raises ConfigurationError where there is none."""
+    """Return the Java that spark-submit will start. Raises ConfigurationError where there is none."""
     home = os.environ.get("JAVA_HOME")
     program = os.path.join(home, "bin", "java") if home else shutil.which("java")
     if not program or not os.access(program, os.X_OK):
@@ -102,7 +102,7 @@ def java() -> str:
 
 
 def java_version() -> str:
-    """Its version. Raises ConfigurationError where it is too old."""
+    """Return its version. Raises ConfigurationError where it is too old."""
     program = java()
     said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "((\d+)[^"]*)"', said)

@@ -17,5 +17,5 @@ CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
 
 
 def all_numeric(features: Features) -> bool:
-    """Whether a plain matrix holds them."""
+    """Return whether a plain matrix holds them."""
     return set(features.values()) <= {NUMERIC}

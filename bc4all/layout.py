@@ -60,7 +60,7 @@ class Layout:
 
     @classmethod
     def at(cls, prefix: str) -> "Layout":
-        """The layout below `prefix`: a URI with a scheme, or a local path, which may be relative.
+        """Return the layout below `prefix`: a URI with a scheme, or a local path, which may be relative.
 
         Raises ConfigurationError for a URI with a password: paths stand in logs, manifests and Spark's pages.
         """
@@ -73,7 +73,7 @@ class Layout:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Layout":
-        """The layout below $DATA_PREFIX, by default `data` in the current directory."""
+        """Return the layout below $DATA_PREFIX, by default `data` in the current directory."""
         return cls.at((os.environ if environment is None else environment).get(DATA_PREFIX) or "data")
 
     @property
@@ -83,11 +83,11 @@ class Layout:
         return Path("/" + rest.lstrip("/")) if scheme == "file" else None
 
     def training(self, client_id: str) -> str:
-        """The folder that holds the client's products with their categories."""
+        """Return the folder that holds the client's products with their categories."""
         return self._inside("train", f"client_id={check_client_id(client_id)}")
 
     def prediction(self, client_id: str) -> str:
-        """The folder that holds the client's products to be categorised."""
+        """Return the folder that holds the client's products to be categorised."""
         return self._inside("prediction", f"client_id={check_client_id(client_id)}")
 
     @property
@@ -96,15 +96,15 @@ class Layout:
         return self._inside("products_categories")
 
     def published_client(self, client_id: str) -> str:
-        """The folder of the client's published dates."""
+        """Return the folder of the client's published dates."""
         return self._inside("products_categories", f"client_id={check_client_id(client_id)}")
 
     def published_partition(self, client_id: str, day: str) -> str:
-        """The folder of one client's published categories of one date."""
+        """Return the folder of one client's published categories of one date."""
         return self._inside("products_categories", f"client_id={check_client_id(client_id)}", f"date={check_date(day)}")
 
     def quarantine(self, kind: str, client_id: str, day: str) -> str:
-        """The folder of the rows refused on one date; `kind` is `train` or `prediction`."""
+        """Return the folder of the rows refused on one date; `kind` is `train` or `prediction`."""
         return self._inside("quarantine", kind, f"client_id={check_client_id(client_id)}", f"date={check_date(day)}")
 
     @property
@@ -123,7 +123,7 @@ class Layout:
         return self._inside("_staging")
 
     def staging(self, run_id: str) -> str:
-        """The folder of a run's unpublished output, outside every root that readers discover."""
+        """Return the folder of a run's unpublished output, outside every root that readers discover."""
         return self._inside("_staging", check_run_id(run_id))
 
     @property
@@ -132,11 +132,11 @@ class Layout:
         return self._inside("_trash")
 
     def trash(self, run_id: str) -> str:
-        """The folder that a run's replaced partitions move to."""
+        """Return the folder that a run's replaced partitions move to."""
         return self._inside("_trash", check_run_id(run_id))
 
     def _inside(self, *names: str) -> str:
-        """The path of these names below the prefix.
+        """Return the path of these names below the prefix.
 
         Each was checked by its own rule; this is the second look, at what became of them. Raises ConfigurationError.
         """

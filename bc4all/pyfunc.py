@@ -29,7 +29,7 @@ class TopCategories:
         self._model, self._features = model, features
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The best categories of each row: product_id (else the row's index), pred_label, pred_score, rank."""
+        """Return the best categories of each row: product_id (else the row's index), pred_label, pred_score, rank."""
         named = frame if "product_id" in frame else frame.assign(product_id=frame.index)
         return score_frame(self._model, named, self._features, version=0).drop(columns="model_version")
 

@@ -29,12 +29,12 @@ def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
 
 
 def has_password(uri: str) -> bool:
-    """Whether a URI carries one."""
+    """Return whether a URI carries a password."""
     return bool(_PASSWORD_IN_URI.search(uri) or _PASSWORD_IN_QUERY.search(uri))
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
-    """The longest first: one may be a part of another."""
+    """Return the secrets, the longest first: one may be a part of another."""
     named = ((name, value) for name, value in environment.items() if _SECRET_NAME.search(name))
     found = {value for name, value in named if not (value.startswith("/") and _is_file(name, value))}
     for value in environment.values():
@@ -45,7 +45,7 @@ def _secrets(environment: Mapping[str, str]) -> list[str]:
 
 
 def _is_file(name: str, value: str) -> bool:
-    """Whether it is a secret's file that is named, which errors may tell."""
+    """Return whether it is a secret's file that is named, which errors may tell."""
     return bool(_FILE_NAME.search(name)) or os.path.exists(value)
 
 

@@ -35,7 +35,7 @@ class State:
 
     @classmethod
     def from_environment(cls, layout: Layout, environment: Mapping[str, str] | None = None) -> "State":
-        """The state of the jobs that work on this layout."""
+        """Return the state of the jobs that work on this layout."""
         given = (os.environ if environment is None else environment).get(STATE_FOLDER)
         if given:
             return cls(Path(given).expanduser().absolute())
@@ -50,7 +50,7 @@ class State:
         return self._file("history.db")
 
     def run_log(self, client_id: str | None, name: str) -> Path:
-        """The log of an application of one client, or of several; the folder above it is made."""
+        """Return the log of an application of one client, or of several; the folder above it is made."""
         return self._file("logs", "_batch" if client_id is None else check_client_id(client_id), f"{name}.log")
 
     def recorded_log(self, path: str) -> Path:
@@ -61,7 +61,7 @@ class State:
         return self.folder.joinpath("logs", *Path(path).parts[-2:])
 
     def results(self, name: str) -> Path:
-        """Where a job writes what became of each client; the folder above it is made."""
+        """Return where a job writes what became of each client; the folder above it is made."""
         return self._file("results", f"{name}.jsonl")
 
     def _file(self, *names: str) -> Path:
@@ -78,7 +78,7 @@ class State:
         return "/".join((self._name(), *_machine()))
 
     def speaks_for(self, locks: str) -> bool:
-        """Whether the locks that this `id` names can be seen from here: locks need not reach another machine.
+        """Return whether the locks that this `id` names can be seen from here: locks need not reach another machine.
 
         A machine keeps its name when it starts anew, and its containers share how often it has.
         """
@@ -137,7 +137,7 @@ class State:
         return self._file("locks", f"{check_client_id(client_id)}.{job}")
 
     def slot(self, max_parallel: int) -> int | None:
-        """One of `max_parallel` places to run an application, as an open, locked file; None where all are taken.
+        """Return one of `max_parallel` places to run an application, as an open, locked file; None where all are taken.
 
         A child that inherits the descriptor keeps the place for as long as it lives.
         """
@@ -148,12 +148,12 @@ class State:
         return None
 
     def only_scheduler(self) -> int | None:
-        """The scheduler's own lock, held until it is closed; None where another scheduler has it."""
+        """Return the scheduler's own lock, held until it is closed; None where another scheduler has it."""
         return try_lock(self._file("locks", "scheduler"))
 
 
 def _machine() -> tuple[str, str]:
-    """What this start of the machine is called, and the machine."""
+    """Return what this start of the machine is called, and the machine."""
     boot = _BOOT.read_text().strip() if _BOOT.exists() else str(uuid.getnode())
     return boot, platform.node()
 

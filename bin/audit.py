@@ -25,7 +25,7 @@ def pinned() -> dict[str, tuple[str, int]]:
 
 
 def faults(packages: dict[str, tuple[str, int]]) -> list[str]:
-    """What is not pinned by hash, and what is installed in another version."""
+    """Return what is not pinned by hash, and what is installed in another version."""
     said = [f"{name} {version} is not pinned by hash" for name, (version, hashes) in packages.items() if not hashes]
     for name, (version, _) in packages.items():
         try:

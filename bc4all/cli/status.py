@@ -23,7 +23,10 @@ _FAR = timedelta(days=366)
 def fleet_status(
     clients: Sequence[Client], jobs: Sequence[str], history: History, now: datetime
 ) -> list[dict[str, Any]]:
-    """A row for each client and job: its last run and when the next is due, in UTC; None for what there is not."""
+    """Return a row for each client and job: its last run and when the next is due, in UTC.
+
+    None for what there is not.
+    """
     latest, pauses = history.latest(), history.pauses()
     rows = []
     for client in clients:
@@ -55,7 +58,10 @@ def fleet_status(
 
 
 def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) -> Group:
-    """The fleet at a glance; below it what went wrong in the last run of each job that failed, or is to be known."""
+    """Return the fleet at a glance.
+
+    Below it what went wrong in the last run of each job that failed, or is to be known.
+    """
     now = now or datetime.now(UTC)
     failed = sum(row["failed"] for row in rows)
     table = Table(title=f"{quantity(len(rows), 'job')}, {failed} failed", title_justify="left")
@@ -77,7 +83,7 @@ def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) ->
 
 
 def runs_table(client_id: str, runs: Sequence[Run]) -> Group:
-    """A client's runs, a row each, with what went wrong."""
+    """Return a client's runs, a row each, with what went wrong."""
     table = Table(title=f"{client_id}: {quantity(len(runs), 'run')}", title_justify="left")
     for name in ("run", "job", "due (UTC)", "by", "try", "state", "took"):
         table.add_column(name, no_wrap=True)
@@ -89,12 +95,12 @@ def runs_table(client_id: str, runs: Sequence[Run]) -> Group:
 
 
 def _with_errors(table: Table, errors: Sequence[tuple[str, str | None]]) -> Group:
-    """The table, and below it what went wrong: whole, which no column is wide enough for."""
+    """Return the table, and below it what went wrong: whole, which no column is wide enough for."""
     return Group(table, *[Text(f"{whose}: {error}") for whose, error in errors if error])
 
 
 def log_lines(log: Path, client_id: str) -> Iterator[str]:
-    """A run's log as text, without the events of other clients that shared its application."""
+    """Yield a run's log as text, without the events of other clients that shared its application."""
     with log.open(errors="replace") as file:
         for line in file:
             try:
@@ -119,7 +125,7 @@ def _state(state: str | None) -> str:
 
 
 def _span(length: timedelta) -> str:
-    """The two largest units of a length of time: 3 d 4 h, 12 m 5 s."""
+    """Return the two largest units of a length of time: 3 d 4 h, 12 m 5 s."""
     seconds = max(0, int(length.total_seconds()))
     parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
     while len(parts) > 1 and not parts[0][0]:

@@ -21,7 +21,7 @@ _SHOWN_METRICS = {"accuracy": "accuracy", "top_5_accuracy": "top-5", "log_loss":
 
 
 def upcoming(clients: Sequence[Client], after: datetime, hours: int, pauses: Container[tuple[str, str]] = ()) -> Table:
-    """The jobs that are due in the next hours and not paused, in order, each in its client's time zone."""
+    """Return the jobs that are due in the next hours and not paused, in order, each in its client's time zone."""
     until = after + timedelta(hours=hours)
     due = []
     for (client_id, job), timing in due_timings(clients, pauses):
@@ -36,7 +36,7 @@ def upcoming(clients: Sequence[Client], after: datetime, hours: int, pauses: Con
 
 
 def table(published: Published) -> Table:
-    """A row a product, a column a rank: category and score."""
+    """Return a row a product, a column a rank: category and score."""
     manifest = published.manifest
     shown = Table(
         title=f"{published.client_id} · {published.day} · {manifest['model']} version {manifest['model_version']}",
@@ -60,7 +60,7 @@ def table(published: Published) -> Table:
 
 
 def versions_table(client_id: str, versions: "Sequence[Version]", aliases: Mapping[str, int]) -> Table:
-    """A row a version: what it is called, and how it did on its held-out rows."""
+    """Return a row a version: what it is called, and how it did on its held-out rows."""
     shown = Table(title=f"{client_id}: {quantity(len(versions), 'version')}", title_justify="left")
     for name in ("version", "trained"):
         shown.add_column(name, no_wrap=True)

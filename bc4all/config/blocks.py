@@ -37,7 +37,7 @@ def read_block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_B
 
 
 def _known_keys(kind: type[BaseModel], at: Sequence[str | int]) -> list[str]:
-    """The keys that a block may have at a place inside it."""
+    """Return the keys that a block may have at a place inside it."""
     if "blend" in at:
         kind = MemberSettings
     elif at:

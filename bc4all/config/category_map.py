@@ -50,7 +50,7 @@ class CategoryMap:
 
 
 def read_category_map(config: Path, client_id: str) -> CategoryMap | None:
-    """A client's map, None where it has none. Raises ConfigurationError, naming file and line, on any fault."""
+    """Return a client's map, None where it has none. Raises ConfigurationError, naming file and line, on any fault."""
     file = config.parent / CATEGORY_MAPS / f"{check_client_id(client_id)}.csv"
     if not file.exists():
         return None

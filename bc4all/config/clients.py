@@ -57,12 +57,12 @@ class Client(BaseModel):
     predict: JobSettings = JobSettings()
 
     def timing(self, job: str) -> Timing:
-        """When `train` or `predict` is due, enabled or not, every setting in force."""
+        """Return when `train` or `predict` is due, enabled or not, every setting in force."""
         settings: JobSettings = getattr(self, job)
         return settings.timing(self.id, job, self.timezone)
 
     def due(self, job: str) -> Timing | None:
-        """The timing of a job; None where client or job is not enabled."""
+        """Return the timing of a job; None where client or job is not enabled."""
         settings: JobSettings = getattr(self, job)
         return self.timing(job) if self.enabled and settings.enabled is not False else None
 
@@ -93,7 +93,7 @@ class Client(BaseModel):
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def overridden(self, features: Sequence[Any] | None = None, model_params: dict[str, Any] | None = None) -> "Client":
-        """This client with the command line's features, and its parameters over the file's.
+        """Return this client with the command line's features, and its parameters over the file's.
 
         Raises ConfigurationError, naming the option, where they would not do in the file.
         """
@@ -134,7 +134,7 @@ class Fleet(BaseModel):
         return [client for client in self.clients.values() if client.enabled]
 
     def select(self, client_ids: Sequence[str]) -> list[Client]:
-        """The clients of these ids, each once; a paused one too, since it was asked for by name.
+        """Return the clients of these ids, each once; a paused one too, since it was asked for by name.
 
         Raises ConfigurationError for ids that the file does not have.
         """

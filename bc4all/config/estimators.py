@@ -45,7 +45,10 @@ def _public_path(kind: type) -> str:
 
 
 def estimator_class(path: str, role: str = "classifier") -> type:
-    """The class of a public dotted path. Raises ConfigurationError where scikit-learn lists none of that name."""
+    """Return the class of a public dotted path.
+
+    Raises ConfigurationError where scikit-learn lists none of that name.
+    """
     known = listed(role)
     if path not in known:
         raise ConfigurationError(_not_listed(path, role, known))
@@ -57,7 +60,7 @@ def _not_listed(path: str, role: str, known: Mapping[str, type]) -> str:
 
 
 def build_estimator(path: str, params: Mapping[str, Any], role: str = "classifier", margins: bool = False) -> Any:
-    """An unfitted classifier or transformer; with `margins`, also a classifier that gives nothing else.
+    """Return an unfitted classifier or transformer; with `margins`, also a classifier that gives nothing else.
 
     Raises ConfigurationError where scikit-learn lists none of that name, or refuses a parameter or its value.
     """
@@ -68,7 +71,7 @@ def build_estimator(path: str, params: Mapping[str, Any], role: str = "classifie
 
 
 def build_member(member: MemberSettings, features: Features) -> Any:
-    """An unfitted classifier of one core, behind what makes numbers of its features.
+    """Return an unfitted classifier of one core, behind what makes numbers of its features.
 
     Raises ConfigurationError as `build_estimator`.
     """
@@ -87,7 +90,7 @@ def build_member(member: MemberSettings, features: Features) -> Any:
 
 
 def model_faults(model: str | BlendSettings, params: Mapping[str, Any], features: Features) -> list[tuple[Place, str]]:
-    """What is wrong with a client's choice of a model: (where, below the client, message)."""
+    """Return what is wrong with a client's choice of a model: (where, below the client, message)."""
     text = TEXT in features.values()
     if model == AUTO:
         return [(("model_params", name), f"`model: {AUTO}` chooses {name} itself") for name in params]
@@ -120,7 +123,7 @@ def _transform_faults(member: MemberSettings, features: Features) -> list[str]:
 def estimator_faults(
     path: str, params: Mapping[str, Any], text: bool = False, role: str = "classifier", margins: bool = False
 ) -> list[tuple[str | None, str]]:
-    """What is wrong with an estimator's path and parameters: (the parameter or None for the path, message).
+    """Return what is wrong with an estimator's path and parameters: (the parameter or None for the path, message).
 
     `text`: whether it is to learn from text; `margins`: whether it may give those instead of probabilities.
     """
@@ -150,7 +153,10 @@ def estimator_faults(
 
 
 def _value_faults(kind: type, params: Mapping[str, Any]) -> list[tuple[str | None, str]]:
-    """The values that scikit-learn refuses. It tells one at a time, so each told one is set aside for the next."""
+    """Return the values that scikit-learn refuses.
+
+    It tells one at a time, so each told one is set aside for the next.
+    """
     faults: list[tuple[str | None, str]] = []
     left = dict(params)
     while True:

@@ -23,7 +23,7 @@ TEXT_MODEL = BlendSettings(
 def chosen_model(
     defaults: ClientSettings, own: ClientSettings, features: Features
 ) -> tuple[str | BlendSettings, dict[str, Any]]:
-    """A client's model and its parameters, from what is said, and what is so where nothing is."""
+    """Return a client's model and its parameters, from what is said, and what is so where nothing is."""
     shared = default_model(defaults, defaults.features or {})
     model = own.model or default_model(defaults, features)
     # What the defaults say is not of a blend that the client itself puts together, were it the same.
@@ -34,7 +34,7 @@ def chosen_model(
 
 
 def default_model(defaults: ClientSettings, features: Features) -> str | BlendSettings:
-    """What a client of these features has that names no model."""
+    """Return what a client of these features has that names no model."""
     if defaults.model:
         return defaults.model
     # A forest would be kept as scikit-learn's own, hundreds of megabytes, over text.

@@ -85,7 +85,7 @@ class BlendSettings(BaseModel):
 
 
 def counted(names: Iterable[str]) -> str:
-    """`a + 2 b`, of a, b, b."""
+    """Return `a + 2 b`, of a, b, b."""
     return " + ".join(f"{count} {name}" if count > 1 else name for name, count in Counter(names).items())
 
 
@@ -99,7 +99,7 @@ ModelChoice: TypeAlias = Annotated[
 
 
 def as_blend(model: str | BlendSettings, params: Mapping[str, Any]) -> BlendSettings:
-    """Any choice but `auto` as a blend; the parameters are over those of its one member."""
+    """Return any choice but `auto` as a blend; the parameters are over those of its one member."""
     blend = BlendSettings(blend=[MemberSettings(classifier=model)]) if isinstance(model, str) else model
     if not params:
         return blend

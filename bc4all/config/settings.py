@@ -97,7 +97,7 @@ class JobSettings(BaseModel):
         return expression
 
     def timing(self, client_id: str, job: str, zone: str | None) -> Timing:
-        """What this means for a client's job, the defaults of what was not said included."""
+        """Return what this means for a client's job, the defaults of what was not said included."""
         said = self.model_dump(exclude_none=True, exclude={"schedule", "enabled"})
         expression = spread(self.schedule or str(JOB_KINDS[job].schedule), client_id, job)
         return Timing(expression, ZoneInfo(zone or local_zone()), **{**_DEFAULTS, **said})

@@ -46,12 +46,12 @@ class Timing:
         return f"{self.expression} {self.zone.key}"
 
     def day(self, at: datetime) -> str:
-        """The date that a run due at this time is for, in the client's zone."""
+        """Return the date that a run due at this time is for, in the client's zone."""
         return at.astimezone(self.zone).date().isoformat()
 
 
 def parse_duration(text: str) -> int:
-    """The seconds that `90s`, `5m`, `6h` or `1d` means. Raises ValueError for anything else."""
+    """Return the seconds that `90s`, `5m`, `6h` or `1d` means. Raises ValueError for anything else."""
     found = _DURATION.fullmatch(text)
     if not found:
         raise ValueError(f"{text!r} is no duration: write 90s, 5m, 6h or 1d")
@@ -59,7 +59,7 @@ def parse_duration(text: str) -> int:
 
 
 def spread(expression: str, client_id: str, job: str) -> str:
-    """The expression with each field `H` replaced by the number that this client's job has there."""
+    """Return the expression with each field `H` replaced by the number that this client's job has there."""
     fields = expression.split()
     for place, field in enumerate(fields):
         if field == "H":
@@ -70,7 +70,7 @@ def spread(expression: str, client_id: str, job: str) -> str:
 
 
 def schedule_fault(expression: str) -> str | None:
-    """What is wrong with a cron expression; None where nothing is."""
+    """Return what is wrong with a cron expression; None where nothing is."""
     fields = expression.split()
     if len(fields) != len(_FIELDS):
         return f"a schedule has five fields ({', '.join(_FIELDS)}); {expression!r} has {len(fields)}"
@@ -86,7 +86,7 @@ def schedule_fault(expression: str) -> str | None:
 
 
 def firings(expression: str, zone: ZoneInfo, after: datetime, until: datetime) -> Iterator[datetime]:
-    """The times after `after` up to `until`, in UTC, at which a spread expression is due in `zone`."""
+    """Yield the times after `after` up to `until`, in UTC, at which a spread expression is due in `zone`."""
     for due in CronSim(expression, after.astimezone(zone)):
         if due > until:
             return
@@ -94,19 +94,19 @@ def firings(expression: str, zone: ZoneInfo, after: datetime, until: datetime) -
 
 
 def local_zone() -> str:
-    """The name of the time zone of whoever asks: $TZ, else this machine's."""
+    """Return the name of the time zone of whoever asks: $TZ, else this machine's."""
     named = os.environ.get("TZ", "").lstrip(":")
     return named if named and is_zone(named) else system_zone()
 
 
 def system_zone() -> str:
-    """The name of this machine's time zone, which cron fires in: where /etc/localtime leads, else UTC."""
+    """Return the name of this machine's time zone, which cron fires in: where /etc/localtime leads, else UTC."""
     _, found, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
     return name if found and is_zone(name) else "UTC"
 
 
 def is_zone(name: str) -> bool:
-    """Whether the time zone database has this name."""
+    """Return whether the time zone database has this name."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # no such name; no name at all; a folder's

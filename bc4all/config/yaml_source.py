@@ -92,7 +92,7 @@ class _Walk:
         self._source, self._loader, self._nodes = source, loader, 0
 
     def value(self, node: yaml.Node, at: _Path, above: tuple[int, ...]) -> Any:
-        """The value of `node`, which stands at the path `at` below the nodes `above`."""
+        """Return the value of `node`, which stands at the path `at` below the nodes `above`."""
         self._nodes += 1
         self._source.places.setdefault(at, _place(node))
         if self._nodes > MAX_NODES or len(above) > MAX_DEPTH or id(node) in above:

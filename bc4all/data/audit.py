@@ -11,7 +11,7 @@ from bc4all.model.ranking import ANSWERED
 
 
 def id_sum(name: str) -> Column:
-    """An aggregate that is equal for equal sets of ids, in whatever order, and another where one is lost or doubled."""
+    """Return an aggregate that is equal for equal sets of ids, in any order, and differs if one is lost or doubled."""
     return F.bit_xor(F.xxhash64(name))
 
 

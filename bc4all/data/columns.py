@@ -40,12 +40,12 @@ _KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 
 
 def is_data(name: str) -> bool:
-    """Whether a file of this name is data: hidden ones (`_SUCCESS`, `.crc`) are not."""
+    """Return whether a file of this name is data: hidden ones (`_SUCCESS`, `.crc`) are not."""
     return not name.startswith(("_", "."))
 
 
 def data_names(folder: str, names: Sequence[str]) -> list[str]:
-    """Those of a folder's `names` that are data. Raises DataError if none is."""
+    """Return those of a folder's `names` that are data. Raises DataError if none is."""
     found = [name for name in names if is_data(name)]
     if not found:
         raise DataError("there is no partition", folder, "deliver csv, csv.gz or parquet files there")

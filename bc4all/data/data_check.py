@@ -15,7 +15,7 @@ from bc4all.layout import Layout
 
 
 def check_data(layout: Layout, client: Client) -> list[str]:
-    """What keeps a client from being trained and scored, as far as folders and headers tell: a line a fault."""
+    """Return what keeps a client from being trained and scored, as far as folders and headers tell: a line a fault."""
     faults = []
     for job, folder, names in (
         ("train", layout.training(client.id), ["product_id", "category_id", *client.features]),

@@ -45,13 +45,13 @@ class Drift:
     vanished: Mapping[str, list[str]]
 
     def above(self, limit: float) -> list[str]:
-        """What has drifted beyond a limit, the furthest first."""
+        """Return what has drifted beyond a limit, the furthest first."""
         far = sorted((name for name in self.psi if self.psi[name] > limit), key=lambda name: -self.psi[name])
         return [f"{name} {self.psi[name]:.2f}" for name in far]
 
 
 def profile(X: Matrix, features: Features, predicted: Iterable[str]) -> dict[str, Any]:
-    """What the training products looked like, as JSON can hold it: counts by bin.
+    """Return what the training products looked like, as JSON can hold it: counts by bin.
 
     X (rows, features) of `model_input`; `predicted` the model's best categories of products that it has not learned.
     """
@@ -80,7 +80,7 @@ def _counts(values: pd.Series) -> dict[str, int]:
 
 
 def compare(stored: Mapping[str, Any], products: DataFrame, features: Features, predicted: Mapping[str, int]) -> Drift:
-    """How far products to predict, and their best categories (category -> products), are from `profile`."""
+    """Return how far products to predict, and their best categories (category -> products), are from `profile`."""
     features = {name: kind for name, kind in features.items() if name in stored["features"]}
     then = {name: stored["features"][name]["counts"] for name in features}
     now = _counted(stored["features"], products, features)
@@ -98,7 +98,7 @@ def compare(stored: Mapping[str, Any], products: DataFrame, features: Features, 
 
 
 def psi(then: Mapping[str, int], now: Mapping[str, int]) -> float:
-    """The population stability index of two distributions, given as counts by bin, less what chance explains."""
+    """Return the population stability index of two distributions, given as counts by bin, less what chance explains."""
     named = {bin_: now.get(bin_, 0) for bin_ in then if bin_ != _OTHER}
     now = {**named, _OTHER: sum(now.values()) - sum(named.values())}
     bins = [bin_ for bin_ in {**named, _OTHER: 0} if then.get(bin_) or now[bin_]]
@@ -112,7 +112,7 @@ def psi(then: Mapping[str, int], now: Mapping[str, int]) -> float:
 
 
 def _counted(stored: Mapping[str, Any], products: DataFrame, features: Features) -> dict[str, dict[str, int]]:
-    """Of each feature, bin -> products: one pass over them, and no more bins than there were in training."""
+    """Return bin -> products of each feature: one pass over them, and no more bins than there were in training."""
     if not features:
         return {}
     pairs = [
@@ -148,18 +148,24 @@ def _unknown(products: DataFrame, name: str, then: Mapping[str, int]) -> list[st
 
 
 def drift_metrics(drift: Drift) -> dict[str, float]:
-    """What MLflow keeps: the largest PSI, and each of the largest ones under a name that it takes."""
+    """Return what MLflow keeps: the largest PSI, and each of the largest ones under a name that it takes."""
     largest = sorted(drift.psi, key=lambda name: -drift.psi[name])[:_TOLD]
     return {PSI_MAX: max(drift.psi.values()), **{f"psi.{_metric(name)}": drift.psi[name] for name in largest}}
 
 
 def _metric(name: str) -> str:
-    """A name without letters that MLflow refuses, or takes for a path; two that would be alike get a digest each."""
+    """Return a name without letters that MLflow refuses, or takes for a path.
+
+    Two that would be alike get a digest each.
+    """
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_LONGEST]
     return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def is_lasting(history: Sequence[float], limit: float, windows: tuple[int, int]) -> bool:
-    """Whether the largest PSI is above a limit, and was so in `windows[0]` of the last `windows[1]`; latest first."""
+    """Return whether the largest PSI is above a limit, and was so in `windows[0]` of the last `windows[1]`.
+
+    Latest first.
+    """
     needed, looked_at = windows
     return bool(history) and history[0] > limit and sum(value > limit for value in history[:looked_at]) >= needed

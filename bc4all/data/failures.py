@@ -24,7 +24,7 @@ _DEEPEST = 20  # causes of causes
 
 
 def as_failure(error: Exception) -> Failure:
-    """Any exception as one of ours: what is not known to be terminal may pass, and a retry shows."""
+    """Return any exception as one of ours: what is not known to be terminal may pass, and a retry shows."""
     if isinstance(error, Failure):
         return error
     messages = causes(error)
@@ -44,7 +44,7 @@ def as_failure(error: Exception) -> Failure:
 
 
 def _of_worker(said: str) -> Failure:
-    """A Python worker's error, from all that Spark says of it: the last line of the traceback is the one to tell."""
+    """Return a Python worker's error, the last line of its traceback, from all that Spark says of it."""
     raised = _RAISED.findall(said)
     kind, text = raised[-1] if raised else ("an error", _line(said))
     if kind == "ValueError":  # scikit-learn's own words about the data
@@ -53,12 +53,12 @@ def _of_worker(said: str) -> Failure:
 
 
 def tells_of_damage(messages: list[str]) -> bool:
-    """Whether one of an error's `causes` says that a file's content is damaged, rather than that it was not reached."""
+    """Return whether one of an error's `causes` says that a file is damaged, and not that it was not reached."""
     return any(_DAMAGE.search(message) for message in messages)
 
 
 def causes(error: Exception) -> list[str]:
-    """What an error says and what lies below it, each on a line with its kind: Java wraps a cause many times."""
+    """Return what an error says and what lies below it, each on a line with its kind: Java wraps a cause many times."""
     if not isinstance(error, Py4JJavaError):
         return [f"{type(error).__name__}: {_line(str(error))}"]
     found: list[str] = []

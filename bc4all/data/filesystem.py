@@ -81,12 +81,12 @@ class FileSystem:
         return str(self._fs.getUri().getScheme()) == "file"
 
     def exists(self, uri: str) -> bool:
-        """Whether there is a file or folder."""
+        """Return whether there is a file or folder."""
         with _translated(uri):
             return bool(self._fs.exists(self._path(uri)))
 
     def listing(self, folder: str) -> list[Entry]:
-        """What lies directly in a folder, by name; empty where there is no such folder."""
+        """Return what lies directly in a folder, by name; empty where there is no such folder."""
         with _translated(folder):
             try:
                 found = self._fs.listStatus(self._path(folder))
@@ -131,7 +131,7 @@ class FileSystem:
                 reader.close()
 
     def read_text(self, uri: str) -> str | None:
-        """A small file as UTF-8; None where there is none. Raises DataError where it is not UTF-8."""
+        """Return a small file as UTF-8; None where there is none. Raises DataError where it is not UTF-8."""
         if not self.exists(uri):
             return None
         with _translated(uri):
@@ -155,7 +155,7 @@ class FileSystem:
                 stream.close()
 
     def time(self, folder: str) -> float:
-        """The storage's own time, in seconds since 1970: what the ages of its files are told by."""
+        """Return the storage's own time, in seconds since 1970: what the ages of its files are told by."""
         probe = f"{folder}/.time.{uuid.uuid4().hex}"
         self.write_text(probe, "")
         with _translated(probe):

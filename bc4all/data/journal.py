@@ -26,7 +26,7 @@ class Journal:
     locks: str
 
     def targets(self, layout: Layout) -> Mapping[str, str]:
-        """The partitions that the run may replace, by the name of the folder in which it stages them."""
+        """Return the partitions that the run may replace, by the name of the folder in which it stages them."""
         if self.job == TUNE.name:  # which changes no data
             return {}
         return {
@@ -40,7 +40,7 @@ class Journal:
 
     @classmethod
     def loads(cls, text: str | None) -> "Journal | None":
-        """What `dumps` made; None for anything else, such as what was being written when its run was killed."""
+        """Return what `dumps` made; None for anything else, such as what was being written when its run was killed."""
         try:
             given = json.loads(text or "")
             found = cls(**{field.name: str(given[field.name]) for field in fields(cls)})

@@ -40,7 +40,7 @@ _CSV = {
 
 
 def named(name: str) -> Column:
-    """The column of exactly this name, whatever is in it: Spark would take a dot for a field of a structure."""
+    """Return the column of exactly this name, whatever is in it: Spark would take a dot for a field of a structure."""
     return F.col("`{}`".format(name.replace("`", "``")))
 
 
@@ -125,7 +125,7 @@ def read_rows(
 
 
 def has_break(text: Column) -> Column:
-    """Whether a text goes over several lines."""
+    """Return whether a text goes over several lines."""
     return F.coalesce(text.rlike(_BREAK), F.lit(False))
 
 
@@ -199,7 +199,7 @@ def _text_columns(count: int) -> StructType:
 
 
 def _holds_record(text: Column, column: int, columns: int) -> Column:
-    """Whether a text of a file's `column` (of so many) has the commas of records that a stray quote has swallowed.
+    """Return whether a text of a file's `column` has the commas of records that a stray quote has swallowed.
 
     That is a whole record between two line breaks, or the rest of one record and the beginning of another.
     """
@@ -212,7 +212,7 @@ def _holds_record(text: Column, column: int, columns: int) -> Column:
 def _taken_apart(
     records: DataFrame, places: StructType, on_one_line: Sequence[str], over_several: Sequence[str]
 ) -> DataFrame:
-    """The rows of records that are text still: of torn ones each line, of the others the record."""
+    """Return the rows of records that are text still: of torn ones each line, of the others the record."""
     text = F.col(TEXT)
     read = F.from_csv(text, places.toDDL(), _CSV)
     broken = [has_break(read[place]) for place in on_one_line]

@@ -78,7 +78,7 @@ class Products:
         return self.accepted_rows + self.refused_rows
 
     def too_many_refused(self, max_quarantine: float) -> bool:
-        """Whether more than that share of the rows is refused, or all."""
+        """Return whether more than that share of the rows is refused, or all."""
         return self.refused_rows / self.rows > max_quarantine or not self.accepted_rows
 
     def check_unchanged(self, files: FileSystem) -> None:
@@ -91,12 +91,12 @@ class Products:
 
 
 def read_training(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
-    """The products in `folder` with their categories. Raises DataError as `read_prediction` does."""
+    """Return the products in `folder` with their categories. Raises DataError as `read_prediction` does."""
     return _read(spark, files, folder, {PRODUCT: _ID, CATEGORY: _ID, **features})
 
 
 def read_prediction(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
-    """The products in `folder`.
+    """Return the products in `folder`.
 
     Raises DataError where there is no partition, no row, a missing or doubled column, a file of another kind, or one
     of which not every record is found again in the rows.
@@ -144,7 +144,7 @@ class _Counts(NamedTuple):
 def _checked(
     spark: SparkSession, folder: str, heads: Heads, kinds: Mapping[str, str], by_line: bool = False
 ) -> tuple[DataFrame, _Counts]:
-    """Every row with `_reason` (null where it is sound), kept; and their counts."""
+    """Return every row with `_reason` (null where it is sound), kept; and their counts."""
     texts = [name for name, kind in kinds.items() if kind == TEXT]
     parts = [_judge(rows, kinds, folder) for rows in read_rows(spark, heads, list(kinds), texts, by_line)]
     if not parts:
@@ -182,7 +182,7 @@ def _no_rows(folder: str) -> DataError:
 
 
 def _judge(rows: DataFrame, kinds: Mapping[str, str], folder: str) -> DataFrame:
-    """The rows with typed values, `_fault` (null where sound) and, for the others, their values as text."""
+    """Return the rows with typed values, `_fault` (null where sound) and, for the others, their values as text."""
     values, faults = [], []
     for name, kind in kinds.items():
         value, fault = _JUDGES.get(kind, _words)(name, rows.schema[name].dataType, folder)
@@ -207,7 +207,7 @@ def _judge(rows: DataFrame, kinds: Mapping[str, str], folder: str) -> DataFrame:
 
 
 def _identifier(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
-    """A product id or a category: its text, and what is wrong with it."""
+    """Return a product id or a category: its text, and what is wrong with it."""
     if not isinstance(kind, StringType | IntegralType):
         raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as text")
     value = named(name).cast("string")
@@ -220,7 +220,7 @@ def _identifier(name: str, kind: DataType, folder: str) -> tuple[Column, Column]
 
 
 def _number(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
-    """A numeric feature as double, null where missing, and what is wrong with it."""
+    """Return a numeric feature as double, null where missing, and what is wrong with it."""
     column = named(name)
     if isinstance(kind, NumericType):
         value, no_number, infinite = column.cast("double"), F.lit(False), F.lit(False)
@@ -237,7 +237,10 @@ def _number(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
 
 
 def _words(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
-    """A text or category feature: whatever it says is taken; nothing is wrong with a text that is missing or odd."""
+    """Return a text or category feature: whatever it says is taken.
+
+    Nothing is wrong with a text that is missing or odd.
+    """
     if not isinstance(kind, StringType | NumericType | BooleanType):
         raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as text")
     return named(name).cast("string"), F.lit(None).cast("string")

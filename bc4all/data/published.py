@@ -27,7 +27,7 @@ class Published:
 def read_published(
     layout: Layout, client_id: str, day: str | None, product_ids: Sequence[str], products: int
 ) -> Published:
-    """The categories of `product_ids`, or of the first `products` by id, of a date or of the latest.
+    """Return the categories of `product_ids`, or of the first `products` by id, of a date or of the latest.
 
     Raises DataError where nothing is published, or a product is not there.
     """
@@ -63,7 +63,7 @@ def open_folder(layout: Layout, uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def published_days(layout: Layout, client_id: str) -> list[str]:
-    """The dates for which the client's categories are published, in order."""
+    """Return the dates for which the client's categories are published, in order."""
     storage, root = open_folder(layout, layout.published_client(client_id))
     found = storage.get_file_info(fs.FileSelector(root, allow_not_found=True))
     return sorted(entry.base_name.removeprefix("date=") for entry in found if entry.base_name.startswith("date="))
@@ -78,7 +78,7 @@ def _latest(client_id: str, layout: Layout) -> str:
 
 
 def _first(partition: ds.Dataset, products: int) -> list[str]:
-    """The smallest ids, found without holding the partition: each batch keeps its own few."""
+    """Return the smallest ids, found without holding the partition: each batch keeps its own few."""
     best: list[str] = []
     for batch in partition.scanner(columns=["product_id"], filter=pc.field("rank") == 0).to_batches():
         ids = batch.column(0)

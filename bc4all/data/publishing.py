@@ -48,7 +48,7 @@ class Publisher:
         self._files.delete(self._staging)
 
     def target(self, name: str) -> str:
-        """Where the staged folder `name` is published."""
+        """Return where the staged folder `name` is published."""
         return self._targets[name]
 
     def stage(self, rows: DataFrame, name: str) -> str:
@@ -112,7 +112,7 @@ class Publisher:
         return self._files.exists(target if self._files.renames_atomically else f"{target}/{_SUCCESS}")
 
     def _is_whole(self, staged: str, target: str) -> bool:
-        """Whether every file of this run's partition is there, in the staged folder or at its target already."""
+        """Return whether every file of this run's partition is there, in the staged folder or at its target already."""
         manifest = self._manifest(staged) or self._manifest(target)
         if not manifest:
             return False
@@ -120,14 +120,14 @@ class Publisher:
         return _SUCCESS in found and all(found.get(part["name"]) == part["bytes"] for part in manifest["files"])
 
     def _is_mine(self, name: str, staged: str, target: str) -> bool:
-        """Whether a file that lies at the target is one that this run has moved there."""
+        """Return whether a file that lies at the target is one that this run has moved there."""
         if name == MANIFEST:
             return self._manifest(target) is not None
         manifest = self._manifest(staged) or self._manifest(target) or {"files": []}
         return name in [part["name"] for part in manifest["files"]]
 
     def _manifest(self, folder: str) -> dict[str, Any] | None:
-        """This run's manifest, if it lies in `folder`; one that was being written when it was killed is none."""
+        """Return this run's manifest, if it lies in `folder`; one that was being written when it was killed is none."""
         try:
             manifest = json.loads(self._files.read_text(f"{folder}/{MANIFEST}") or "null")
         except ValueError:
@@ -150,14 +150,14 @@ class Publisher:
         return True
 
     def _move(self, source: str, target: str) -> None:
-        """The folder in one step, or its files."""
+        """Move the folder in one step, or its files."""
         if self._files.renames_atomically:
             self._files.rename(source, target)
         else:
             self._move_files(self._files.listing(source), target)
 
     def _move_files(self, entries: list[Entry], target: str) -> None:
-        """Data, then the manifest, then `_SUCCESS`.
+        """Move data, then the manifest, then `_SUCCESS`.
 
         An object store copies a file, then deletes it. One that lies in `target` already, in its size, was copied by a
         move that ended between the two.
@@ -188,7 +188,7 @@ class Publisher:
 
 @contextmanager
 def publishing(files: FileSystem, layout: Layout, journal: Journal) -> Iterator[Publisher]:
-    """A Publisher; what it staged is removed at the end, and no failure to do so hides the block's own."""
+    """Open a Publisher; what it staged is removed at the end, and no failure to do so hides the block's own."""
     publisher = Publisher(files, layout, journal)
     publisher.begin()
     try:

@@ -72,6 +72,6 @@ def _settle(
 
 
 def _age(files: FileSystem, entry: Entry, now: float) -> float:
-    """The seconds since a run's journal was written, or, without one, since its folder changed."""
+    """Return the seconds since a run's journal was written, or, without one, since its folder changed."""
     written = [file.changed for file in files.listing(entry.uri) if file.name == JOURNAL]
     return now - (written or [entry.changed])[0] / 1000

@@ -89,7 +89,7 @@ def _stop(spark: SparkSession) -> None:
 
 
 def selected_clients(fleet: Fleet, arguments: JobArguments) -> list[Client]:
-    """The clients asked for, as the command line overrides them. Raises ConfigurationError."""
+    """Return the clients asked for, as the command line overrides them. Raises ConfigurationError."""
     clients = fleet.enabled if arguments.every_client else fleet.select(arguments.client_ids)
     return [client.overridden(arguments.features, arguments.model_params) for client in clients]
 
@@ -105,7 +105,7 @@ def _work(context: JobContext, arguments: JobArguments, out: Console) -> Callabl
 
 
 def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callable[[Client], Outcome]:
-    """The work, kept from running beside the same job of the same client: started by cron, a scheduler or a person."""
+    """Return the work, kept from running beside the same job of the same client, whatever started that."""
 
     def locked(client: Client) -> Outcome:
         with state.exclusive(client.id, job):
@@ -123,6 +123,6 @@ def _tell_starter(outcome: Outcome) -> None:
 
 
 def console() -> Console:
-    """Standard output. spark-submit hands it on through a pipe: bin/submit.sh says if a terminal is behind."""
+    """Return standard output. spark-submit passes it through a pipe: bin/submit.sh says if a terminal is behind."""
     columns = os.environ.get(TERMINAL_COLUMNS, "")
     return Console(force_terminal=True, width=int(columns)) if columns.isdigit() else Console()

@@ -134,7 +134,7 @@ def _patiently(work: Callable[[], object]) -> str:
 
 
 def _executors(hosts: list[Host], driver: Host, before: float, after: float) -> Iterator[Finding]:
-    """What is wrong with each host, whose clock was read between `before` and `after` of the driver's."""
+    """Yield what is wrong with each host, whose clock was read between `before` and `after` of the driver's."""
     for host in hosts:
         subject = f"executor {host.name}"
         wrong = faults(host, driver)
@@ -175,7 +175,7 @@ def _storage(spark: SparkSession, layout: Layout) -> str:
 
 
 def _memory(spark: SparkSession, layout: Layout, clients: list[Client], hosts: list[Host]) -> str:
-    """Every Python worker holds the broadcast model of each client that it scores for."""
+    """Check the memory: every Python worker holds the broadcast model of each client that it scores for."""
     registry = Registry(Tracking(tracking_uri(layout), layout))
     sizes: dict[str, int] = {}
     for client in clients:
@@ -202,7 +202,7 @@ def _memory(spark: SparkSession, layout: Layout, clients: list[Client], hosts: l
 
 
 def main() -> None:
-    """The entry point of jobs/doctor.py, for the configuration that $BC4ALL_CONFIG names."""
+    """Run jobs/doctor.py, for the configuration that $BC4ALL_CONFIG names."""
     from bc4all.jobs.application import console
 
     sys.exit(run_doctor(Path(os.environ[CONFIG_FILE]), console()))

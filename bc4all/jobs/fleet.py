@@ -92,7 +92,7 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 def summary(job: str, outcomes: Sequence[Outcome]) -> Table:
-    """The table that a job ends with."""
+    """Return the table that a job ends with."""
     table = Table(title=f"{job}: {len(outcomes)} client{'s' if len(outcomes) != 1 else ''}", title_justify="left")
     table.add_column("client")
     table.add_column("state")
@@ -122,7 +122,7 @@ def _state(outcome: Outcome) -> str:
 
 
 def _attempt(spark: SparkSession, job: str, client: Client, work: Callable[[Client], Outcome]) -> Outcome:
-    """One client from start to end; the boundary at which its failure becomes an outcome."""
+    """Work on one client from start to end: the boundary at which its failure becomes an outcome."""
     started = time.monotonic()
     with log_context(client_id=client.id):
         try:
@@ -142,7 +142,7 @@ def _attempt(spark: SparkSession, job: str, client: Client, work: Callable[[Clie
 
 @contextmanager
 def _progress(console: Console, job: str, total: int) -> Iterator[Callable[[Outcome], None]]:
-    """A bar on a terminal, a line a client in a log."""
+    """Show a bar on a terminal, a line per client in a log."""
     if not console.is_terminal:
         count = iter(range(1, total + 1))
         yield lambda outcome: print(f"[{next(count)}/{total}] {_line(job, outcome)}", file=console.file, flush=True)

@@ -34,12 +34,12 @@ class Rival:
     incomparable: str = ""
 
     def learned_among(self, ids: np.ndarray) -> np.ndarray | None:
-        """Whether it was fitted on each of some products; None where that is not known."""
+        """Return whether it was fitted on each of some products; None where that is not known."""
         return None if self.learned is None else np.isin(ids, self.learned)
 
 
 def find_rival(registry: Registry, client: Client, day: str) -> Rival:
-    """The champion, if it can be asked of the client's present features and categories."""
+    """Return the champion, if it can be asked of the client's present features and categories."""
     if client.promotion.mode == "disabled" or CHAMPION not in registry.aliases(client.id):
         return Rival(None, None)
     try:
@@ -108,7 +108,7 @@ def _check_reloaded(registry: Registry, client: Client, version: Version, data: 
 def _champions_answers(
     spark: SparkSession, client: Client, data: TrainingSet, fitted: Fitted, rival: Rival
 ) -> pd.DataFrame | None:
-    """The champion's answers for the held-out rows that it has not learned from, by their place among these rows."""
+    """Return the champion's answers for the held-out rows that it has not learned from, by their places."""
     if rival.champion is None or rival.learned is None:
         return None
     new = np.flatnonzero(~np.isin(data.ids[fitted.held_out_places], rival.learned))

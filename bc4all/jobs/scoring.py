@@ -16,7 +16,7 @@ from bc4all.model.ranking import ANSWERED, SCORED_SCHEMA, score_frame
 def score_products(
     products: DataFrame, model: Shared[Any], features: Features, version: int, limits: Thresholds | None = None
 ) -> DataFrame:
-    """The best categories of every row of `products`, by SCORED_SCHEMA, with `limits` and `answered boolean`."""
+    """Return the best categories of every row of `products`, by SCORED_SCHEMA, with `limits` and `answered boolean`."""
     schema = SCORED_SCHEMA if limits is None else f"{SCORED_SCHEMA}, {ANSWERED} boolean"
 
     def score_batches(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

@@ -29,7 +29,7 @@ _MOST_HOSTS = 64  # tasks to ask with: each core of a small cluster, some of a l
 
 
 def start_session(name: str, layout: Layout) -> SparkSession:
-    """The session of this application; every other setting comes from spark-submit and conf/spark-defaults.conf.
+    """Return the session of this application; every other setting comes from spark-submit and conf/spark-defaults.conf.
 
     Raises ConfigurationError under Spark Connect, TransientFailure where the event log or the cluster fails.
     """
@@ -50,7 +50,7 @@ def start_session(name: str, layout: Layout) -> SparkSession:
 
 
 def _event_folder(layout: Layout) -> str:
-    """Where this application's events go; made here, because Spark refuses to start without it."""
+    """Return where this application's events go; made here, because Spark refuses to start without it."""
     folder: str = SparkConf().get("spark.eventLog.dir", "") or layout.events
     jvm: Any = SparkContext._jvm
     path = jvm.org.apache.hadoop.fs.Path(folder)
@@ -59,12 +59,12 @@ def _event_folder(layout: Layout) -> str:
 
 
 def is_local(spark: SparkSession) -> bool:
-    """Whether the executors are threads of this machine's driver."""
+    """Return whether the executors are threads of this machine's driver."""
     return str(spark.sparkContext.master).startswith("local")
 
 
 def java_has_ended(spark: SparkSession) -> bool:
-    """Whether the driver's Java no longer answers: it ran out of memory, or was killed."""
+    """Return whether the driver's Java no longer answers: it ran out of memory, or was killed."""
     jvm: Any = spark._jvm
     try:
         jvm.java.lang.System.nanoTime()
@@ -74,13 +74,13 @@ def java_has_ended(spark: SparkSession) -> bool:
 
 
 def driver_host(spark: SparkSession) -> Host:
-    """What the driver runs on."""
+    """Return what the driver runs on."""
     jvm: Any = spark._jvm
     return this_host(str(jvm.java.lang.System.getProperty("java.version")))
 
 
 def executor_hosts(spark: SparkSession) -> list[Host]:
-    """What the executors run on that are there by now, each host once.
+    """Return what the executors run on that are there by now, each host once.
 
     Raises ConfigurationError where their Python cannot work, TransientFailure where the cluster cannot.
     """

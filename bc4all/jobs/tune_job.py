@@ -79,7 +79,7 @@ class TuneJob:
         return Outcome(client.id, *rows_in, scores.top_5_accuracy, run_id=run.id, note=note)
 
     def _collect(self, client: Client) -> tuple[Products, TrainingSet]:
-        """What a training would learn from; what it would refuse is refused, and left for it to tell."""
+        """Return what a training would learn from; what it would refuse is refused, and left for it to tell."""
         context, folder = self.context, self.context.layout.training(client.id)
         with phase(context.spark, client.id, "tune", "read"):
             products = read_training(context.spark, context.files, folder, client.features)
@@ -164,7 +164,7 @@ def _note(day: str, tuned: Tuned) -> str:
 
 
 def _params(candidate: Candidate) -> dict[str, Any]:
-    """All that tells a candidate from others."""
+    """Return all that tells a candidate from others."""
     member = candidate.member
     steps = ((path.rpartition(".")[2], params) for path, params in member.transform)
     transform = {f"{step}.{name}": value for step, params in steps for name, value in params.items()}
@@ -172,7 +172,7 @@ def _params(candidate: Candidate) -> dict[str, Any]:
 
 
 def _measured(candidate: Candidate) -> dict[str, float]:
-    """What MLflow keeps of a candidate."""
+    """Return what MLflow keeps of a candidate."""
     return cost([candidate]) | (vars(candidate.scores) if candidate.scores else {})
 
 
@@ -182,7 +182,7 @@ def _metrics(tuned: Tuned) -> dict[str, float]:
 
 
 def _table(client: Client, tuned: Tuned) -> Table:
-    """The winner, the present model and the best candidates, by falling merit."""
+    """Return the winner, the present model and the best candidates, by falling merit."""
     table = Table(title=f"{client.id}: {len(tuned.tried)} candidates, the best of them", title_justify="left")
     table.add_column("candidate")
     for name in ("log-loss", "top-5", "accuracy", "MB", "fit s", "us/row"):

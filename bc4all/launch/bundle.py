@@ -30,7 +30,7 @@ def build_bundle(root: Path = ROOT) -> Path:
 
 
 def frozen_bundle(root: Path = ROOT) -> Path:
-    """The bundle under a name that only equal code has: a job imports from it for as long as it runs.
+    """Return the bundle under a name that only equal code has: a job imports from it for as long as it runs.
 
     Without it, a job that runs while the code is changed, and another job started, would read half of each.
     """

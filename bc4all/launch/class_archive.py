@@ -30,14 +30,14 @@ _PATIENCE = 600  # seconds for a job; they take some twenty
 
 
 def is_usable() -> bool:
-    """Whether there is an archive, and nothing in CONF that Spark would have to find there, such as a core-site.xml."""
+    """Return whether there is an archive, and nothing in CONF that Spark needs to find, such as a core-site.xml."""
     there = ARCHIVE.is_file() and ARCHIVE.stat().st_size > 0
     nameable = not {":", '"'} & set(str(ARCHIVE))  # Java takes a colon for the end of a name
     return there and nameable and not any(file.suffix in _READ_BY_JAVA and file.name != _LOG for file in CONF.iterdir())
 
 
 def java_options(archive: str = "") -> list[str]:
-    """Those of a driver with an archive and without CONF, as Spark's launcher takes them: in quotes if with a space."""
+    """Return Java's options for the archive, without CONF, in quotes where Spark's launcher needs them for a space."""
     # What does not suit an archive would be told in every log; Spark's own log is not concerned.
     options = [
         archive or f"-XX:SharedArchiveFile={ARCHIVE}",

@@ -38,12 +38,12 @@ class SparkOptions:
         return found
 
     def value(self, flag: str) -> str | None:
-        """What a flag says, or else the setting that means the same."""
+        """Return what a flag says, or else the setting that means the same."""
         given = self.given
         return given.get(flag, given.get(_SETTINGS[flag]))
 
     def has_archive(self, name: str) -> bool:
-        """Whether an archive is to be unpacked to a folder of this name."""
+        """Return whether an archive is to be unpacked to a folder of this name."""
         return any(archive.endswith(f"#{name}") for archive in (self.value("--archives") or "").split(","))
 
     def add(self, flag: str, value: str) -> None:

@@ -36,7 +36,7 @@ _DRIVER_JAVA = "spark.driver.defaultJavaOptions"
 
 
 def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
-    """The spark-submit command line for a job whose own arguments are `argv`.
+    """Return the spark-submit command line for a job whose own arguments are `argv`.
 
     Raises ConfigurationError where a driver on another machine would have to be told a password.
     """
@@ -82,7 +82,7 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
 
 
 def shares_classes(arguments: JobArguments) -> bool:
-    """Whether the driver can take its classes from the archive: a local one, with the project's settings alone."""
+    """Return whether the driver can use the class archive: a local one, with the project's settings alone."""
     given = SparkOptions(arguments.spark_options).given.keys()
     own = {"--properties-file", "--load-spark-defaults", _DRIVER_JAVA}
     plain = "SPARK_CONF_DIR" not in os.environ and not own & given
@@ -90,12 +90,15 @@ def shares_classes(arguments: JobArguments) -> bool:
 
 
 def master(arguments: JobArguments) -> str:
-    """The master of the options, else $BC4ALL_MASTER, else this machine."""
+    """Return the master of the options, else $BC4ALL_MASTER, else this machine."""
     return SparkOptions(arguments.spark_options).value("--master") or os.environ.get(MASTER) or _LOCAL
 
 
 def _driver_environment(arguments: JobArguments) -> dict[str, str]:
-    """What a driver on another machine must know of this one's environment. Raises ConfigurationError on a password."""
+    """Return what a driver on another machine must know of this one's environment.
+
+    Raises ConfigurationError on a password.
+    """
     told = {
         DATA_PREFIX: Layout.from_environment().prefix,
         TRACKING_URI: os.environ.get(TRACKING_URI, ""),

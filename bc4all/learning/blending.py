@@ -70,7 +70,7 @@ class Choice:
 
 
 def cost(parts: Sequence[Candidate]) -> dict[str, float]:
-    """What candidates cost together, by the names of COSTS."""
+    """Return what candidates cost together, by the names of COSTS."""
     return {name: sum(part.answers.costs[name] for part in parts) for name in COSTS}
 
 
@@ -83,7 +83,7 @@ class Limits:
     score_microseconds: float | None = None  # a row
 
     def fault(self, parts: Sequence[Candidate]) -> str | None:
-        """How candidates together are over a limit; None where they are not."""
+        """Return how candidates together are over a limit; None where they are not."""
         for name, value in cost(parts).items():
             limit = getattr(self, name)
             if limit is not None and value > limit:
@@ -104,7 +104,7 @@ class Sample:
 
     @classmethod
     def of(cls, rows: Broadcast[Rows]) -> "Sample":
-        """The sampled rows among those to fit on. Raises DataError where no category has two of them."""
+        """Return the sampled rows among those to fit on. Raises DataError where no category has two of them."""
         codes = rows.value.data.codes[rows.value.sampled]
         scored = could_be_known(codes)
         if not scored.any():
@@ -112,7 +112,7 @@ class Sample:
         return cls(rows, codes, scored)
 
     def scores(self, probabilities: np.ndarray) -> Scores:
-        """How good probabilities (rows, categories) are."""
+        """Return how good probabilities (rows, categories) are."""
         asked, truth = probabilities[self.scored], self.codes[self.scored]
         best, _ = rank(asked)
         hits = best == truth[:, None]
@@ -122,7 +122,7 @@ class Sample:
 def compare(
     spark: SparkSession, client: "Client", sample: Sample, members: Sequence[tuple[str, MemberSettings]]
 ) -> list[Candidate]:
-    """Each member's answers out of fold, all of them fitted side by side."""
+    """Return each member's answers out of fold, all of them fitted side by side."""
     estimators = [build_member(member, client.features) for _, member in members]
     answers = fitting.out_of_fold(spark, sample.rows, estimators)
     return [
@@ -132,13 +132,16 @@ def compare(
 
 
 def scores_of(sample: Sample, estimator: Any, probabilities: np.ndarray) -> Scores:
-    """How good its answers are; those by margins once they are calibrated, as before that their size means little."""
+    """Return how good its answers are.
+
+    Those by margins once they are calibrated, as before that their size means little.
+    """
     margins = is_by_margins(estimator)
     return sample.scores(cross_fitted(probabilities, sample.codes, "temperature") if margins else probabilities)
 
 
 def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | None = None) -> Choice:
-    """The best single candidate, or a blend of some where that is clearly better, calibrated where that helps.
+    """Return the best single candidate, or a blend of some where that is clearly better, calibrated where that helps.
 
     One candidate at least has scores, and those that have are within the limits, each alone.
     """
@@ -159,7 +162,7 @@ def _choice(sample: Sample, chosen: Sequence[Candidate], weights: Sequence[float
 
 
 def best_of_each(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The best few candidates of each family that have scores, the best one first."""
+    """Return the best few candidates of each family that have scores, the best one first."""
     left: Counter[str] = Counter()
     found = []
     for candidate in sorted((one for one in candidates if one.scores), key=_loss):
@@ -174,7 +177,7 @@ def _loss(candidate: Candidate) -> float:
 
 
 def _greedy(sample: Sample, candidates: Sequence[Candidate], limits: Limits) -> Counter[int]:
-    """How often each candidate was added. Of each row, only its true category's probability counts for that."""
+    """Return how often each candidate was added. Of each row, only its true category's probability counts for that."""
     asked = np.flatnonzero(sample.scored)
     truth = np.stack([one.answers.probabilities[asked, sample.codes[asked]] for one in candidates]).astype(np.float64)
     counts: Counter[int] = Counter()
@@ -195,7 +198,7 @@ def _greedy(sample: Sample, candidates: Sequence[Candidate], limits: Limits) -> 
 
 
 def choose(spark: SparkSession, client: "Client", sample: Sample) -> tuple[Choice, list[Candidate]]:
-    """The best blend of the fixed list, for `model: auto`, and all of the list.
+    """Return the best blend of the fixed list, for `model: auto`, and all of the list.
 
     Raises ModelError where scikit-learn refuses all of it.
     """
@@ -217,7 +220,7 @@ def fit_blend(
     probabilities: np.ndarray | None = None,
     calibrator: Any = None,
 ) -> Model:
-    """A blend as its settings say; of one classifier that is not calibrated, that classifier.
+    """Return a blend as its settings say; of one classifier that is not calibrated, that classifier.
 
     `probabilities`: what it answers out of fold, if that is known; `calibrator`: one to take over, as it was fitted for
     the same blend of fewer rows. Raises ModelError where scikit-learn refuses.
@@ -238,7 +241,10 @@ def fit_blend(
 
 
 def answers_of(spark: SparkSession, client: "Client", rows: Broadcast[Rows], settings: BlendSettings) -> np.ndarray:
-    """What a blend answers out of fold, before it is calibrated. Raises ModelError where scikit-learn refuses."""
+    """Return what a blend answers out of fold, before it is calibrated.
+
+    Raises ModelError where scikit-learn refuses.
+    """
     estimators = [build_member(member, client.features) for member in settings.blend]
     answers = fitting.out_of_fold(spark, rows, estimators)
     refused = next((answer.error for answer in answers if answer.error), "")

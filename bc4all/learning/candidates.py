@@ -26,13 +26,13 @@ class Suggest(Protocol):
     """Who says what a parameter is: each has a name, a default and a range."""
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
-        """A positive number, of a range in which factors count, not differences."""
+        """Return a positive number, of a range in which factors count, not differences."""
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
-        """A whole number, of a range in which factors count."""
+        """Return a whole number, of a range in which factors count."""
 
     def choice(self, name: str, default: Any, options: Sequence[Any]) -> Any:
-        """One of some options."""
+        """Return one of some options."""
 
 
 class Defaults:
@@ -42,17 +42,17 @@ class Defaults:
         self.said: dict[str, Any] = {}
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
-        """The default."""
+        """Return the default."""
         self.said[name] = default
         return default
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
-        """The default."""
+        """Return the default."""
         self.said[name] = default
         return default
 
     def choice(self, name: str, default: Any, options: Sequence[Any]) -> Any:
-        """The default."""
+        """Return the default."""
         self.said[name] = default
         return default
 
@@ -61,7 +61,7 @@ Family = Callable[[Suggest], MemberSettings]
 
 
 def families(features: Features, rows: int) -> dict[str, Family]:
-    """Those that suit a client's features, and its rows to fit on."""
+    """Return those that suit a client's features, and its rows to fit on."""
     if TEXT in features.values():
         counts = NUMERIC not in features.values()  # as naive Bayes wants them: none is negative
         linear: dict[str, Family] = {"ridge": _ridge, "linear": _linear}
@@ -86,7 +86,7 @@ def families(features: Features, rows: int) -> dict[str, Family]:
 
 
 def fixed_list(features: Features, rows: int) -> list[tuple[str, MemberSettings]]:
-    """The candidates of `model: auto`: each family's name, and its member of defaults."""
+    """Return the candidates of `model: auto`: each family's name, and its member of defaults."""
     return [(name, family(Defaults())) for name, family in families(features, rows).items()]
 
 
@@ -119,7 +119,7 @@ def _neural(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
 
 
 def _network(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
-    """A network of two layers, much restrained."""
+    """Return a network of two layers, much restrained."""
     first, second = suggest.whole("first", 200, 50, 400), suggest.whole("second", 100, 20, 200)
     params = {
         "hidden_layer_sizes": [first, second],
@@ -150,7 +150,7 @@ def _trees(suggest: Suggest, leaf: int, share: str | None) -> dict[str, Any]:
 
 
 def _neighbours(suggest: Suggest) -> MemberSettings:
-    """The votes of the nearest products."""
+    """Return the votes of the nearest products."""
     params = {
         "n_neighbors": suggest.whole("neighbours", 50, 10, 200),
         "weights": suggest.choice("weights", "distance", ["uniform", "distance"]),
@@ -159,14 +159,14 @@ def _neighbours(suggest: Suggest) -> MemberSettings:
 
 
 def _linear(suggest: Suggest) -> MemberSettings:
-    """The default of clients with categories, and no text."""
+    """Return the default of clients with categories, and no text."""
     strength, weights = LINEAR_PARAMS["C"], LINEAR_PARAMS["class_weight"]
     chosen = suggest.number("C", strength, 1.0, 1000.0), suggest.choice("class_weight", weights, ["balanced", None])
     return MemberSettings(classifier=LINEAR_MODEL, params={**LINEAR_PARAMS, "C": chosen[0], "class_weight": chosen[1]})
 
 
 def _ridge(suggest: Suggest) -> MemberSettings:
-    """The default of clients with text: least squares, and the margins of it."""
+    """Return the default of clients with text: least squares, and the margins of it."""
     (default,) = TEXT_MODEL.blend
     strength, weights = default.params["alpha"], default.params["class_weight"]
     params = {

@@ -65,7 +65,7 @@ class OutOfFold:
 
 
 def folds(codes: np.ndarray, most_rows: int = MOST_ROWS, most_cells: int = _MOST_CELLS) -> np.ndarray:
-    """A fold, 0 to FOLDS - 1, for each row, uint8: every category in as many as it has rows for.
+    """Return a fold, 0 to FOLDS - 1, for each row, uint8: every category in as many as it has rows for.
 
     FOLDS itself, for none, where there are more rows than that: a random sample, with every category in it, will do.
     """
@@ -100,7 +100,7 @@ def _refusal(error: Exception) -> str:
 
 
 def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequence[Any]) -> list[Model]:
-    """Each of the unfitted estimators, fitted on all rows.
+    """Return each of the unfitted estimators, fitted on all rows.
 
     Raises ModelError where scikit-learn refuses one, and, before any is fitted, where the driver could not hold them.
     """
@@ -126,7 +126,7 @@ def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequ
 
 
 def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence[Any]) -> list[OutOfFold]:
-    """What each estimator answers for every fold, fitted on the others; an error of one that is too large."""
+    """Return what each estimator answers for every fold, fitted on the others; an error of one that is too large."""
     data, fitted_on = rows.value.data, len(rows.value.sampled) * (FOLDS - 1) // FOLDS
     refused = {n: refusal(spark, [one], fitted_on, len(data.names), data.X) for n, one in enumerate(estimators)}
     sound = [n for n, error in refused.items() if not error]
@@ -145,7 +145,7 @@ def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence
 
 
 def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:
-    """One estimator's answers of all folds, back in the rows' order."""
+    """Return one estimator's answers of all folds, back in the rows' order."""
     refused = next((part for part in parts if part.error), None)
     if refused:
         return refused
@@ -214,7 +214,7 @@ def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
 
 
 def _fit_chunk(forest: Any, data: TrainingSet, places: np.ndarray, start: int, stop: int) -> CompactForest:
-    """The trees [start, stop) of the forest that scikit-learn would fit in one go, node for node.
+    """Return the trees [start, stop) of the forest that scikit-learn would fit in one go, node for node.
 
     scikit-learn draws each tree's seed from one generator in turn; with `warm_start` it skips as many draws as there
     are trees already, so that place holders for the trees before `start` are enough.

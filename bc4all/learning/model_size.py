@@ -40,7 +40,7 @@ def refusal(spark: SparkSession, estimators: Sequence[Any], rows: int, categorie
 
 
 def memory_bytes() -> int:
-    """The memory of this machine, or of this container where that is less."""
+    """Return the memory of this machine, or of this container where that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = _CGROUP_LIMIT.read_text().strip()
@@ -73,7 +73,7 @@ def estimated_bytes(estimator: Any, rows: int, categories: int, X: Any) -> int:
 
 
 def _nodes(tree: Any, rows: int) -> float:
-    """Of one tree that is fitted on so many rows."""
+    """Return of one tree that is fitted on so many rows."""
     least, parent = tree.min_samples_leaf, tree.min_samples_split
     leaves = [rows * _LEAVES_A_ROW]
     # Restrained leaves are seldom as small as they may be: half as large again (measured).
@@ -87,7 +87,7 @@ def _nodes(tree: Any, rows: int) -> float:
 
 
 def _vectorizers(columns: Any) -> list[tuple[Any, str]]:
-    """The parts that make terms of text, each with its column."""
+    """Return the parts that make terms of text, each with its column."""
     return [(part, name) for _, part, name in columns.transformers if hasattr(part, "ngram_range")]
 
 

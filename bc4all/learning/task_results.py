@@ -111,7 +111,7 @@ def _fetch(
 
 
 def _opened(receipt: _Receipt, pieces: list[bytes] | None) -> Any:
-    """The answer of a receipt. Raises TransientFailure where its pieces are not those of the receipt."""
+    """Return the answer of a receipt. Raises TransientFailure where its pieces are not those of the receipt."""
     if receipt.content is not None:
         return read_pieces([receipt.content])
     content, pieces = hashlib.sha256(), pieces or []

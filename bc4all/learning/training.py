@@ -68,7 +68,7 @@ def train(spark: SparkSession, client: "Client", data: TrainingSet, learned: np.
 def _fit_again(
     spark: SparkSession, client: "Client", data: TrainingSet, choice: "BlendSettings", judged: Model
 ) -> Model:
-    """What `judged` is, fitted on all rows; its calibration, learned from rows that it had not seen, stays."""
+    """Return what `judged` is, fitted on all rows; its calibration, learned from rows that it had not seen, stays."""
     calibrator = getattr(judged, "calibrator", None)
     if calibrator is None:  # as there was nothing to learn it from, though there may be now
         choice = choice.model_copy(update={"calibrate": None})
@@ -82,7 +82,7 @@ def _fit_again(
 def evaluate_other(
     spark: SparkSession, client: "Client", data: TrainingSet, places: np.ndarray, model: Model, features: Features
 ) -> Evaluation:
-    """How another of the client's models, of features that are among its present ones, does on some rows."""
+    """Return how another of the client's models, of features that are among its present ones, does on some rows."""
     frame = pd.DataFrame(rows_at(data.X, places), columns=list(client.features))
     shared = SharedValue(spark, (model, model_input(frame, features), data.labels(places)))
     try:
@@ -95,7 +95,7 @@ def evaluate_other(
 def _evaluate_parts(
     spark: SparkSession, client: "Client", rows: Broadcast[Rows], model: Model, parts: dict[str, np.ndarray]
 ) -> dict[str, Evaluation]:
-    """How the model does on each part, given by its rows' places."""
+    """Return how the model does on each part, given by its rows' places."""
     shared, separator = SharedValue(spark, (model, parts)), client.category_separator
 
     def work(name: str) -> Evaluation:

@@ -100,7 +100,7 @@ def tune(
 
 
 def _judged(candidate: Candidate, limits: Limits) -> Candidate:
-    """The candidate, without scores where it costs too much."""
+    """Return the candidate, without scores where it costs too much."""
     fault = limits.fault([candidate])
     if candidate.scores is None or fault is None:
         return candidate
@@ -108,7 +108,7 @@ def _judged(candidate: Candidate, limits: Limits) -> Candidate:
 
 
 def _present(spark: SparkSession, client: "Client", sample: Sample) -> tuple[Scores | None, list[Candidate]]:
-    """How the present model does, None where it fails; and the candidates that were compared for that."""
+    """Return how the present model does, None where it fails; and the candidates that were compared for that."""
     try:
         if client.blend is None:
             choice, candidates = choose(spark, client, sample)
@@ -127,7 +127,7 @@ def _compared(
     members: Sequence[tuple[str, MemberSettings]],
     known: Sequence[Candidate],
 ) -> list[Candidate]:
-    """The candidates of some members; those that are known are not fitted again."""
+    """Return the candidates of some members; those that are known are not fitted again."""
     found = {one.member.key: one for one in known}
     new = [(name, member) for name, member in members if member.key not in found]
     if new:

@@ -25,7 +25,10 @@ class Thresholds:
     categories: Mapping[str, float] = field(default_factory=dict)
 
     def answered(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Whether products with these best categories and scores (both (products,)) are answered; bool (products,)."""
+        """Return whether products with these best categories and scores (both (products,)) are answered.
+
+        Bool (products,).
+        """
         wanted = np.full(len(scores), self.overall)
         if self.categories:
             own = pd.Series(labels).map(self.categories).to_numpy(dtype=np.float64)
@@ -56,7 +59,7 @@ def curve(score: np.ndarray, correct: np.ndarray, points: int = _POINTS) -> pd.D
 
 
 def curves(answers: pd.DataFrame) -> dict[str, Any]:
-    """The curves of `Evaluation.answers` overall and of each predicted category, as JSON can hold them."""
+    """Return the curves of `Evaluation.answers` overall and of each predicted category, as JSON can hold them."""
     by_category = {
         str(name): _listed(curve(part["score"].to_numpy(), part["correct"].to_numpy(), _CATEGORY_POINTS))
         for name, part in answers.groupby("predicted", observed=True)
@@ -72,7 +75,7 @@ def _listed(table: pd.DataFrame) -> list[list[float]]:
 
 
 def thresholds(stored: Mapping[str, Any], precision: float, per_category: bool) -> Thresholds:
-    """The lowest thresholds from which at least `precision` of the held-out products were answered rightly.
+    """Return the lowest thresholds from which at least `precision` of the held-out products were answered rightly.
 
     A category with too few products of its own has the overall one; one that is never so precise is never answered.
     """

@@ -27,7 +27,7 @@ class Blend:
         self.weights, self.classes_, self.calibrator = list(map(float, weights)), classes, calibrator
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Raises ModelError where what was read cannot vote."""
+        """Raise ModelError where what was read cannot vote."""
         self.__dict__.update(state)
         try:
             sound = self._is_sound()
@@ -52,7 +52,7 @@ class Blend:
 
 
 def soft_vote(answers: Any, weights: Sequence[float]) -> np.ndarray:
-    """The weighted mean, float64, of probabilities (rows, classes), one after the other."""
+    """Return the weighted mean, float64, of probabilities (rows, classes), one after the other."""
     total = 0.0
     for probabilities, weight in zip(answers, weights, strict=True):
         total = total + probabilities * (weight / sum(weights))
@@ -110,5 +110,5 @@ def _embedded(forest: CompactForest, columns: Any) -> EmbeddedForest:
 
 
 def embedded(model: Any) -> Any:
-    """What a blend holds of a model: itself, unless it is a CompactForest."""
+    """Return what a blend holds of a model: itself, unless it is a CompactForest."""
     return EmbeddedForest(model) if isinstance(model, CompactForest) else model

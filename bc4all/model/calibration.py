@@ -31,7 +31,7 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):
         return X
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """The best category of each row."""
+        """Return the best category of each row."""
         return np.asarray(self.classes[X.argmax(axis=1)])
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -41,7 +41,7 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):
 def fit_calibrator(
     probabilities: np.ndarray, codes: np.ndarray, classes: np.ndarray, method: str, counted: np.ndarray | None = None
 ) -> Any:
-    """A fitted CalibratedClassifierCV whose `predict_proba` takes and gives probabilities (rows, classes).
+    """Return a fitted CalibratedClassifierCV whose `predict_proba` takes and gives probabilities (rows, classes).
 
     From out-of-fold probabilities and the rows' true categories, as places in `classes`, all of which are met.
     `counted` (rows,): whether a row counts, one at least; all do without. Answers that are never wrong count as if they
@@ -60,7 +60,7 @@ def fit_calibrator(
 
 
 def could_be_known(codes: np.ndarray) -> np.ndarray:
-    """Whether another row has the same category, (rows,) bool: else nobody could know it out of fold."""
+    """Return whether another row has the same category, (rows,) bool: else nobody could know it out of fold."""
     known: np.ndarray = np.bincount(codes)[codes] > 1
     return known
 
@@ -90,7 +90,7 @@ def cross_fitted(probabilities: np.ndarray, codes: np.ndarray, method: str) -> n
 
 
 def best_method(probabilities: np.ndarray, codes: np.ndarray) -> tuple[Calibration | None, np.ndarray]:
-    """The method with the least log-loss on rows that it was not fitted on, and the probabilities that it gives them.
+    """Return the method with the least log-loss on rows that it was not fitted on, and its probabilities of them.
 
     None, and the probabilities as they are, where no method clearly helps. Rows of a category that no other row has do
     not count.
@@ -110,10 +110,10 @@ def best_method(probabilities: np.ndarray, codes: np.ndarray) -> tuple[Calibrati
 
 
 def log_loss(probabilities: np.ndarray, codes: np.ndarray) -> float:
-    """The mean negative logarithm (natural) of the true category's probability."""
+    """Return the mean negative logarithm (natural) of the true category's probability."""
     return mean_loss(probabilities[np.arange(len(codes)), codes])
 
 
 def mean_loss(of_truth: np.ndarray) -> float:
-    """The log-loss of rows (rows,) whose true categories have these probabilities."""
+    """Return the log-loss of rows (rows,) whose true categories have these probabilities."""
     return float(-np.log(np.clip(of_truth.astype(np.float64), _TINY, 1)).mean())

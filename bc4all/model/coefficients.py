@@ -9,7 +9,7 @@ from bc4all.model.preprocessing import split_columns
 
 
 def narrowed(model: Any) -> Any:
-    """The same fitted model, its coefficients float32, where it is a linear one behind columns; else as it is.
+    """Return the same fitted model, its coefficients float32, where it is a linear one behind columns; else as it is.
 
     The numbers that columns make are between 0 and 1, or scaled. Those that a client's files hold may be of any size,
     and margins of large numbers need float64; their coefficients are few.

@@ -86,7 +86,10 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray, separator: str | None 
 def _categories(
     names: np.ndarray, seen: np.ndarray, truth: np.ndarray, predicted: np.ndarray, hit: pd.Series
 ) -> pd.DataFrame:
-    """A row for each category of `seen`, which are called `names`; truth and predicted (rows,) are such places."""
+    """Return a row for each category of `seen`, which are called `names`.
+
+    Truth and predicted (rows,) are such places.
+    """
     from sklearn.metrics import precision_recall_fscore_support
 
     precision, recall, f1, rows = precision_recall_fscore_support(truth, predicted, labels=seen, zero_division=0.0)
@@ -96,7 +99,7 @@ def _categories(
 
 
 def _best(model: Model, X: Matrix, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each row's best categories, its best score, and the probability of its true category."""
+    """Return each row's best categories, its best score, and the probability of its true category."""
     best, scores, of_truth = [], [], []
     for start in range(0, len(X), _BATCH):
         batch, wanted = X[start : start + _BATCH], truth[start : start + _BATCH]
@@ -111,7 +114,9 @@ def _best(model: Model, X: Matrix, truth: np.ndarray) -> tuple[np.ndarray, np.nd
 def _level_accuracy(
     model: Model, X: Matrix, truth: np.ndarray, names: np.ndarray, of_known: np.ndarray, separator: str
 ) -> dict[str, float]:
-    """How often the best parent is the true category's, level by level; a parent's probability is its children's sum.
+    """Return how often the best parent is the true category's, level by level.
+
+    A parent's probability is its children's sum.
 
     truth (rows,) are places in `names`; of_known (classes,) the places there of the model's categories.
     """
@@ -128,7 +133,7 @@ def _level_accuracy(
 
 
 def _members(places: np.ndarray, groups: int) -> Any:
-    """A sparse (len(places), groups) matrix by which columns are summed up to their groups."""
+    """Return a sparse (len(places), groups) matrix by which columns are summed up to their groups."""
     from scipy.sparse import csr_array  # type: ignore[import-untyped]
 
     return csr_array((np.ones(len(places)), (np.arange(len(places)), places)), shape=(len(places), groups))

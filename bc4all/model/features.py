@@ -11,7 +11,7 @@ Matrix: TypeAlias = Any  # np.ndarray | pd.DataFrame; scikit-learn has no name f
 
 
 def model_input(frame: pd.DataFrame, features: Features) -> Matrix:
-    """The columns `features` of `frame`, in that order.
+    """Return the columns `features` of `frame`, in that order.
 
     All numeric: float64 of shape (rows, features), NaN where missing. Else a DataFrame, whose text and category
     columns hold str, "" where missing.
@@ -29,5 +29,5 @@ def _column(values: pd.Series, kind: str) -> np.ndarray:
 
 
 def rows_at(X: Matrix, places: np.ndarray) -> Matrix:
-    """Some rows of a model input, in the order of `places`."""
+    """Return some rows of a model input, in the order of `places`."""
     return X.iloc[places] if isinstance(X, pd.DataFrame) else X[places]

@@ -38,7 +38,7 @@ class CompactForest:
 
     @classmethod
     def from_sklearn(cls, model: Any) -> "CompactForest":
-        """The compact form of a fitted forest with one output. Raises ModelError for any other model."""
+        """Return the compact form of a fitted forest with one output. Raises ModelError for any other model."""
         trees = getattr(model, "estimators_", None)
         single = getattr(model, "n_outputs_", None) == 1 and hasattr(model, "classes_")
         if not single or not trees or not all(hasattr(tree, "tree_") for tree in trees):
@@ -61,7 +61,7 @@ class CompactForest:
 
     @classmethod
     def merge(cls, forests: Sequence["CompactForest"]) -> "CompactForest":
-        """One forest with the trees of all, in order. Raises ModelError unless categories and features agree."""
+        """Return one forest with the trees of all, in order. Raises ModelError unless categories and features agree."""
         if not forests:
             raise ModelError("there is no forest to merge")
         first = forests[0]
@@ -123,12 +123,12 @@ class CompactForest:
         return sums
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable category of each row, (rows,)."""
+        """Return the most probable category of each row, (rows,)."""
         best, _ = self.top_k(X, 1)
         return np.asarray(self.classes_[best[:, 0]])
 
     def top_k(self, X: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Each row's k most probable categories as places in `classes_`, int32, and their probabilities, float32.
+        """Return each row's k most probable categories (int32 places in `classes_`) and their probabilities (float32).
 
         Both (rows, min(k, classes)); equal probabilities in the order of `classes_`. Raises as `predict_proba`.
         """
@@ -182,7 +182,7 @@ class CompactForest:
 
 
 def is_forest(estimator: Any) -> bool:
-    """Whether it is one of scikit-learn's forests whose trees can be fitted apart, and kept as compact arrays."""
+    """Return whether it is a forest of scikit-learn's whose trees can be fitted apart, and kept as compact arrays."""
     from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
     plain = type(estimator) in (ExtraTreesClassifier, RandomForestClassifier)
@@ -193,7 +193,7 @@ _Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _compact_tree(tree: Any, n_classes: int) -> _Arrays:
-    """One scikit-learn tree as the arrays of a forest of one tree, in breadth-first order."""
+    """Return one scikit-learn tree as the arrays of a forest of one tree, in breadth-first order."""
     left, right = tree.children_left, tree.children_right
     order, frontier = [np.zeros(1, dtype=np.int64)], np.zeros(1, dtype=np.int64)
     while len(frontier):
@@ -219,7 +219,7 @@ def _rounded_down(threshold: np.ndarray) -> np.ndarray:
 
 
 def _leaf_values(values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What leaves with `values` (leaves, classes) hold, and the table of those that are not one category's alone."""
+    """Return what leaves with `values` (leaves, classes) hold, and the table of those of more than one category."""
     category = values.argmax(axis=1)
     some = values != 0
     pure = (some.sum(axis=1) == 1) & (values[np.arange(len(values)), category] == 1.0)
@@ -232,7 +232,7 @@ def _leaf_values(values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.nda
 
 
 def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, np.ndarray]:
-    """The arrays of several forests as those of one: places shifted behind the ones before."""
+    """Return the arrays of several forests as those of one: places shifted behind the ones before."""
     total = sum(len(part[0]) for part in parts)
     if total > np.iinfo(np.int32).max:
         raise ModelError(f"a forest of {total} nodes is too large", remedy="train fewer or smaller trees")

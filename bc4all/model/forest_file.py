@@ -79,7 +79,7 @@ def write_forest(forest: CompactForest, file: BinaryIO) -> None:
 
 
 def read_forest(file: BinaryIO, name: str = "of the model") -> CompactForest:
-    """The forest in an open file, called `name`. Raises ModelError unless all in it can be a forest's."""
+    """Return the forest in an open file, called `name`. Raises ModelError unless all in it can be a forest's."""
     try:
         arrays = _read_arrays(file)
         return _assembled(arrays, json.loads(arrays["header"].tobytes()))
@@ -105,7 +105,7 @@ _DAMAGE = (
 
 
 def _read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
-    """The file's arrays, each of the one type and dimension that it may have, unpacked only when small enough."""
+    """Return the file's arrays, each of the type and dimension that it must have, unpacked only if small enough."""
     size = file.seek(0, io.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -120,7 +120,7 @@ def _read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]) -> np.ndarray:
-    """One .npy member. Its header is checked against the bytes that follow before an array is made of them."""
+    """Return one .npy member. Its header is checked against the bytes that follow before an array is made of them."""
     content = archive.read(info)
     stream = io.BytesIO(content)
     if npy.read_magic(stream) != (1, 0):
@@ -187,7 +187,7 @@ def _checked_header(header: Any) -> tuple[np.ndarray, int, tuple[str, ...] | Non
 
 
 def _checked_children(leaf: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Every inner node's child as a place in the forest: inside its own tree and behind the node."""
+    """Return every inner node's child as a place in the forest: inside its own tree and behind the node."""
     sizes = np.diff(starts)
     first = np.repeat(starts[:-1], sizes)
     inner_before = np.concatenate([[0], np.cumsum(~leaf)])

@@ -39,7 +39,7 @@ def compile_cached(function: Callable[..., Any]) -> Any:
 
 
 def _has_cache(function: Callable[..., Any]) -> bool:
-    """Whether numba can write what it compiles: where it only thinks so, the first call would fail."""
+    """Return whether numba can write what it compiles: where it only thinks so, the first call would fail."""
     try:
         folder = str(numba.njit(cache=True)(function).stats.cache_path)
         os.makedirs(folder, exist_ok=True)

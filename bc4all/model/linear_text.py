@@ -64,7 +64,7 @@ class LinearText:
         self._sides, self.classes_ = sides, classes
 
     def sharpened(self, beta: float) -> "LinearText":
-        """The same at another temperature: the softmax of `beta` times as much."""
+        """Return the same at another temperature: the softmax of `beta` times as much."""
         return LinearText(self._texts, self._others, self._intercept, beta * self._sides, self.classes_)
 
     def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
@@ -82,7 +82,7 @@ class LinearText:
 
 
 def compiled(model: Any) -> Any:
-    """The same model, faster, where it is a linear one over text, or a Blend of such; else itself."""
+    """Return the same model, faster, where it is a linear one over text, or a Blend of such; else itself."""
     from bc4all.model.text import TextVectorizer
 
     if isinstance(model, Blend):
@@ -107,7 +107,7 @@ def compiled(model: Any) -> Any:
 
 
 def _compiled_blend(blend: Blend) -> Any:
-    """Of one linear model, at a temperature or none, that model: workers need not import scikit-learn for it."""
+    """Return the model of a blend of one linear model, so that workers need not import scikit-learn; else the blend."""
     blend.members = [compiled(member) for member in blend.members]
     (first, *others), calibrator = blend.members, blend.calibrator
     if others or not isinstance(first, LinearText) or list(first.classes_) != list(blend.classes_):
@@ -164,7 +164,7 @@ def _vocabulary(column: str, vectorizer: Any, weights: np.ndarray) -> _Vocabular
 
 
 def _letters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All letters in a row, uint32, and where each text ends, int64."""
+    """Return all letters in a row, uint32, and where each text ends, int64."""
     joined = "".join(texts).encode("utf-32-le", errors="surrogatepass")
     return np.frombuffer(joined, dtype=np.uint32), np.cumsum([len(text) for text in texts], dtype=np.int64)
 
@@ -183,7 +183,7 @@ def _add_texts(text: _Vocabulary, values: list[str], decision: np.ndarray) -> No
 
 @compile_cached
 def _find(slots, key):
-    """The slot of a hash, or the free one where it would be."""
+    """Return the slot of a hash, or the free one where it would be."""
     mask = np.uint64(len(slots) - 1)
     at = (key * _MIX) >> np.uint64(20) & mask
     while slots[at].place >= 0 and slots[at].key != key:

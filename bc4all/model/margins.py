@@ -14,7 +14,7 @@ _SHARPNESS = 5.0  # of margins of the size 1: about what calibrators find for re
 
 
 def is_by_margins(estimator: Any) -> bool:
-    """Whether it, or what a Pipeline ends in, is a MarginClassifier."""
+    """Return whether it, or what a Pipeline ends in, is a MarginClassifier."""
     return isinstance(estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator, MarginClassifier)
 
 
@@ -44,7 +44,7 @@ class MarginClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """The margin of each category, float64 of shape (rows, classes); of two, one is the other's negative."""
+        """Return the margin of each category, float64 of shape (rows, classes); of two, one is the other's negative."""
         if self.classifier_ is None:
             return np.zeros((X.shape[0], 1))
         margins: np.ndarray = self.classifier_.decision_function(X)
@@ -55,5 +55,5 @@ class MarginClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return np.asarray(softmax(self.sharpness_ * self.decision_function(X), axis=1))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The best category of each row."""
+        """Return the best category of each row."""
         return np.asarray(self.classes_[self.decision_function(X).argmax(axis=1)])

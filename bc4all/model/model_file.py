@@ -177,7 +177,7 @@ def _renamed(node: Any) -> Any:
 
 
 def _is_here(module: str) -> bool:
-    """Whether this release has a module; nothing of it is imported but the packages above it."""
+    """Return whether this release has a module; nothing of it is imported but the packages above it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
@@ -185,6 +185,6 @@ def _is_here(module: str) -> bool:
 
 
 def digest(file: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

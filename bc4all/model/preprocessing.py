@@ -12,7 +12,10 @@ _MOST_TERMS = 200_000  # a shop of 2,000 products has half of it; a coefficient 
 
 
 def with_preprocessing(classifier: Any, features: Features) -> Any:
-    """The unfitted classifier behind what turns each kind of column into numbers; itself where all are numbers."""
+    """Return the unfitted classifier behind what turns each kind of column into numbers.
+
+    Itself where all are numbers.
+    """
     if all_numeric(features):
         return classifier
     from sklearn.compose import ColumnTransformer
@@ -33,13 +36,13 @@ def with_preprocessing(classifier: Any, features: Features) -> Any:
 
 
 def split_columns(model: Any) -> tuple[Any, Any]:
-    """The part of a model of `with_preprocessing` that makes numbers, None where there is none, and its classifier."""
+    """Return what makes numbers in a model of `with_preprocessing`, None where nothing does, and its classifier."""
     steps = getattr(model, "named_steps", {})
     return (steps["columns"], steps["classifier"]) if list(steps) == ["columns", "classifier"] else (None, model)
 
 
 def takes_sparse(classifier: Any) -> bool:
-    """Whether the classifier takes what text becomes: very many columns, nearly all of them zero in a row."""
+    """Return whether the classifier takes what text becomes: very many columns, nearly all of them zero in a row."""
     return bool(classifier.__sklearn_tags__().input_tags.sparse)
 
 

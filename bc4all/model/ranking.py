@@ -27,7 +27,7 @@ class Model(Protocol):
 
 
 def top_k(model: Model, X: Matrix, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
-    """The places in `classes_` of each row's k best categories and their probabilities.
+    """Return the places in `classes_` of each row's k best categories and their probabilities.
 
     Both of shape (rows, min(k, classes)), best first; the probabilities as float32.
     """
@@ -46,7 +46,7 @@ def rank(probabilities: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarra
 def score_frame(
     model: Model, frame: pd.DataFrame, features: Features, version: int, limits: Thresholds | None = None
 ) -> pd.DataFrame:
-    """The best categories of each product of `frame` (product_id and features), a row a product and rank.
+    """Return the best categories of each product of `frame` (product_id and features), a row a product and rank.
 
     With `limits`, a column `answered` says whether the product's best score reaches them.
     """

@@ -28,7 +28,7 @@ class TrainingSet:
     ids: np.ndarray
 
     def labels(self, places: np.ndarray) -> np.ndarray:
-        """The category names of some rows."""
+        """Return the category names of some rows."""
         return np.asarray(self.names[self.codes[places]])
 
     @property
@@ -43,7 +43,7 @@ class TrainingSet:
 
 
 def split(codes: np.ndarray, learned: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The places of the rows to train on and of those held out: scikit-learn's `train_test_split`, seed 1234.
+    """Return the places of the rows to train on and of those held out: scikit-learn's `train_test_split`, seed 1234.
 
     With `learned` (rows,), whether the champion was fitted on a row, as many are drawn from those that it was not
     fitted on: what was held out then is so now, or the two could not be compared. A category keeps at least one row in

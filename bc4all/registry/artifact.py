@@ -83,7 +83,7 @@ def write_model(
 
 
 def described(description: Path, client_id: str) -> Features:
-    """The features that an MLmodel file tells, once it has told that it is this client's."""
+    """Return the features that an MLmodel file tells, once it has told that it is this client's."""
     try:
         said = read_yaml(description)
         said.raise_faults()

@@ -33,7 +33,10 @@ class Champions:
         self._registry = registry
 
     def changes(self, client_id: str) -> list[Change]:
-        """The client's champions, the latest last; one that MLflow's pages made so among them, once it is met."""
+        """Return the client's champions, the latest last.
+
+        One that MLflow's pages made so among them, once it is met.
+        """
         tags, current = self._registry.model_tags(client_id), self.number(client_id, CHAMPION)
         try:
             told = [Change(int(one["version"]), *(one[name] for name in _TOLD)) for one in json.loads(tags[_RECORD])]
@@ -70,7 +73,7 @@ class Champions:
         return version
 
     def before(self, client_id: str) -> int | None:
-        """The number of the champion that the present one has followed, and that is still there."""
+        """Return the number of the champion that the present one has followed, and that is still there."""
         there = {version.number for version in self._registry.versions(client_id)}
         line: list[int] = []
         for change in self.changes(client_id):
@@ -82,7 +85,7 @@ class Champions:
         return past[-1] if past else None
 
     def number(self, client_id: str, alias: str) -> int | None:
-        """The version that an alias points to."""
+        """Return the version that an alias points to."""
         return self._registry.aliases(client_id).get(alias)
 
     def prune(self, client_id: str, keep: int) -> list[int]:
@@ -98,7 +101,10 @@ class Champions:
 
 
 def check_promotable(registry: Registry, client_id: str, number: int) -> Version:
-    """A version that a person names, read once as proof that it can be. Raises ConfigurationError, ModelError."""
+    """Return a version that a person names, read once as proof that it can be.
+
+    Raises ConfigurationError, ModelError.
+    """
     if number not in {version.number for version in registry.versions(client_id)}:
         listed = ", ".join(str(version.number) for version in registry.versions(client_id)) or "none"
         raise ConfigurationError(f"{model_name(client_id)} has no version {number}", f"it has {listed}")

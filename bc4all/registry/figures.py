@@ -29,7 +29,7 @@ def write_evaluation(folder: Path, client_id: str, training: Evaluation, held_ou
 
 
 def _inert(name: str) -> str:
-    """A category's name as a cell that no spreadsheet takes for a formula."""
+    """Return a category's name as a cell that no spreadsheet takes for a formula."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 

@@ -74,7 +74,7 @@ def _in_mode(
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of paired differences (rows,), from a bootstrap."""
+    """Return the 95 % percentile interval of the mean of paired differences (rows,), from a bootstrap."""
     from scipy.stats import bootstrap  # type: ignore[import-untyped]
 
     if np.ptp(differences) == 0:

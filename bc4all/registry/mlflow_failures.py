@@ -28,7 +28,7 @@ def _code(error: Exception) -> str | None:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether to put the same question again; if so, why is told."""
+    """Return whether to ask the same again; if so, log why."""
     if passes(error):
         log.warning("MLflow: %s", _told(error))
         return True
@@ -36,7 +36,7 @@ def may_pass(error: Exception) -> bool:
 
 
 def passes(error: Exception) -> bool:
-    """Whether it may be another one's fault, and over soon."""
+    """Return whether it may be another one's fault, and over soon."""
     if _code(error) in (*_REFUSED, *_FORBIDDEN):
         return False
     return isinstance(error, MlflowException | requests.RequestException | SQLAlchemyError | OSError)
@@ -51,14 +51,14 @@ _SHORT = {
 
 
 def _told(error: Exception) -> str:
-    """What happened, on one line."""
+    """Return what happened, on one line."""
     said = " ".join(str(error).split())
     short = [meaning for pattern, meaning in _SHORT.items() if re.search(pattern, said)]
     return short[0] if short else redact(said)[:300]
 
 
 def failure(error: Exception, missing: str, uri: str) -> Failure:
-    """It as one of ours; `missing`: what would be missing if what was asked for is not there."""
+    """Return an error of MLflow as a Failure. `missing`: what to report if the requested object is not there."""
     where, code = redact(uri), _code(error)
     if isinstance(error, ImportError):  # of a database's driver
         return ConfigurationError(f"MLflow: {error}", where, "install it, or name another driver in the URI")

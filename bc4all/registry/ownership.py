@@ -62,7 +62,7 @@ class Store:
         return None if owner is None else str(owner)
 
     def is_foreign(self, experiment: Experiment) -> bool:
-        """Whether an experiment belongs to another DATA_PREFIX than this one."""
+        """Return whether an experiment belongs to another DATA_PREFIX than this one."""
         owner = self.owner(experiment)
         return owner is not None and _resolved(owner) != _resolved(self.layout.prefix)
 

@@ -84,7 +84,7 @@ class Tracking:
         self.ask(lambda: self.client.search_experiments(max_results=1))
 
     def ask(self, question: Callable[[], _Answer], missing: str = "") -> _Answer:
-        """The answer; a question that failed for a reason that may pass is put again, until `patience` is over.
+        """Return the answer; a question that failed for a reason that may pass is put again, until `patience` is over.
 
         Once that is over, the next questions are put once each, until one is answered: a fleet of a thousand clients
         does not wait for a dead server a thousand times. Raises ModelError for what is not there, where it is said what
@@ -108,7 +108,7 @@ class Tracking:
         return answer
 
     def start_run(self, client: Client, kind: JobKind, day: str, tags: Mapping[str, str]) -> "Run":
-        """A new run in the client's experiment of this kind."""
+        """Return a new run in the client's experiment of this kind."""
         described = {
             "client_id": client.id,
             "job": kind.run_name,
@@ -123,7 +123,7 @@ class Tracking:
         asked: list[bool] = []
 
         def create() -> MlflowRun:
-            """The run: the one that is there where this was asked before and the answer was lost."""
+            """Return the run: the one that is there where this was asked before and the answer was lost."""
             made = self.client.search_runs([experiment], f"tags.attempt = '{attempt}'") if asked else []
             asked.append(True)
             if made:
@@ -141,14 +141,14 @@ class Tracking:
         metrics: Mapping[str, float],
         error: str = "",
     ) -> None:
-        """A run inside another one, begun and ended at once: FAILED where there was an error."""
+        """Record a run inside another one, begun and ended at once: FAILED where there was an error."""
         tags = {_PARENT: parent.id, **({"error": redact(error)[:5000]} if error else {})}
         child = self._create_run(parent.experiment_id, name, tags)
         child.log(metrics, params)
         self.ask(lambda: self.client.set_terminated(child.id, "FAILED" if error else "FINISHED"))
 
     def recent(self, client: Client, kind: JobKind, metric: str, version: int, count: int) -> list[float]:
-        """A metric of the client's last runs of this kind with one version: the latest first, one a date."""
+        """Return a metric of the client's last runs of this kind with one version: the latest first, one a date."""
         name = _experiment_name(kind, client.id)
         experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
         found = self.ask(lambda: self.client.search_runs([experiment], which, max_results=4 * count))
@@ -281,5 +281,5 @@ def _experiment_name(kind: JobKind, client_id: str) -> str:
 
 
 def column_types(features: Features) -> Iterator[tuple[str, str]]:
-    """The name and MLflow's type of each feature's column."""
+    """Return the name and MLflow's type of each feature's column."""
     return ((name, "double" if kind == NUMERIC else "string") for name, kind in features.items())

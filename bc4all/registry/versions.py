@@ -102,7 +102,7 @@ class Registry:
     def _make_version(
         self, name: str, source: str, run_id: str, model_id: str, tags: Mapping[str, str]
     ) -> ModelVersion:
-        """The run's version: the one that is there where this was asked before and the answer was lost."""
+        """Return the run's version: the one that is there where this was asked before and the answer was lost."""
         for made in self._client.search_model_versions(f"run_id = '{run_id}'"):
             if made.name == name:
                 return made
@@ -113,7 +113,7 @@ class Registry:
         self.tracking.ask(lambda: self._client.set_registered_model_alias(version.name, alias, str(version.number)))
 
     def find(self, client_id: str, number: int | None = None) -> Version:
-        """The client's champion, or its version `number`. Raises ModelError where there is none."""
+        """Return the client's champion, or its version `number`. Raises ModelError where there is none."""
         name = model_name(client_id)
         wanted = CHAMPION if number is None else f"version {number}"
         missing = f"{name} has no {wanted}"
@@ -125,7 +125,7 @@ class Registry:
         return Version(name, int(found.version), uri, dict(found.tags), str(found.run_id or ""))
 
     def versions(self, client_id: str) -> list[Version]:
-        """All versions of a client's model, in no order; none where it has none."""
+        """Return all versions of a client's model, in no order; none where it has none."""
         name = model_name(client_id)
         found = self.tracking.ask(lambda: self._client.search_model_versions(f"name = '{name}'"))
         return [Version(name, int(v.version), str(v.source), dict(v.tags), str(v.run_id or "")) for v in found]
@@ -138,7 +138,7 @@ class Registry:
             return {}
 
     def model_tags(self, client_id: str) -> dict[str, str]:
-        """The tags of a client's registered model."""
+        """Return the tags of a client's registered model."""
         return dict(self._model(client_id).tags or {})
 
     def _model(self, client_id: str) -> RegisteredModel:
@@ -154,7 +154,7 @@ class Registry:
         self.tracking.ask(lambda: self._client.delete_registered_model_alias(model_name(client_id), alias))
 
     def training_ids(self, version: Version) -> np.ndarray | None:
-        """The hashes of the products that a version was fitted on, int64; None where they were not kept."""
+        """Return the hashes of the products that a version was fitted on, int64; None where they were not kept."""
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
             try:
                 file = self.tracking.ask(
@@ -200,7 +200,7 @@ class Registry:
             return LoadedModel(version, model, features, self._stored(version, scratch))
 
     def _stored(self, version: Version, scratch: str) -> Mapping[str, Any]:
-        """What training stored with a version; nothing in one of before it did."""
+        """Return what training stored with a version; nothing in one of before it did."""
         wanted = version.tags.get("stored_sha256")
         if not wanted:
             return {}
@@ -237,5 +237,5 @@ def _no_files(version: Version) -> str:
 
 
 def model_name(client_id: str) -> str:
-    """The client's name in the model registry."""
+    """Return the client's name in the model registry."""
     return f"{check_client_id(client_id)}_model"

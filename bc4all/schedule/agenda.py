@@ -19,7 +19,7 @@ _FOREVER = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)  # room for any 
 
 
 def due_timings(clients: Iterable[Client], pauses: Container[Key] = ()) -> Iterator[tuple[Key, Timing]]:
-    """The (client, job) that are enabled and not paused, and their timings."""
+    """Yield the (client, job) that are enabled and not paused, and their timings."""
     for client in clients:
         for job in SCHEDULED_JOBS:
             timing = client.due(job)
@@ -90,7 +90,7 @@ class Agenda:
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: datetime) -> list[Due]:
-        """Every time up to `now` that was not returned before, in order."""
+        """Return every time up to `now` that was not returned before, in order."""
         passed: dict[Key, list[datetime]] = {}
         while self._heap and self._heap[0][0] <= now:
             at, key = heapq.heappop(self._heap)

@@ -40,12 +40,12 @@ class Order:
 
 
 def scratch(mark: str) -> Path:
-    """The folder of a child's temporary files."""
+    """Return the folder of a child's temporary files."""
     return Path(tempfile.gettempdir()) / f"bc4all-{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
 
 
 def _make_private(folder: Path) -> None:
-    """A folder that nobody else can look into. Raises PermissionError where somebody else could have filled it."""
+    """Make a folder that no other user can read. Raises PermissionError where another could have filled it."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
@@ -55,12 +55,12 @@ def _make_private(folder: Path) -> None:
 
 
 def uptime() -> float:
-    """Seconds since this machine was started: a clock that is set, or jumps, does not move them."""
+    """Return seconds since this machine was started: a clock that is set, or jumps, does not move them."""
     return time.time() - float(psutil.boot_time())
 
 
 def started_at(process: psutil.Process) -> float:
-    """When a process was started, by `uptime`."""
+    """Return when a process was started, by `uptime`."""
     return float(process.create_time()) - float(psutil.boot_time())
 
 

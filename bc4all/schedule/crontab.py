@@ -32,12 +32,12 @@ _YEARS = 2  # for which two zones must have the same time to be one
 
 
 def marker(root: Path) -> str:
-    """What names the installation at `root` in a crontab."""
+    """Return what names the installation at `root` in a crontab."""
     return f"bc4all {hashlib.sha256(str(root).encode()).hexdigest()[:10]}"
 
 
 def block(fleet: Fleet, root: Path) -> bytes:
-    """The lines of every enabled client and job, with their markers.
+    """Return the lines of every enabled client and job, with their markers.
 
     Raises ConfigurationError where a client lives in another time zone than cron: it would fire at the wrong hour.
     """
@@ -58,7 +58,7 @@ def block(fleet: Fleet, root: Path) -> bytes:
 
 
 def same_time(one: ZoneInfo, other: ZoneInfo) -> bool:
-    """Whether the clocks of two zones agree in every hour of this year and the next ones."""
+    """Return whether the clocks of two zones agree in every hour of this year and the next ones."""
     if one.key == other.key:
         return True
     start = datetime(datetime.now(UTC).year, 1, 1, tzinfo=UTC)
@@ -67,7 +67,7 @@ def same_time(one: ZoneInfo, other: ZoneInfo) -> bool:
 
 
 def split(text: bytes, name: str) -> tuple[bytes, bytes, bytes]:
-    """A crontab as what stands before this installation's block, the block, and what stands after it.
+    """Return a crontab as what stands before this installation's block, the block, and what stands after it.
 
     Raises ConfigurationError where the markers are not one pair in order.
     """
@@ -85,7 +85,7 @@ def split(text: bytes, name: str) -> tuple[bytes, bytes, bytes]:
 
 
 def merge(text: bytes, new: bytes, name: str) -> bytes:
-    """The crontab with the block replaced, appended, or (where `new` is empty) taken out."""
+    """Return the crontab with the block replaced, appended, or (where `new` is empty) taken out."""
     before, old, after = split(text, name)
     if new and not old and before and not before.endswith(b"\n"):
         before += b"\n"
@@ -93,7 +93,7 @@ def merge(text: bytes, new: bytes, name: str) -> bytes:
 
 
 def read_crontab() -> bytes:
-    """The user's crontab; empty where there is none. Raises TransientFailure where it cannot be read."""
+    """Return the user's crontab; empty where there is none. Raises TransientFailure where it cannot be read."""
     done = subprocess.run([_program(), "-l"], capture_output=True, check=False)
     if done.returncode == 0:
         return done.stdout
@@ -120,13 +120,13 @@ def _program() -> str:
 
 
 def difference(old: bytes, new: bytes) -> Iterator[str]:
-    """A unified diff of two crontabs, line by line."""
+    """Return a unified diff of two crontabs, line by line."""
     before, after = (text.decode(errors="replace").splitlines() for text in (old, new))
     return difflib.unified_diff(before, after, "crontab", "clients.yaml", lineterm="")
 
 
 def environment(fleet: Fleet, layout: Layout, given: Mapping[str, str]) -> str:
-    """What bin/cron-job.sh reads: the settings of whoever installs, since cron has hardly any of its own."""
+    """Return what bin/cron-job.sh reads: the settings of whoever installs, since cron has hardly any of its own."""
     settings = {DATA_PREFIX: layout.prefix, CONFIG_FILE: str(fleet.path.resolve())}
     settings |= {name: given[name] for name in _PASSED_ON if given.get(name)}
     head = (

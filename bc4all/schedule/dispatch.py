@@ -240,7 +240,7 @@ def finish_orphans(state: State, history: History, now: float) -> None:
 
 
 def read_results(file: Path) -> dict[str, dict[str, Any]]:
-    """What a job said of each client, line by line; what it was writing when it died is left out."""
+    """Return what a job said of each client, line by line; what it was writing when it died is left out."""
     told = {}
     for line in file.read_text().splitlines() if file.exists() else ():
         try:
@@ -252,7 +252,7 @@ def read_results(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) -> dict[str, Any]:
-    """What a finished run's columns become: by the job's own word on this client, else by how the process ended."""
+    """Return a finished run's columns: by the job's own word on this client, else by how the process ended."""
     if result:
         state = "done" if result["exit_code"] == EXIT_OK else "failed"
         names = {"run_id": "mlflow_run", "version": "version", "top_5": "top_5", "rows": "rows"}
@@ -273,7 +273,7 @@ def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) 
 
 
 def _retry_in(fleet: Fleet, run: Run) -> float | None:
-    """The seconds after which a run is tried again; None where it is not."""
+    """Return the seconds after which a run is tried again; None where it is not."""
     client = fleet.clients.get(run.client)
     if client is None:
         return None
@@ -288,7 +288,7 @@ def _retry_in(fleet: Fleet, run: Run) -> float | None:
 
 
 def _timeout(fleet: Fleet, runs: Sequence[Run]) -> float:
-    """An application may take as long as the most patient of its runs."""
+    """Return the longest timeout of an application's runs, in seconds."""
     known = [fleet.clients[run.client].timing(run.job).timeout for run in runs if run.client in fleet.clients]
     return max(known, default=0)
 

@@ -62,7 +62,7 @@ class Snapshot:
         return "\n".join(lines) + "\n"
 
     def health(self, now: float) -> tuple[int, str]:
-        """The status and the body of /health: 503 once the scheduler has not looked for two minutes."""
+        """Return the status and the body of /health: 503 once the scheduler has not looked for two minutes."""
         age = now - self.last_tick
         body = {"last_tick_age": round(age, 1), "running": self.running, "queued": self.queued}
         return (200 if age < _STALE else 503), json.dumps({**body, "configuration_valid": self.valid}) + "\n"
@@ -108,7 +108,7 @@ class HealthServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *values: object) -> None:
-                """Requests are no events of the scheduler's log."""
+                """Leave requests out of the scheduler's log."""
 
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)

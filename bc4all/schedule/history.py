@@ -88,7 +88,7 @@ class Run:
 
 
 def read_pauses(state: State) -> dict[tuple[str, str], str]:
-    """The paused (client, job), and since when, without making a state where there is none."""
+    """Return the paused (client, job), and since when, without making a state where there is none."""
     if not state.folder.exists():
         return {}
     history = History(state.history)
@@ -102,7 +102,7 @@ _COLUMNS = ", ".join(column.name for column in fields(Run))
 
 
 def iso(seconds: float) -> str:
-    """Seconds since 1970 as UTC, to the second."""
+    """Return seconds since 1970 as UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
@@ -159,15 +159,15 @@ class History:
         return self._find()
 
     def get(self, run_id: int) -> Run:
-        """One run."""
+        """Return one run."""
         return self._find("id = ?", [run_id])[0]
 
     def in_state(self, state: str) -> list[Run]:
-        """The runs of one state, in the order in which they became due."""
+        """Return the runs of one state, in the order in which they became due."""
         return sorted(self._find("state = ?", [state]), key=lambda run: (run.scheduled_for, run.id))
 
     def of_client(self, client: str, jobs: Sequence[str], limit: int) -> list[Run]:
-        """A client's latest runs of some jobs, or of all, the latest last."""
+        """Return a client's latest runs of some jobs, or of all, the latest last."""
         among = f" AND job IN ({', '.join('?' * len(jobs))})" if jobs else ""
         return self._find(f"client = ?{among}", [client, *jobs], limit)
 
@@ -191,18 +191,18 @@ class History:
         return self._find(done, [client, trained[0].id]) if trained else None
 
     def latest(self) -> dict[tuple[str, str], Run]:
-        """Each client's and job's latest run that was started."""
+        """Return each client's and job's latest run that was started."""
         chosen = "id IN (SELECT max(id) FROM runs WHERE started IS NOT NULL GROUP BY client, job)"
         return {(run.client, run.job): run for run in self._find(chosen)}
 
     def failed_before(self, run: Run) -> bool:
-        """Whether the last finished run of the same client and job, before this scheduled time, had failed."""
+        """Return whether the last finished run of the same client and job, before this scheduled time, had failed."""
         before = "client = ? AND job = ? AND ended IS NOT NULL AND scheduled_for < ?"
         found = self._find(before, [run.client, run.job, run.scheduled_for], limit=1)
         return bool(found) and found[0].state in FAILED
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many runs there are of each job and state."""
+        """Return how many runs there are of each job and state."""
         rows = self._db.execute("SELECT job, state, count(*) FROM runs GROUP BY job, state")
         return {(job, state): count for job, state, count in rows}
 
@@ -224,7 +224,7 @@ class History:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES ('last_tick', ?)", [now])
 
     def agenda(self) -> dict[tuple[str, str], str]:
-        """The timing by which each client's job was last known to be due."""
+        """Return the timing by which each client's job was last known to be due."""
         return {(client, job): timing for client, job, timing in self._db.execute("SELECT * FROM agenda")}
 
     def set_agenda(self, timings: Iterable[tuple[str, str, str]]) -> None:
@@ -233,7 +233,7 @@ class History:
         self._db.executemany("INSERT INTO agenda VALUES (?, ?, ?)", timings)
 
     def pauses(self) -> dict[tuple[str, str], str]:
-        """The paused (client, job), and since when."""
+        """Return the paused (client, job), and since when."""
         return {(client, job): since for client, job, since in self._db.execute("SELECT * FROM pauses")}
 
     def pause(self, client: str, job: str, since: str) -> None:

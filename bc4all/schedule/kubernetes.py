@@ -28,7 +28,7 @@ def manifests(fleet: Fleet, image: str, settings: Mapping[str, str]) -> str:
 
 
 def resource_name(client_id: str, job: str) -> str:
-    """A DNS label of the client's own: ids may hold capitals and underscores, and be longer."""
+    """Return a DNS label of the client's own: ids may hold capitals and underscores, and be longer."""
     plain = f"bc4all-{job}-{client_id}"
     name = re.sub(r"[^a-z0-9-]", "-", plain.lower()).strip("-")
     if name == plain and len(name) <= _LONGEST:

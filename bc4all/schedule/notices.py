@@ -36,7 +36,7 @@ class Notice:
 
     @classmethod
     def of(cls, run: Run, event: str) -> "Notice":
-        """The notice of a finished run."""
+        """Return the notice of a finished run."""
         about = (run.client, run.job, run.day, run.scheduled_for, run.attempt)
         return cls(event, *about, run.state, run.exit_code, run.error, run.log)
 

@@ -58,7 +58,7 @@ class Operations:
     def dispatcher(
         self, owns: Callable[[Run], bool], notifier: Callable[[Notice], None], clock: Callable[[], float] = time.time
     ) -> Dispatcher:
-        """A dispatcher of real processes."""
+        """Return a dispatcher of real processes."""
 
         def command(fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
             clients = [word for client_id in client_ids for word in ("--client-id", client_id)]
@@ -91,7 +91,7 @@ class Operations:
         clients, jobs = {run.client for run in mine}, {job, "train"}
 
         def owns(run: Run) -> bool:
-            """Of those of the same minute: retries, and the trainings of clients that have drifted, included."""
+            """Return whether a run is one of these, a retry of one, or a training of a client that has drifted."""
             return run.scheduled_for == at and run.trigger == trigger and run.client in clients and run.job in jobs
 
         dispatcher = self.dispatcher(owns, notifier)
@@ -210,7 +210,7 @@ def _code(run: Run) -> int:
 
 @contextlib.contextmanager
 def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, TERM and HUP set; none of them interrupts what is just being written down."""
+    """Return an event that Ctrl-C, TERM and HUP set; none of them interrupts what is being written."""
     stop = threading.Event()
 
     def receive(number: int, frame: FrameType | None) -> None:

@@ -165,7 +165,7 @@ def serve(scheduler: Scheduler, dispatcher: Dispatcher, signals: Signals, after_
 
 
 def _stamp(file: Path) -> tuple[float, int]:
-    """What changes when a file does; an editor may have it away for a moment."""
+    """Return what changes when a file does; an editor may have it away for a moment."""
     with contextlib.suppress(OSError):
         status = file.stat()
         return status.st_mtime, status.st_ino
