@@ -17,7 +17,7 @@ _SECRET_NAME = re.compile(
 _FILE_NAME = re.compile(r"(?i)(^|_)(file|path|dir)$")
 _PASSWORD_IN_URI = re.compile(r"(?<=://)([^/\s:@]*):(?!\d+/)([^\s@]+)@")  # unless what looks like one is a port
 _PASSWORD_IN_QUERY = re.compile(r"(?i)\b(password|pwd|accountkey|sharedaccesssignature)=([^&;\s'\"]+)")
-_SHORTEST = 4  # characters: a shorter value would black out ordinary words
+_MIN_SECRET_CHARS = 4  # characters: a shorter value would black out ordinary words
 _HIDDEN = "…"
 
 
@@ -41,7 +41,7 @@ def _secrets(environment: Mapping[str, str]) -> list[str]:
         found.update(_password(value))
     found |= {repr(secret)[1:-1] for secret in found}  # as Python quotes it
     found |= {json.dumps(secret)[1:-1] for secret in found}  # as a line of the log has it
-    return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
+    return sorted((secret for secret in found if len(secret) >= _MIN_SECRET_CHARS), key=len, reverse=True)
 
 
 def _is_file(name: str, value: str) -> bool:

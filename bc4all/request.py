@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class JobArguments:
+class JobRequest:
     """What a job was asked to do. `spark_options` (after `--`) are for spark-submit alone."""
 
     job: str

@@ -22,7 +22,7 @@ from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.layout import Layout, check_client_id
 from bc4all.variables import STATE_FOLDER
 
-_PATIENCE = 2.0  # seconds for which a lock is waited for
+_LOCK_TIMEOUT_S = 2.0  # seconds for which a lock is waited for
 _REMEDY = f"set {STATE_FOLDER} to a folder of this machine that can be written"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -101,7 +101,7 @@ class State:
             raise ConfigurationError(f"no state can be kept: {error}", str(self.folder), _REMEDY) from error
 
     @contextmanager
-    def exclusive(self, client_id: str, job: str, patience: float = _PATIENCE) -> Iterator[None]:
+    def exclusive(self, client_id: str, job: str, patience: float = _LOCK_TIMEOUT_S) -> Iterator[None]:
         """Be the only one to work on this client's job. Raises TransientFailure where somebody is at it.
 
         Waits for `patience` seconds: whoever looks whether a run is dead has its lock for a moment.

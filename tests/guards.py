@@ -136,10 +136,12 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/data/recovery.py", "if not dead or ", "if "),
     ],
     "tests/faults/test_recovery.py::test_a_run_of_another_machine_is_left_alone_for_a_day": [
-        Guard("bc4all/data/recovery.py", "if not state.speaks_for(journal.locks) and age < _FOREIGN:", "if False:"),
+        Guard(
+            "bc4all/data/recovery.py", "if not state.speaks_for(journal.locks) and age < _FOREIGN_AFTER_S:", "if False:"
+        ),
     ],
     "tests/faults/test_recovery.py::test_a_journal_that_was_being_written": [
-        Guard("bc4all/data/recovery.py", "if age > _UNKNOWN:", "if True:"),
+        Guard("bc4all/data/recovery.py", "if age > _UNKNOWN_AFTER_S:", "if True:"),
     ],
     "tests/faults/test_recovery.py::test_what_was_replaced_is_kept_for_a_while": [
         Guard("bc4all/data/recovery.py", "_age(files, entry, now) > keep_replaced:", "True:"),

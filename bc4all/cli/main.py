@@ -14,7 +14,7 @@ from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.cli.runs import COMMANDS as RUN_COMMANDS
 from bc4all.errors import Failure
 from bc4all.layout import Layout
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from bc4all.wording import quantity
 
 
@@ -121,7 +121,7 @@ def doctor(config: Path, master: str | None, spark_options: tuple[str, ...]) -> 
 
     options = (*(("--master", master) if master else ()), *spark_options)
     day = date.today().isoformat()
-    asked = JobArguments("doctor", (), True, day, config, max_parallel=1, spark_options=options)
+    asked = JobRequest("doctor", (), True, day, config, max_parallel=1, spark_options=options)
     sys.exit(become_spark_submit(asked, []))
 
 

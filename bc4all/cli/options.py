@@ -14,7 +14,7 @@ from bc4all.job_kinds import PREDICT, TRAIN, TUNE
 from bc4all.layout import check_client_id, check_date
 from bc4all.logs import LEVELS
 from bc4all.project import CONFIG
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from bc4all.variables import CONFIG_FILE
 
 
@@ -128,7 +128,7 @@ _HELP = {
 }
 
 
-def job_command(job: str, run: Callable[[JobArguments], int]) -> click.Command:
+def job_command(job: str, run: Callable[[JobRequest], int]) -> click.Command:
     """Return the command `job`, which exits with what `run` returns."""
 
     def command(spark_options: tuple[str, ...], **given: Any) -> None:
@@ -137,7 +137,7 @@ def job_command(job: str, run: Callable[[JobArguments], int]) -> click.Command:
         if given.get("write") and given["features"] is not None:
             raise click.UsageError("--write would put a model of --features beside the file's: change the file first.")
         given["day"] = given["day"] or date.today().isoformat()
-        raise SystemExit(run(JobArguments(job=job, spark_options=spark_options, **given)))
+        raise SystemExit(run(JobRequest(job=job, spark_options=spark_options, **given)))
 
     callback: Any = click.argument("spark_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SPARK_OPTIONS]")(
         command

@@ -17,7 +17,7 @@ from bc4all.schedule.history import FAILED, History, Run
 from bc4all.wording import quantity
 
 _COLOURS = {"done": "green", "running": "blue", "queued": "blue", "missed": "yellow", **dict.fromkeys(FAILED, "red")}
-_FAR = timedelta(days=366)
+_HORIZON = timedelta(days=366)
 
 
 def fleet_status(
@@ -35,7 +35,7 @@ def fleet_status(
             paused = (client.id, job) in pauses or timing is None
             upcoming = None
             if timing and not paused:
-                upcoming = next(firings(timing.expression, timing.zone, now, now + _FAR), None)
+                upcoming = next(firings(timing.expression, timing.zone, now, now + _HORIZON), None)
             rows.append(
                 {
                     "client": client.id,

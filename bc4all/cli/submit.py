@@ -8,10 +8,10 @@ import bc4all
 from bc4all.cli.options import job_command
 from bc4all.job_kinds import JOB_KINDS
 from bc4all.launch.spark_submit import become_spark_submit
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 
 
-def _submit(arguments: JobArguments) -> int:
+def _submit(arguments: JobRequest) -> int:
     argv = sys.argv[2:]
     return become_spark_submit(arguments, argv[: argv.index("--")] if "--" in argv else argv)
 

@@ -26,14 +26,14 @@ PREDICTED = "predicted categories"  # beside the features' names
 PSI_MAX = "psi_max"
 _BINS, _VALUES = 10, 200  # of a number, and of a category feature, at most
 _FEATURES = 200  # the first ones: of thousands each prediction would count for minutes
-_FEWEST = 5  # training products of a value that is a bin of its own
+_MIN_VALUE_PRODUCTS = 5  # training products of a value that is a bin of its own
 _OTHER = "\0other"  # the bin of all others
-_FEWEST_ROWS = 30  # of which a distribution can be told at all
-_LONGEST = 200  # letters of a value that tell it from others
+_MIN_ROWS = 30  # of which a distribution can be told at all
+_MAX_VALUE_CHARS = 200  # letters of a value that tell it from others
 _FLOOR = 1e-4  # the share that an empty bin counts as: no logarithm of nothing
 _MISSING = "-1"
 _NAMED = 20  # values that came, or went, at most
-_TOLD = 100  # metrics of a run
+_MAX_METRICS = 100  # metrics of a run
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def _feature_profile(values: pd.Series, kind: str) -> dict[str, Any]:
 
 def _counts(values: pd.Series) -> dict[str, int]:
     """Value -> rows; those of rare ones, and of all beyond many, are one."""
-    counts = values.astype(str).str.slice(0, _LONGEST).value_counts()
-    kept = {str(value): int(count) for value, count in counts.iloc[:_VALUES].items() if count >= _FEWEST}
+    counts = values.astype(str).str.slice(0, _MAX_VALUE_CHARS).value_counts()
+    kept = {str(value): int(count) for value, count in counts.iloc[:_VALUES].items() if count >= _MIN_VALUE_PRODUCTS}
     others = int(counts.sum()) - sum(kept.values())
     return {**kept, _OTHER: others} if others else kept
 
@@ -103,7 +103,7 @@ def psi(then: Mapping[str, int], now: Mapping[str, int]) -> float:
     now = {**named, _OTHER: sum(now.values()) - sum(named.values())}
     bins = [bin_ for bin_ in {**named, _OTHER: 0} if then.get(bin_) or now[bin_]]
     n, m = sum(then.values()), sum(now.values())
-    if min(n, m) < _FEWEST_ROWS:
+    if min(n, m) < _MIN_ROWS:
         return 0.0
     p = np.maximum([then.get(bin_, 0) / n for bin_ in bins], _FLOOR)
     q = np.maximum([now[bin_] / m for bin_ in bins], _FLOOR)
@@ -128,7 +128,7 @@ def _counted(stored: Mapping[str, Any], products: DataFrame, features: Features)
 
 
 def _value(column: Column) -> Column:
-    return F.substring(F.coalesce(column, F.lit("")), 1, _LONGEST)
+    return F.substring(F.coalesce(column, F.lit("")), 1, _MAX_VALUE_CHARS)
 
 
 def _bin(column: Column, kind: str, stored: Mapping[str, Any]) -> Column:
@@ -149,7 +149,7 @@ def _unknown(products: DataFrame, name: str, then: Mapping[str, int]) -> list[st
 
 def drift_metrics(drift: Drift) -> dict[str, float]:
     """Return what MLflow keeps: the largest PSI, and each of the largest ones under a name that it takes."""
-    largest = sorted(drift.psi, key=lambda name: -drift.psi[name])[:_TOLD]
+    largest = sorted(drift.psi, key=lambda name: -drift.psi[name])[:_MAX_METRICS]
     return {PSI_MAX: max(drift.psi.values()), **{f"psi.{_metric(name)}": drift.psi[name] for name in largest}}
 
 
@@ -158,7 +158,7 @@ def _metric(name: str) -> str:
 
     Two that would be alike get a digest each.
     """
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_LONGEST]
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_MAX_VALUE_CHARS]
     return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 

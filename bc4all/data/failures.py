@@ -19,8 +19,8 @@ _DAMAGE = re.compile(
 )
 _WRITTEN = re.compile(r"while writing rows to (\S+?)\.(?:\s|$)")
 _FULL = "No space left on device"
-_LONGEST = 300  # characters of somebody else's message
-_DEEPEST = 20  # causes of causes
+_MAX_MESSAGE_CHARS = 300  # characters of somebody else's message
+_MAX_CAUSES = 20  # causes of causes
 
 
 def as_failure(error: Exception) -> Failure:
@@ -49,7 +49,9 @@ def _of_worker(said: str) -> Failure:
     kind, text = raised[-1] if raised else ("an error", _line(said))
     if kind == "ValueError":  # scikit-learn's own words about the data
         return ModelError(text, remedy="change the data, or train another `model`")
-    return TransientFailure(f"a Python worker raised {kind}: {text[:_LONGEST]}", remedy="see the log; a retry may help")
+    return TransientFailure(
+        f"a Python worker raised {kind}: {text[:_MAX_MESSAGE_CHARS]}", remedy="see the log; a retry may help"
+    )
 
 
 def tells_of_damage(messages: list[str]) -> bool:
@@ -63,11 +65,11 @@ def causes(error: Exception) -> list[str]:
         return [f"{type(error).__name__}: {_line(str(error))}"]
     found: list[str] = []
     cause = error.java_exception
-    while cause is not None and len(found) < _DEEPEST:
+    while cause is not None and len(found) < _MAX_CAUSES:
         found.append(f"{cause.getClass().getSimpleName()}: {_line(str(cause.getMessage()))}")
         cause = cause.getCause()
     return found
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST]
+    return " ".join(text.split())[:_MAX_MESSAGE_CHARS]

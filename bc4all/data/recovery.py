@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 # Of folders whose runs no lock of this machine speaks for: those of other machines, and those whose journal was just
 # being written.
-_FOREIGN, _UNKNOWN = 24 * 3600.0, 600.0  # seconds
+_FOREIGN_AFTER_S, _UNKNOWN_AFTER_S = 24 * 3600.0, 600.0  # seconds
 
 
 def recover(
@@ -54,10 +54,10 @@ def _settle(
     journal = Journal.loads(files.read_text(f"{entry.uri}/{JOURNAL}"))
     age = _age(files, entry, now)
     if journal is None or journal.run_id != entry.name:
-        if age > _UNKNOWN:
+        if age > _UNKNOWN_AFTER_S:
             files.delete(entry.uri)
         return
-    if not state.speaks_for(journal.locks) and age < _FOREIGN:
+    if not state.speaks_for(journal.locks) and age < _FOREIGN_AFTER_S:
         return
     with state.unless_busy(journal.client_id, journal.job) as dead:
         # Once more: its run may have ended between the first look and the lock.

@@ -17,7 +17,7 @@ from bc4all.errors import DataError
 
 FEATURES = ("f0", "f1", "f2", "f3", "f4")
 _CHUNK = 100_000  # rows in memory at a time
-_FEWEST, _MOST = 15, 62  # categories of the real clients
+_MIN_CATEGORIES, _MAX_CATEGORIES = 15, 62  # categories of the real clients
 _SPREAD = 0.06  # of categories' centres
 _NOISE = 0.045  # of products around a centre, with 35 categories: fewer ones must overlap more to be as hard
 _SKEW = 0.8  # the i-th largest category has a share of 1 / i ** skew
@@ -39,7 +39,7 @@ def write_sample_data(out: Path, clients: int, rows: int, seed: int, categories:
 
 
 def _write_client(out: Path, number: int, rows: int, rng: np.random.Generator, categories: int | None) -> None:
-    count = categories or int(rng.integers(_FEWEST, _MOST + 1))
+    count = categories or int(rng.integers(_MIN_CATEGORIES, _MAX_CATEGORIES + 1))
     labels = np.array([f"c{number}_{code}" for code in rng.choice(20 * count + 1000, count, replace=False)])
     shares = 1 / np.arange(1, count + 1) ** _SKEW
     noise = _NOISE * (35 / count) ** 0.5

@@ -28,14 +28,14 @@ from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from bc4all.state import State
 from bc4all.variables import LOG_FORM, RESULTS, TERMINAL_COLUMNS
 
 log = logging.getLogger(__name__)
 
 
-def run_application(arguments: JobArguments) -> int:
+def run_application(arguments: JobRequest) -> int:
     """Do the job for the clients asked for, print what became of them, and return DESIGN's exit code."""
     out = console()
     structured = os.environ.get(LOG_FORM) == "json"
@@ -57,7 +57,7 @@ def run_application(arguments: JobArguments) -> int:
     return exit_code(outcomes)
 
 
-def _outcomes(arguments: JobArguments, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
+def _outcomes(arguments: JobRequest, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
     """Start Spark, which `stack` stops, and do the job for every client."""
     fleet = load_fleet(arguments.config)
     clients = selected_clients(fleet, arguments)
@@ -88,13 +88,13 @@ def _stop(spark: SparkSession) -> None:
         spark.stop()
 
 
-def selected_clients(fleet: Fleet, arguments: JobArguments) -> list[Client]:
+def selected_clients(fleet: Fleet, arguments: JobRequest) -> list[Client]:
     """Return the clients asked for, as the command line overrides them. Raises ConfigurationError."""
     clients = fleet.enabled if arguments.every_client else fleet.select(arguments.client_ids)
     return [client.overridden(arguments.features, arguments.model_params) for client in clients]
 
 
-def _work(context: JobContext, arguments: JobArguments, out: Console) -> Callable[[Client], Outcome]:
+def _work(context: JobContext, arguments: JobRequest, out: Console) -> Callable[[Client], Outcome]:
     if arguments.job == "train":
         return partial(train, context)
     if arguments.job == "predict":

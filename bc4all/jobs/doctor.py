@@ -32,8 +32,8 @@ from bc4all.registry.versions import Registry
 from bc4all.variables import CONFIG_FILE
 from bc4all.wording import quantity
 
-_PATIENCE = 90  # seconds for a cluster to give the first executor and run a task on it
-_SKEW = 5.0  # seconds that clocks may differ: dates and MLflow's times would
+_FIRST_TASK_TIMEOUT_S = 90  # seconds for a cluster to give the first executor and run a task on it
+_MAX_CLOCK_SKEW_S = 5.0  # seconds that clocks may differ: dates and MLflow's times would
 _UNPACKED = 5  # a forest in memory beside its file; client_3's takes 4.4 times as much
 
 
@@ -122,10 +122,10 @@ def _patiently(work: Callable[[], object]) -> str:
     started = time.monotonic()
     pool = ThreadPoolExecutor(1)
     try:
-        pool.submit(work).result(timeout=_PATIENCE)
+        pool.submit(work).result(timeout=_FIRST_TASK_TIMEOUT_S)
     except Late:
         raise Failure(
-            f"no executor ran a task within {_PATIENCE} s",
+            f"no executor ran a task within {_FIRST_TASK_TIMEOUT_S} s",
             remedy="is the cluster up, and are memory and cores asked for that it has?",
         ) from None
     finally:
@@ -141,7 +141,7 @@ def _executors(hosts: list[Host], driver: Host, before: float, after: float) -> 
         skew = max(before - host.clock, host.clock - after, 0.0)
         if wrong:
             yield Finding(subject, "; ".join(wrong), SHIP_IT)
-        elif skew > _SKEW:
+        elif skew > _MAX_CLOCK_SKEW_S:
             yield Finding(subject, f"its clock differs by {skew:.0f} s from the driver's", "keep it by NTP")
         else:
             yield Finding(subject, f"Java {host.java}, packages equal the driver's, clock agrees")

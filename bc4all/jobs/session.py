@@ -25,7 +25,7 @@ SQL_SETTINGS: dict[str, bool | float | int | str | None] = {"spark.sql.caseSensi
 # No package, another Python, no Python: how a worker that cannot work puts it.
 _BROKEN_PYTHON = re.compile(r"No module named .*|PYTHON_VERSION_MISMATCH.*|Cannot run program .*")
 _JAVA_VERSION = "'java.lang.System', 'getProperty', 'java.version'"
-_MOST_HOSTS = 64  # tasks to ask with: each core of a small cluster, some of a large one's
+_MAX_HOSTS = 64  # tasks to ask with: each core of a small cluster, some of a large one's
 
 
 def start_session(name: str, layout: Layout) -> SparkSession:
@@ -84,7 +84,7 @@ def executor_hosts(spark: SparkSession) -> list[Host]:
 
     Raises ConfigurationError where their Python cannot work, TransientFailure where the cluster cannot.
     """
-    slots = min(_MOST_HOSTS, spark.sparkContext.defaultParallelism * 2)
+    slots = min(_MAX_HOSTS, spark.sparkContext.defaultParallelism * 2)
 
     def ask(rows: Iterable[Row]) -> Iterator[Host]:
         for row in rows:

@@ -27,13 +27,13 @@ from bc4all.learning.fitting import Rows, folds
 from bc4all.learning.tuning import Effort, Tuned, tune
 from bc4all.model.training_set import TrainingSet, split
 from bc4all.registry.tracking import Run
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 
 log = logging.getLogger(__name__)
 
-_BUDGET = 60  # candidates of a client, where neither they nor the time are limited
-_FOUND = "found.yaml"  # what a run in MLflow keeps of what it found
-_SHOWN = 5  # candidates of a client's table
+_DEFAULT_BUDGET = 60  # candidates of a client, where neither they nor the time are limited
+_FOUND_FILE = "found.yaml"  # what a run in MLflow keeps of what it found
+_SHOWN_CANDIDATES = 5  # candidates of a client's table
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class TuneJob:
     out: Console
 
     @classmethod
-    def asked(cls, context: JobContext, arguments: JobArguments, out: Console) -> "TuneJob":
+    def asked(cls, context: JobContext, arguments: JobRequest, out: Console) -> "TuneJob":
         """As the command line says it."""
-        candidates = arguments.budget or (None if arguments.minutes else _BUDGET)
+        candidates = arguments.budget or (None if arguments.minutes else _DEFAULT_BUDGET)
         effort = Effort(candidates, arguments.minutes and arguments.minutes * 60)
         limits = Limits(arguments.max_megabytes, arguments.max_fit_seconds, arguments.max_score_microseconds)
         return cls(context, effort, limits, arguments.config if arguments.write else None, out)
@@ -96,7 +96,7 @@ class TuneJob:
         run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
         run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            (Path(scratch) / _FOUND).write_text(as_yaml(tuned.choice.blend, _note(self.context.day, tuned)))
+            (Path(scratch) / _FOUND_FILE).write_text(as_yaml(tuned.choice.blend, _note(self.context.day, tuned)))
             run.log_files(Path(scratch))
 
     def _show(self, client: Client, tuned: Tuned) -> None:
@@ -194,7 +194,7 @@ def _table(client: Client, tuned: Tuned) -> Table:
     if tuned.present:
         lines.append((f"present: {client.model_name.rpartition('.')[2]}", tuned.present, []))
     sound = sorted((one for one in tuned.tried if one.scores), key=lambda one: one.scores.log_loss if one.scores else 0)
-    lines += [(one.name, one.scores, [one]) for one in sound[:_SHOWN] if one.scores]
+    lines += [(one.name, one.scores, [one]) for one in sound[:_SHOWN_CANDIDATES] if one.scores]
     for name, scores, parts in lines:
         shown = [f"{value:.1f}" if parts else "–" for value in cost(parts).values()]
         table.add_row(name, f"{scores.log_loss:.4f}", f"{scores.top_5_accuracy:.3f}", f"{scores.accuracy:.3f}", *shown)

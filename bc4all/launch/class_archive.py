@@ -26,7 +26,7 @@ ARCHIVE = Path(sys.prefix) / "spark.jsa"  # empty where Java could not make it
 NO_FOLDER = ARCHIVE.with_name("no-spark-conf")
 _READ_BY_JAVA = (".xml", ".properties", ".sh")
 _LOG = "log4j2.properties"
-_PATIENCE = 600  # seconds for a job; they take some twenty
+_JOB_TIMEOUT_S = 600  # seconds for a job; they take some twenty
 
 
 def is_usable() -> bool:
@@ -64,7 +64,9 @@ def make() -> None:
                 options = f"spark.driver.defaultJavaOptions={' '.join(java_options(archive))}"
                 command = [str(SUBMIT), job, "--all", "--config", str(config)]
                 command += ["--", "--properties-file", str(SETTINGS), "--conf", options]
-                subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=_PATIENCE)
+                subprocess.run(
+                    command, env=environment, capture_output=True, text=True, check=True, timeout=_JOB_TIMEOUT_S
+                )
             command = [java(), f"-XX:SharedArchiveFile={unfinished}", "-version"]
             subprocess.run(command, capture_output=True, text=True, check=True)
             unfinished.replace(ARCHIVE)

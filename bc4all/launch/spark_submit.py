@@ -23,7 +23,7 @@ from bc4all.launch.spark_options import SparkOptions
 from bc4all.layout import Layout
 from bc4all.project import ROOT
 from bc4all.redaction import has_password
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from bc4all.variables import CONFIG_FILE, DATA_PREFIX, LOG_FORM, MASTER, STATE_FOLDER, TERMINAL_COLUMNS, TRACKING_URI
 
 ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
@@ -35,7 +35,7 @@ _EXIT_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
 _DRIVER_JAVA = "spark.driver.defaultJavaOptions"
 
 
-def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
+def spark_submit(arguments: JobRequest, argv: list[str]) -> list[str]:
     """Return the spark-submit command line for a job whose own arguments are `argv`.
 
     Raises ConfigurationError where a driver on another machine would have to be told a password.
@@ -81,7 +81,7 @@ def spark_submit(arguments: JobArguments, argv: list[str]) -> list[str]:
     return [str(program), *options.words, str(job), *argv]
 
 
-def shares_classes(arguments: JobArguments) -> bool:
+def shares_classes(arguments: JobRequest) -> bool:
     """Return whether the driver can use the class archive: a local one, with the project's settings alone."""
     given = SparkOptions(arguments.spark_options).given.keys()
     own = {"--properties-file", "--load-spark-defaults", _DRIVER_JAVA}
@@ -89,12 +89,12 @@ def shares_classes(arguments: JobArguments) -> bool:
     return plain and master(arguments).startswith("local") and class_archive.is_usable()
 
 
-def master(arguments: JobArguments) -> str:
+def master(arguments: JobRequest) -> str:
     """Return the master of the options, else $BC4ALL_MASTER, else this machine."""
     return SparkOptions(arguments.spark_options).value("--master") or os.environ.get(MASTER) or _LOCAL
 
 
-def _driver_environment(arguments: JobArguments) -> dict[str, str]:
+def _driver_environment(arguments: JobRequest) -> dict[str, str]:
     """Return what a driver on another machine must know of this one's environment.
 
     Raises ConfigurationError on a password.
@@ -130,7 +130,7 @@ def _log_form(master: str) -> str:
     return "text" if sys.stdout.isatty() or master.startswith("local") else "json"
 
 
-def become_spark_submit(arguments: JobArguments, argv: list[str]) -> int:
+def become_spark_submit(arguments: JobRequest, argv: list[str]) -> int:
     """Replace this process by spark-submit; return an exit code only where it cannot be started."""
     try:
         refuse_connect(os.environ, SparkOptions(arguments.spark_options).given)

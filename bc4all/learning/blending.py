@@ -28,9 +28,9 @@ from bc4all.model.ranking import Model, rank
 if TYPE_CHECKING:
     from bc4all.config.clients import Client
 
-_DRAWS = 20
+_BOOTSTRAP_DRAWS = 20
 _OF_FAMILY = 4  # candidates of which a blend is made: the best of each family, since unlike ones vote better
-WORTH = 0.003  # of log-loss, by which a blend must be better than its best member: it costs more
+MIN_GAIN = 0.003  # of log-loss, by which a blend must be better than its best member: it costs more
 log = logging.getLogger(__name__)
 
 
@@ -150,7 +150,7 @@ def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | Non
     chosen = [ordered[place] for place in counts]
     blended = _choice(sample, chosen, [float(count) for count in counts.values()])
     alone = _choice(sample, ordered[:1], [1.0])
-    return blended if blended.scores.log_loss < alone.scores.log_loss - WORTH else alone
+    return blended if blended.scores.log_loss < alone.scores.log_loss - MIN_GAIN else alone
 
 
 def _choice(sample: Sample, chosen: Sequence[Candidate], weights: Sequence[float]) -> Choice:
@@ -182,7 +182,7 @@ def _greedy(sample: Sample, candidates: Sequence[Candidate], limits: Limits) -> 
     truth = np.stack([one.answers.probabilities[asked, sample.codes[asked]] for one in candidates]).astype(np.float64)
     counts: Counter[int] = Counter()
     total, best = np.zeros(len(asked)), (np.inf, counts)
-    for drawn in range(1, _DRAWS + 1):
+    for drawn in range(1, _BOOTSTRAP_DRAWS + 1):
         within = [
             place
             for place in range(len(candidates))

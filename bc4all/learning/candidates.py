@@ -16,9 +16,9 @@ from bc4all.kinds import NUMERIC, TEXT, Features, all_numeric
 _SCALE: tuple[str, dict[str, Any]] = ("sklearn.preprocessing.StandardScaler", {})
 # Products to predict may lack a number, even where none to learn from does.
 _FILL = ("sklearn.impute.SimpleImputer", {"strategy": "median", "keep_empty_features": True})
-_MOST_VALUES = 200_000_000  # float64 that a family may make of a client's numbers: 1.6 GB
-_MOST_TERMS = 2_000  # of a polynomial
-_FEWEST_LANDMARKS = 100  # of a kernel: fewer tell little
+_MAX_VALUES = 200_000_000  # float64 that a family may make of a client's numbers: 1.6 GB
+_MAX_TERMS = 2_000  # of a polynomial
+_MIN_LANDMARKS = 100  # of a kernel: fewer tell little
 _SEED = 1234
 
 
@@ -75,12 +75,12 @@ def families(features: Features, rows: int) -> dict[str, Family]:
         "forest": _forest,
         "neighbours": _neighbours,
     }
-    degrees = [degree for degree in (2, 3, 4) if rows * _terms(len(features), degree) <= _MOST_VALUES]
-    degrees = [degree for degree in degrees if _terms(len(features), degree) <= _MOST_TERMS]
+    degrees = [degree for degree in (2, 3, 4) if rows * _terms(len(features), degree) <= _MAX_VALUES]
+    degrees = [degree for degree in degrees if _terms(len(features), degree) <= _MAX_TERMS]
     if degrees:
         found["polynomial"] = lambda suggest: _polynomial(suggest, degrees)
-    most = min(1000, _MOST_VALUES // rows)
-    if most >= _FEWEST_LANDMARKS:
+    most = min(1000, _MAX_VALUES // rows)
+    if most >= _MIN_LANDMARKS:
         found["kernel"] = lambda suggest: _kernel(suggest, most)
     return found
 

@@ -29,8 +29,8 @@ from bc4all.model.training_set import TrainingSet
 
 FOLDS = 3
 COSTS = ("megabytes", "fit_seconds", "score_microseconds")
-MOST_ROWS = 50_000  # of which candidates are compared: more tell them apart no better
-_MOST_CELLS = 5_000_000  # rows x categories of them: 20 MB a candidate, of which the driver holds dozens
+MAX_COMPARED_ROWS = 50_000  # of which candidates are compared: more tell them apart no better
+_MAX_CELLS = 5_000_000  # rows x categories of them: 20 MB a candidate, of which the driver holds dozens
 _FOLD_SEED = 1234
 _CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
 _PIECE_BYTES = 1 << 20  # of a pickled model that is only measured
@@ -64,7 +64,7 @@ class OutOfFold:
     error: str = ""
 
 
-def folds(codes: np.ndarray, most_rows: int = MOST_ROWS, most_cells: int = _MOST_CELLS) -> np.ndarray:
+def folds(codes: np.ndarray, most_rows: int = MAX_COMPARED_ROWS, most_cells: int = _MAX_CELLS) -> np.ndarray:
     """Return a fold, 0 to FOLDS - 1, for each row, uint8: every category in as many as it has rows for.
 
     FOLDS itself, for none, where there are more rows than that: a random sample, with every category in it, will do.

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from bc4all.config.model_settings import MemberSettings
 from bc4all.errors import ModelError
 from bc4all.learning.blending import (
-    WORTH,
+    MIN_GAIN,
     Candidate,
     Choice,
     Limits,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _SEED = 1234
 _FAMILY = "family"
 _REFUSED = 1000.0  # the log-loss of what cannot be had, so that Optuna proposes less of its like
-_WITHOUT_NEWS = 200  # proposals in a row that were all made before
+_MAX_REPEATS = 200  # proposals in a row that were all made before
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Tuned:
     @property
     def is_better(self) -> bool:
         """Whether the best is clearly better than the present model."""
-        return self.present is None or self.choice.scores.log_loss < self.present.log_loss - WORTH
+        return self.present is None or self.choice.scores.log_loss < self.present.log_loss - MIN_GAIN
 
 
 def tune(
@@ -157,7 +157,7 @@ class Proposals:
     def next(self, count: int) -> list[tuple[str, MemberSettings]]:
         """Up to `count` members that were not tried before; none where Optuna has no more."""
         found: list[tuple[str, MemberSettings]] = []
-        for _ in range(_WITHOUT_NEWS):
+        for _ in range(_MAX_REPEATS):
             trial = self._study.ask()
             name = trial.suggest_categorical(_FAMILY, list(self._families))
             member = self._families[name](_Proposed(trial, name))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-FEWEST = 30  # held-out products that must be answered for their precision to be believed
+MIN_ANSWERED_ROWS = 30  # held-out products that must be answered for their precision to be believed
 NEVER = 1.1  # a threshold above every probability
 _POINTS, _CATEGORY_POINTS = 100, 20  # of a curve, at most
 
@@ -63,7 +63,7 @@ def curves(answers: pd.DataFrame) -> dict[str, Any]:
     by_category = {
         str(name): _listed(curve(part["score"].to_numpy(), part["correct"].to_numpy(), _CATEGORY_POINTS))
         for name, part in answers.groupby("predicted", observed=True)
-        if len(part) >= FEWEST
+        if len(part) >= MIN_ANSWERED_ROWS
     }
     overall = curve(answers["score"].to_numpy(), answers["correct"].to_numpy())
     return {"overall": _listed(overall), "categories": by_category}
@@ -87,5 +87,7 @@ def thresholds(stored: Mapping[str, Any], precision: float, per_category: bool) 
 
 
 def _lowest(points: Sequence[Sequence[float]], precision: float) -> float:
-    fitting = [threshold for threshold, answered, accuracy in points if answered >= FEWEST and accuracy >= precision]
+    fitting = [
+        threshold for threshold, answered, accuracy in points if answered >= MIN_ANSWERED_ROWS and accuracy >= precision
+    ]
     return min(fitting, default=NEVER)

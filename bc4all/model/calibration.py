@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from bc4all.kinds import CALIBRATIONS, Calibration
 
 _TINY = float(np.finfo(np.float64).eps)  # at which scikit-learn's log_loss clips
-_WORTH = 0.001  # of log-loss, that a calibration must be better by: less may be chance
+_MIN_GAIN = 0.001  # of log-loss, that a calibration must be better by: less may be chance
 
 
 class GivenProbabilities(ClassifierMixin, BaseEstimator):
@@ -97,7 +97,7 @@ def best_method(probabilities: np.ndarray, codes: np.ndarray) -> tuple[Calibrati
     """
     counted = could_be_known(codes)
     best: tuple[float, Calibration | None, np.ndarray] = (
-        log_loss(probabilities[counted], codes[counted]) - _WORTH,
+        log_loss(probabilities[counted], codes[counted]) - _MIN_GAIN,
         None,
         probabilities,
     )

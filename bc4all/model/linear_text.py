@@ -24,7 +24,7 @@ _SEED, _PRIME, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), n
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], dtype=np.uint32)
 _LAST_SPACE = 0x3000
 _SPACES_IN_A_ROW = re.compile(r"\s\s+")  # which scikit-learn takes for one
-_SHORTEST_WORD = 3  # a letter between two spaces: an n-gram of at most as many fits any word
+_MIN_WORD_CHARS = 3  # a letter between two spaces: an n-gram of at most as many fits any word
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
 def _is_supported(vectorizer: Any) -> bool:
     plain = {"strip_accents": None, "preprocessor": None, "norm": "l2", "binary": False}
     settings = vectorizer.get_params()
-    known = settings["analyzer"] in ("char", "char_wb") and settings["ngram_range"][0] <= _SHORTEST_WORD
+    known = settings["analyzer"] in ("char", "char_wb") and settings["ngram_range"][0] <= _MIN_WORD_CHARS
     return known and all(settings[name] == value for name, value in plain.items())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bc4all.kinds import CATEGORY, NUMERIC, TEXT, Features, all_numeric
 
-_MOST_TERMS = 200_000  # a shop of 2,000 products has half of it; a coefficient of each is kept for each category
+_MAX_TERMS = 200_000  # a shop of 2,000 products has half of it; a coefficient of each is kept for each category
 
 
 def with_preprocessing(classifier: Any, features: Features) -> Any:
@@ -51,7 +51,7 @@ def _text() -> Any:
 
     # Characters, over the ends of words, too: brands, models and sizes are spelled, and parted, in many ways. Rare ones
     # weigh no more than others: in a title, what is rare is the model's number.
-    return TitleVectorizer(analyzer="char", ngram_range=(1, 4), use_idf=False, max_features=_MOST_TERMS)
+    return TitleVectorizer(analyzer="char", ngram_range=(1, 4), use_idf=False, max_features=_MAX_TERMS)
 
 
 def _categories(sparse: bool, trees: bool) -> Any:

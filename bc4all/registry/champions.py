@@ -12,8 +12,8 @@ from bc4all.errors import ConfigurationError, ModelError
 from bc4all.registry.versions import CHALLENGER, CHAMPION, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
-_TOLD = ("at", "why", "back")
-_LONGEST = 4900  # characters of it; MLflow's own databases take 5000
+_FIELDS = ("at", "why", "back")
+_MAX_TAG_CHARS = 4900  # characters of it; MLflow's own databases take 5000
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Champions:
         """
         tags, current = self._registry.model_tags(client_id), self.number(client_id, CHAMPION)
         try:
-            told = [Change(int(one["version"]), *(one[name] for name in _TOLD)) for one in json.loads(tags[_RECORD])]
+            told = [Change(int(one["version"]), *(one[name] for name in _FIELDS)) for one in json.loads(tags[_RECORD])]
         except (KeyError, ValueError, TypeError):
             told = []
         if current is not None and (not told or told[-1].version != current):
@@ -52,7 +52,7 @@ class Champions:
         self._registry.set_alias(version, CHAMPION)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         changes.append(Change(version.number, now, why[:150], back))
-        while len(record := json.dumps([asdict(change) for change in changes])) > _LONGEST:
+        while len(record := json.dumps([asdict(change) for change in changes])) > _MAX_TAG_CHARS:
             changes = changes[1:]
         self._registry.tag_model(client_id, _RECORD, record)
         if self.number(client_id, CHALLENGER) == version.number:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from bc4all.model.abstention import curve
 from bc4all.model.evaluation import Evaluation
 
-_SHOWN = 60  # categories of a confusion matrix; more cannot be read
+_SHOWN_CATEGORIES = 60  # categories of a confusion matrix; more cannot be read
 
 
 def write_evaluation(folder: Path, client_id: str, training: Evaluation, held_out: Evaluation | None) -> None:
@@ -40,7 +40,7 @@ def _save(figure: Figure, file: Path) -> None:
 
 def _confusion(evaluation: Evaluation, title: str) -> Figure:
     """Truth by prediction, each row as shares; the most frequent categories where there are too many."""
-    largest = np.sort(np.argsort(-evaluation.categories["rows"].to_numpy(), kind="stable")[:_SHOWN])
+    largest = np.sort(np.argsort(-evaluation.categories["rows"].to_numpy(), kind="stable")[:_SHOWN_CATEGORIES])
     names = [name if len(name) <= 24 else f"{name[:23]}…" for name in evaluation.categories["category"].iloc[largest]]
     totals = np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)
     shares = (evaluation.confusion / totals)[np.ix_(largest, largest)]

@@ -41,8 +41,8 @@ _MAX_NAMED = 20  # clients whose experiments are asked for by name: of more, rea
 _PAGE = 1000  # experiments an answer
 _PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 
-PATIENCE = 60.0  # seconds for which a server that fails is asked again
-_WAIT = (0.2, 10.0)  # seconds between two questions, at first and at most
+RETRY_TIMEOUT_S = 60.0  # seconds for which a server that fails is asked again
+_WAIT_S = (0.2, 10.0)  # seconds between two questions, at first and at most
 # MLflow would ask again on its own, for minutes, inside each of our questions; and wait two minutes for an answer. Its
 # bars would stand in every log.
 _MLFLOW_SETTINGS = {
@@ -73,7 +73,7 @@ def tracking_uri(layout: Layout) -> str:
 class Tracking:
     """The server behind one URI."""
 
-    def __init__(self, uri: str, layout: Layout, patience: float = PATIENCE) -> None:
+    def __init__(self, uri: str, layout: Layout, patience: float = RETRY_TIMEOUT_S) -> None:
         """Connect; the first use of a SQLite file makes its tables, which several threads must not do at once."""
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +96,8 @@ class Tracking:
                 on=mlflow_failures.may_pass,
                 attempts=attempts,
                 timeout=self._patience,
-                wait_initial=_WAIT[0],
-                wait_max=_WAIT[1],
+                wait_initial=_WAIT_S[0],
+                wait_max=_WAIT_S[1],
             ):
                 with attempt:
                     answer = question()

@@ -15,7 +15,7 @@ from bc4all.job_kinds import SCHEDULED_JOBS
 Key = tuple[str, str]  # client id and job
 
 PUNCTUAL = timedelta(minutes=2)  # later than this, a time counts as missed
-_FOREVER = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)  # room for any zone
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)  # room for any zone
 
 
 def due_timings(clients: Iterable[Client], pauses: Container[Key] = ()) -> Iterator[tuple[Key, Timing]]:
@@ -74,7 +74,7 @@ class Agenda:
             start = now
             if since and known and known.get(key) == timing.key:
                 start = min(now, max(since, now - timedelta(seconds=timing.catch_up_window)))
-            times = firings(timing.expression, timing.zone, start, _FOREVER)
+            times = firings(timing.expression, timing.zone, start, _END_OF_TIME)
             self._entries[key] = _Entry(timing, times, next(times, None))
         self._heap = [(entry.next, key) for key, entry in self._entries.items() if entry.next]
         heapq.heapify(self._heap)

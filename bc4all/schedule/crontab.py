@@ -28,7 +28,7 @@ _PASSED_ON = (
     *("PATH", "LANG", "JAVA_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_IP", "HADOOP_CONF_DIR"),
     *(TRACKING_URI, MASTER, STATE_FOLDER, PYTHON),
 )
-_YEARS = 2  # for which two zones must have the same time to be one
+_COMPARED_YEARS = 2  # for which two zones must have the same time to be one
 
 
 def marker(root: Path) -> str:
@@ -62,7 +62,7 @@ def same_time(one: ZoneInfo, other: ZoneInfo) -> bool:
     if one.key == other.key:
         return True
     start = datetime(datetime.now(UTC).year, 1, 1, tzinfo=UTC)
-    hours = (start + timedelta(hours=number) for number in range(24 * 366 * _YEARS))
+    hours = (start + timedelta(hours=number) for number in range(24 * 366 * _COMPARED_YEARS))
     return all(at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset() for at in hours)
 
 

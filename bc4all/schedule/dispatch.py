@@ -23,8 +23,8 @@ from bc4all.state import State
 
 log = logging.getLogger(__name__)
 
-_TERM_TO_KILL = 15.0  # seconds that a job has to end after TERM
-_ABANDONED = 3600.0  # seconds after which nobody will come for a retry
+_KILL_AFTER_S = 15.0  # seconds that a job has to end after TERM
+_ABANDONED_AFTER_S = 3600.0  # seconds after which nobody will come for a retry
 _SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
 _JITTER = (0.5, 1.5)  # of a retry's delay, so that clients that failed together do not come back together
 
@@ -65,7 +65,7 @@ class Application:
 
     def stop(self, why: str, now: float) -> None:
         """Tell it to end, and when it will be killed."""
-        self.stopping, self.kill_at = why, now + _TERM_TO_KILL
+        self.stopping, self.kill_at = why, now + _KILL_AFTER_S
         self.child.signal(signal.SIGTERM)
 
 
@@ -235,7 +235,7 @@ def finish_orphans(state: State, history: History, now: float) -> None:
             told = read_results(state.results(str(run.application)))
             Child(_mark(state, str(run.application)), 0, 0.0).clear()
             history.update([run.id], ended=iso(now), **_verdict(told.get(run.client), None, ""))
-        elif run.pid or run.not_before < now - _ABANDONED:
+        elif run.pid or run.not_before < now - _ABANDONED_AFTER_S:
             history.update([run.id], state="stopped", error="who started it went away")
 
 

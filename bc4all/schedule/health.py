@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from bc4all.errors import ConfigurationError
 from bc4all.variables import HEALTH_TOKEN
 
-_STALE = 120.0  # seconds without a step after which the scheduler hangs
+_STALE_AFTER_S = 120.0  # seconds without a step after which the scheduler hangs
 
 _METRICS = {
     "last_tick_seconds": "When the scheduler last looked what was due, in seconds since 1970.",
@@ -65,7 +65,7 @@ class Snapshot:
         """Return the status and the body of /health: 503 once the scheduler has not looked for two minutes."""
         age = now - self.last_tick
         body = {"last_tick_age": round(age, 1), "running": self.running, "queued": self.queued}
-        return (200 if age < _STALE else 503), json.dumps({**body, "configuration_valid": self.valid}) + "\n"
+        return (200 if age < _STALE_AFTER_S else 503), json.dumps({**body, "configuration_valid": self.valid}) + "\n"
 
 
 class HealthServer:

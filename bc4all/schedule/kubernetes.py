@@ -15,7 +15,7 @@ from bc4all.config.timing import Timing
 from bc4all.errors import EXIT_OK, EXIT_TRANSIENT
 from bc4all.schedule.agenda import due_timings
 
-_LONGEST = 52  # characters of a CronJob's name
+_MAX_NAME_CHARS = 52  # characters of a CronJob's name
 
 
 def manifests(fleet: Fleet, image: str, settings: Mapping[str, str]) -> str:
@@ -31,9 +31,9 @@ def resource_name(client_id: str, job: str) -> str:
     """Return a DNS label of the client's own: ids may hold capitals and underscores, and be longer."""
     plain = f"bc4all-{job}-{client_id}"
     name = re.sub(r"[^a-z0-9-]", "-", plain.lower()).strip("-")
-    if name == plain and len(name) <= _LONGEST:
+    if name == plain and len(name) <= _MAX_NAME_CHARS:
         return name
-    return f"{name[: _LONGEST - 9].rstrip('-')}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
+    return f"{name[: _MAX_NAME_CHARS - 9].rstrip('-')}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
 def _cron_job(client_id: str, job: str, timing: Timing, image: str, settings: Mapping[str, str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bc4all.schedule.history import Run
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 20  # seconds for a receiver
+_RECEIVER_TIMEOUT_S = 20  # seconds for a receiver
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,12 @@ class Notifier:
         text = json.dumps(asdict(notice))
         try:
             if settings.notify_command:
-                subprocess.run(settings.notify_command, input=text, text=True, timeout=_PATIENCE, check=True)
+                subprocess.run(settings.notify_command, input=text, text=True, timeout=_RECEIVER_TIMEOUT_S, check=True)
             if settings.notify_webhook:
                 headers = {"Content-Type": "application/json"}
-                requests.post(settings.notify_webhook, data=text, headers=headers, timeout=_PATIENCE).raise_for_status()
+                requests.post(
+                    settings.notify_webhook, data=text, headers=headers, timeout=_RECEIVER_TIMEOUT_S
+                ).raise_for_status()
         except (OSError, subprocess.SubprocessError, requests.RequestException) as error:
             self.undelivered += 1
             log.warning("%s: a notice was not delivered: %s", notice.client, error)

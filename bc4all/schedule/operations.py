@@ -30,7 +30,7 @@ from bc4all.state import State
 from bc4all.variables import DATA_PREFIX, HEALTH_TOKEN, LOG_FORM, STATE_FOLDER
 
 _COUNT = 10.0  # seconds between two counts of the history
-_REST = 0.25  # seconds between two looks at a job
+_POLL_S = 0.25  # seconds between two looks at a job
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Operations:
             waiting = [run.id for run in runs if run.state == "queued"]
             if not dispatcher.running and (stop.is_set() or not waiting):
                 break
-            time.sleep(_REST)
+            time.sleep(_POLL_S)
         self.history.update(waiting, state="stopped", error="interrupted before it was started")
         final = {(run.client, run.job): run for run in runs}
         return EXIT_INTERRUPTED if stop.is_set() else _exit_code(list(final.values()))

@@ -23,7 +23,7 @@ from bc4all.schedule.history import SCHEDULED, History, iso
 
 log = logging.getLogger(__name__)
 
-_REST = 1.0  # seconds between two steps: what runs is watched, a changed file is seen
+_STEP_S = 1.0  # seconds between two steps: what runs is watched, a changed file is seen
 _DAY = 86400.0
 
 
@@ -150,7 +150,7 @@ def serve(scheduler: Scheduler, dispatcher: Dispatcher, signals: Signals, after_
             scheduler.reload()
         scheduler.step()
         after_step()
-        signals.wait(_REST)
+        signals.wait(_STEP_S)
     give_up = time.monotonic() + scheduler.fleet.scheduler.grace
     log.info("stopping: nothing new is started, %d applications are waited for", len(dispatcher.running))
     while dispatcher.running:
@@ -159,7 +159,7 @@ def serve(scheduler: Scheduler, dispatcher: Dispatcher, signals: Signals, after_
         scheduler.step(start=False)
         after_step()
         if dispatcher.running:
-            signals.wait(_REST / 4)
+            signals.wait(_STEP_S / 4)
     log.info("stopped")
     return EXIT_OK
 

@@ -28,7 +28,7 @@ from bc4all.layout import Layout
 from bc4all.registry.relocation import ADDRESSES
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from bc4all.schedule.dispatch import Dispatcher
 from bc4all.schedule.history import History
 from bc4all.state import State
@@ -141,7 +141,7 @@ def run_in(prefix: Path, monkeypatch: pytest.MonkeyPatch, config: Path, job: str
     """Start a job as bin/submit.sh would, and return its exit code."""
     monkeypatch.setenv("DATA_PREFIX", str(prefix))
     config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients: {client_0: , client_1: }\n")
-    return run_application(JobArguments(job, (), True, DAY, config, max_parallel=1))
+    return run_application(JobRequest(job, (), True, DAY, config, max_parallel=1))
 
 
 @pytest.mark.usefixtures("own_log")

@@ -92,8 +92,8 @@ APPLICATION = """
 import sys
 from pathlib import Path
 from bc4all.jobs.application import run_application
-from bc4all.request import JobArguments
-sys.exit(run_application(JobArguments("train", ("x",), False, "2026-01-31", Path(sys.argv[1]), max_parallel=1)))
+from bc4all.request import JobRequest
+sys.exit(run_application(JobRequest("train", ("x",), False, "2026-01-31", Path(sys.argv[1]), max_parallel=1)))
 """
 
 

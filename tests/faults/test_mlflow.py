@@ -33,7 +33,7 @@ from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
 from bc4all.registry.tracking import Tracking
 from bc4all.registry.versions import Registry
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from bc4all.state import State
 from tests.conftest import DAY, make_client, published_rows
 from tests.faults.conftest import Published, partition, rows_of
@@ -199,7 +199,7 @@ def test_down_at_start(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr("bc4all.jobs.application.Tracking", partial(Tracking, patience=1.0))
     before = rows_of(partition(published.prefix))
-    arguments = JobArguments("predict", ("client_0",), False, DAY, published.config, max_parallel=1)
+    arguments = JobRequest("predict", ("client_0",), False, DAY, published.config, max_parallel=1)
     assert run_application(arguments) == 75
     lines = [line for line in capsys.readouterr().err.splitlines() if "WARNING" not in line]
     assert lines == [f"MLflow: it cannot be reached ({uri}, is the tracking server well?)"]

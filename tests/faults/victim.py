@@ -19,7 +19,7 @@ from pyspark.sql import DataFrameWriter, SparkSession
 from bc4all.data.filesystem import FileSystem
 from bc4all.jobs import predict_job, quarantine, session, train_job
 from bc4all.jobs.application import run_application
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from tests.conftest import DAY
 
 STORAGE = ("write_text", "rename", "delete")
@@ -78,7 +78,7 @@ def main() -> int:
     for module in (train_job, predict_job, quarantine):
         module.phase = stepping  # type: ignore[attr-defined]
     config = Path(os.environ["BC4ALL_CONFIG"])
-    return run_application(JobArguments(os.environ["JOB"], ("client_0",), False, DAY, config, max_parallel=1))
+    return run_application(JobRequest(os.environ["JOB"], ("client_0",), False, DAY, config, max_parallel=1))
 
 
 def run(environment: dict[str, str], output: Path) -> None:

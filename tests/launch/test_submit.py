@@ -14,7 +14,7 @@ from bc4all.errors import ConfigurationError
 from bc4all.launch import class_archive
 from bc4all.launch.bundle import build_bundle, frozen_bundle
 from bc4all.launch.spark_submit import master, shares_classes, spark_submit
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from tests.conftest import ROOT
 
 SUBMIT = ROOT / "bin" / "submit.sh"
@@ -79,7 +79,7 @@ def test_takes_the_master_from_options_then_environment(
     monkeypatch.delenv("BC4ALL_MASTER", raising=False)
     if environment:
         monkeypatch.setenv("BC4ALL_MASTER", environment)
-    arguments = JobArguments("train", ("a",), False, "2026-01-31", Path("c"), 4, spark_options=options)
+    arguments = JobRequest("train", ("a",), False, "2026-01-31", Path("c"), 4, spark_options=options)
     command = spark_submit(arguments, ["--client-id", "a"])
     given = [
         c.removeprefix("--master=")
@@ -90,9 +90,9 @@ def test_takes_the_master_from_options_then_environment(
     assert command[-3:] == [str(ROOT / "jobs" / "train.py"), "--client-id", "a"]
 
 
-def arguments_with(*options: str) -> JobArguments:
+def arguments_with(*options: str) -> JobRequest:
     """A training's arguments, with these options of spark-submit."""
-    arguments = JobArguments("train", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4)
+    arguments = JobRequest("train", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4)
     return replace(arguments, spark_options=options)
 
 
@@ -190,7 +190,7 @@ def test_a_java_without_memory_ends(mode: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_driver_elsewhere_cannot_write_tuned_models() -> None:
     """They would be gone with it."""
-    arguments = JobArguments("tune", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4, write=True)
+    arguments = JobRequest("tune", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4, write=True)
     elsewhere = replace(arguments, spark_options=("--deploy-mode", "cluster", "--master", "yarn"))
     with pytest.raises(ConfigurationError, match="leave --write out"):
         spark_submit(elsewhere, ["--all", "--write"])
@@ -201,7 +201,7 @@ def test_a_driver_elsewhere_cannot_write_tuned_models() -> None:
 def test_a_driver_elsewhere_does_not_see_what_lies_beside_the_configuration(folder: str, tmp_path: Path) -> None:
     """Such files would be left out in silence there: it is refused."""
     (tmp_path / "clients.yaml").write_text("clients: {a: }\n")
-    arguments = JobArguments("train", ("a",), False, "2026-01-31", tmp_path / "clients.yaml", 4)
+    arguments = JobRequest("train", ("a",), False, "2026-01-31", tmp_path / "clients.yaml", 4)
     elsewhere = replace(arguments, spark_options=("--deploy-mode", "cluster", "--master", "yarn"))
     spark_submit(elsewhere, ["--all"])
     (tmp_path / folder).mkdir()
@@ -272,7 +272,7 @@ def test_a_password_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_takes_a_setting_for_a_flag(options: tuple[str, ...]) -> None:
     """spark.master says what --master says; a flag wins over it, and of two flags the last."""
     words = command(*options)
-    assert master(JobArguments("train", (), True, "2026-01-31", Path("c"), 4, spark_options=options)) == "yarn"
+    assert master(JobRequest("train", (), True, "2026-01-31", Path("c"), 4, spark_options=options)) == "yarn"
     assert words.count("local[*,4]") == 0
     assert settings(words)["spark.executorEnv.BC4ALL_LOG"] == "json"
 

@@ -30,12 +30,12 @@ from bc4all.learning import blending, tuning
 from bc4all.learning.fitting import Rows
 from bc4all.model.training_set import split
 from bc4all.registry.tracking import tracking_uri
-from bc4all.request import JobArguments
+from bc4all.request import JobRequest
 from bc4all.state import State
 from tests.conftest import DAY, ROOT, make_client
 
 Deliver = Callable[..., Path]
-ASKED = JobArguments("tune", ("client_0",), False, DAY, ROOT / "conf" / "clients.yaml", 1, budget=4)
+ASKED = JobRequest("tune", ("client_0",), False, DAY, ROOT / "conf" / "clients.yaml", 1, budget=4)
 
 
 def asked(job: JobContext, **changes: object) -> tuple[TuneJob, io.StringIO]:
