@@ -125,6 +125,7 @@ class Fleet(BaseModel):
     path: Path
     clients: dict[str, Client]
     tuned: dict[str, TunedModel] = {}  # of those that have one, in force or hidden
+    own_models: dict[str, tuple[str, ...]] = {}  # by client: the keys of its own entry that hide a tuned model
     scheduler: SchedulerSettings = SchedulerSettings()
     publishing: PublishingSettings = PublishingSettings()
 

@@ -48,6 +48,7 @@ def load_fleet(path: Path) -> Fleet:
     clients: dict[str, Client] = {}
     spelled: dict[str, str] = {}
     tuned: dict[str, TunedModel] = {}
+    own_models: dict[str, tuple[str, ...]] = {}
     for client_id, said in top["clients"].items():
         at = ("clients", client_id)
         try:
@@ -62,6 +63,7 @@ def load_fleet(path: Path) -> Fleet:
             beside = _read_beside(source, client_id, own)
             clients[client_id] = _merge(source, client_id, defaults, own, beside)
             _check_estimator(source, clients[client_id], own, beside.tuned, judged)
+            own_models[client_id] = _hiding(own)
             if beside.tuned:
                 tuned[client_id] = beside.tuned
     shared = default_model(defaults, defaults.features or {})
@@ -76,6 +78,7 @@ def load_fleet(path: Path) -> Fleet:
         path=path,
         clients=clients,
         tuned=tuned,
+        own_models=own_models,
         scheduler=scheduler or SchedulerSettings(),
         publishing=publishing or PublishingSettings(),
     )
@@ -99,8 +102,13 @@ def _read_beside(source: YamlSource, client_id: str, own: ClientSettings) -> _Be
     except ConfigurationError as error:
         source.add_fault(("clients", client_id), str(error))
     if tuned:
-        tuned = replace(tuned, hidden_by=tuple(key for key in HIDING if getattr(own, key) is not None))
+        tuned = replace(tuned, hidden_by=_hiding(own))
     return _Beside(category_map, tuned)
+
+
+def _hiding(own: ClientSettings) -> tuple[str, ...]:
+    """Return the keys of a client's own entry that hide a tuned model."""
+    return tuple(key for key in HIDING if getattr(own, key) is not None)
 
 
 def _merge(
@@ -143,7 +151,7 @@ def _check_estimator(
         judged[choice] = model_faults(client.model, client.model_params, client.features)
     for place, message in judged[choice]:
         if tuned and not tuned.hidden_by:
-            remedy = "tune the client again, or remove the file"
+            remedy = "remove the file, or name a model in the client's own entry"
             source.add_fault(("clients", client.id), f"{tuned.file}: {message} ({remedy})")
             continue
         its = own.model_params or {} if place[0] == "model_params" else own.model

@@ -63,13 +63,13 @@ def read_tuned(config: Path, client_id: str) -> TunedModel | None:
     settings = read_block(source, (), source.value, _TunedSettings)
     source.raise_faults()
     if settings is None or settings.model is None:
-        raise ConfigurationError(f"{file} holds no model", remedy="tune the client again, or remove the file")
+        raise ConfigurationError(f"{file} holds no model", remedy="remove the file")
     return TunedModel(file, settings.model)
 
 
 def check_writable(config: Path) -> None:
     """Raise ConfigurationError unless tuned models can be written beside the configuration."""
-    folder = config.resolve().parent / TUNED
+    folder = config.absolute().parent / TUNED
     nearest = folder if folder.exists() else folder.parent
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise ConfigurationError(f"{folder} cannot be written", remedy="leave --write out: the model is printed then")

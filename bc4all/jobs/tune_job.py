@@ -144,13 +144,14 @@ def _write(config: Path, client_id: str, model: BlendSettings, text: str) -> str
 
     Raises ConfigurationError, and writes nothing, where the client as the configuration has it now cannot use it.
     """
-    client = load_fleet(config).select([client_id])[0]
+    fleet = load_fleet(config)
+    client = fleet.select([client_id])[0]
     faults = [message for _, message in model_faults(model, {}, client.features)]
     if faults:
         where = str(tuned_file(config, client_id))
         raise ConfigurationError("; ".join(faults), where, "tune the client with the configuration's own features")
     file = write_tuned(config, client_id, text)
-    hidden_by = load_fleet(config).tuned[client_id].hidden_by
+    hidden_by = fleet.own_models[client_id]
     if hidden_by:
         return f"{file} is written, but {client_id}'s own entry in {config} hides it: remove {' and '.join(hidden_by)}"
     return f"{file} is written, and used from now on"

@@ -60,7 +60,7 @@ def spark_submit(arguments: JobRequest, argv: list[str]) -> list[str]:
         if arguments.write:
             told = f"a driver on another machine cannot write beside {arguments.config}"
             raise ConfigurationError(told, remedy="leave --write out, or use --deploy-mode client")
-        options.extend("--files", str(arguments.config.resolve()))  # which come to lie in the driver's working folder
+        options.extend("--files", str(arguments.config.absolute()))  # which come to lie in the driver's working folder
         if argv:  # of two options, the last counts
             argv = [*argv, "--config", arguments.config.name, JOB_KINDS[arguments.job].date_option, arguments.day]
         for name, value in _driver_environment(arguments).items():
@@ -148,7 +148,7 @@ def become_spark_submit(arguments: JobRequest, argv: list[str]) -> int:
     spark = importlib.util.find_spec("pyspark")
     if spark and spark.origin:  # Spark's own search for it stumbles over spaces in the project's path
         os.environ.setdefault("SPARK_HOME", str(Path(spark.origin).parent))
-    os.environ[CONFIG_FILE] = str(arguments.config.resolve())  # the bundle does not know the project's folder
+    os.environ[CONFIG_FILE] = str(arguments.config.absolute())  # the bundle does not know the project's folder
     settings = class_archive.NO_FOLDER if shares_classes(arguments) else class_archive.CONF
     os.environ.setdefault("SPARK_CONF_DIR", str(settings))
     sys.stdout.flush()

@@ -114,6 +114,7 @@ def test_faults_are_told_with_their_place(config: Path, content: str, fault: str
     assert f"{config}:5:3: " in str(caught.value)
     assert str(file) in str(caught.value)
     assert fault in str(caught.value)
+    assert caught.value.exit_code == 2
 
 
 def test_a_model_that_does_not_go_with_the_features_is_refused(config: Path) -> None:
@@ -122,8 +123,9 @@ def test_a_model_that_does_not_go_with_the_features_is_refused(config: Path) -> 
     config.write_text("defaults: {features: [{name: title, kind: text}]}\nclients: {a: }\n")
     with pytest.raises(ConfigurationError, match="only numbers are transformed") as caught:
         load_fleet(config)
-    assert f"{file}: " in str(caught.value)
-    assert "tune the client again, or remove the file" in str(caught.value)
+    assert f"{config}:2:11: {file}: " in str(caught.value)
+    assert "remove the file, or name a model in the client's own entry" in str(caught.value)
+    assert caught.value.exit_code == 2
 
 
 _NUMBERS = st.integers(-(10**12), 10**12) | st.floats(allow_nan=False) | st.booleans() | st.none()
@@ -155,3 +157,28 @@ def test_a_folder_that_cannot_be_written_is_told_first(config: Path) -> None:
 def test_there_may_be_none(config: Path) -> None:
     """As for most clients."""
     assert read_tuned(config, "a") is None
+
+
+def test_a_write_that_fails_leaves_the_old_file(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads meanwhile sees the old model or the new one, whole; nothing else lies in the folder."""
+    file = write_tuned(config, "a", "old")
+
+    def dies(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", dies)
+    with pytest.raises(ConfigurationError, match="No space left on device"):
+        write_tuned(config, "a", "new")
+    assert [(one.name, one.read_text()) for one in file.parent.iterdir()] == [("a.yaml", "old")]
+
+
+def test_a_linked_configuration_has_what_lies_beside_the_link(config: Path, tmp_path: Path) -> None:
+    """As a mounted one is often a link: asked, written and read in one folder."""
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "linked.yaml"
+    link.symlink_to(config)
+    check_writable(link)
+    file = write_tuned(link, "a", as_yaml(MODEL, "tuned"))
+    assert file.parent.parent == link.parent
+    assert load_fleet(link).clients["a"].model == MODEL
+    assert load_fleet(config).tuned == {}
