@@ -52,7 +52,7 @@ audit: setup ## known weaknesses of what the lock file pins; where nobody can be
 types: setup ## mypy
 	@$(BIN)/mypy
 
-unit: setup ## the tests that need no Java, side by side: the loop to wait for
+unit: setup ## the quick tests that need no Java, side by side: the loop to wait for
 	@$(BIN)/pytest -q -n 2 -m "not slow and not java" $(UNIT)
 
 check: lint types unit ## what to run before a commit: lint, types, unit

@@ -102,7 +102,7 @@ def java() -> str:
 
 
 def java_version() -> str:
-    """Return its version. Raises ConfigurationError where it is too old."""
+    """Return Java's version. Raises ConfigurationError where it is too old."""
     program = java()
     said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "((\d+)[^"]*)"', said)

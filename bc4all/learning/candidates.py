@@ -119,7 +119,7 @@ def _neural(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
 
 
 def _network(suggest: Suggest, seed: int = _SEED) -> MemberSettings:
-    """Return a network of two layers, much restrained."""
+    """Propose a network of two layers, much restrained."""
     first, second = suggest.whole("first", 200, 50, 400), suggest.whole("second", 100, 20, 200)
     params = {
         "hidden_layer_sizes": [first, second],
@@ -150,7 +150,7 @@ def _trees(suggest: Suggest, leaf: int, share: str | None) -> dict[str, Any]:
 
 
 def _neighbours(suggest: Suggest) -> MemberSettings:
-    """Return the votes of the nearest products."""
+    """Propose the votes of the nearest products."""
     params = {
         "n_neighbors": suggest.whole("neighbours", 50, 10, 200),
         "weights": suggest.choice("weights", "distance", ["uniform", "distance"]),
@@ -159,14 +159,14 @@ def _neighbours(suggest: Suggest) -> MemberSettings:
 
 
 def _linear(suggest: Suggest) -> MemberSettings:
-    """Return the default of clients with categories, and no text."""
+    """Propose what clients with categories and no text have by default."""
     strength, weights = LINEAR_PARAMS["C"], LINEAR_PARAMS["class_weight"]
     chosen = suggest.number("C", strength, 1.0, 1000.0), suggest.choice("class_weight", weights, ["balanced", None])
     return MemberSettings(classifier=LINEAR_MODEL, params={**LINEAR_PARAMS, "C": chosen[0], "class_weight": chosen[1]})
 
 
 def _ridge(suggest: Suggest) -> MemberSettings:
-    """Return the default of clients with text: least squares, and the margins of it."""
+    """Propose what clients with text have by default: least squares, and the margins of it."""
     (default,) = TEXT_MODEL.blend
     strength, weights = default.params["alpha"], default.params["class_weight"]
     params = {

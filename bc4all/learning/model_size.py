@@ -73,7 +73,7 @@ def estimated_bytes(estimator: Any, rows: int, categories: int, X: Any) -> int:
 
 
 def _nodes(tree: Any, rows: int) -> float:
-    """Return of one tree that is fitted on so many rows."""
+    """Return the expected nodes of one tree that is fitted on so many rows."""
     least, parent = tree.min_samples_leaf, tree.min_samples_split
     leaves = [rows * _LEAVES_A_ROW]
     # Restrained leaves are seldom as small as they may be: half as large again (measured).

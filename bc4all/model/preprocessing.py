@@ -23,6 +23,9 @@ def with_preprocessing(classifier: Any, features: Features) -> Any:
 
     from bc4all.model.forest import is_forest  # with its kernel, which the command line need not wait for
 
+    unprepared = sorted(set(features.values()) - {NUMERIC, CATEGORY, TEXT})
+    if unprepared:  # a ColumnTransformer would drop their columns in silence
+        raise ValueError(f"nothing prepares features of kind {', '.join(unprepared)}")
     texts = [name for name, kind in features.items() if kind == TEXT]
     trees = is_forest(classifier) and not texts
     sparse = takes_sparse(classifier) and not trees

@@ -210,7 +210,7 @@ def _code(run: Run) -> int:
 
 @contextlib.contextmanager
 def _told_to_stop() -> Iterator[threading.Event]:
-    """Return an event that Ctrl-C, TERM and HUP set; none of them interrupts what is being written."""
+    """Yield an event that Ctrl-C, TERM and HUP set; none of them interrupts what is being written."""
     stop = threading.Event()
 
     def receive(number: int, frame: FrameType | None) -> None:

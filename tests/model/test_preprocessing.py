@@ -97,3 +97,9 @@ def test_any_legal_column_can_be_learned_from() -> None:
     pipeline = with_preprocessing(LogisticRegression(C=100.0, max_iter=1000), features).fit(X, LABELS)
     np.testing.assert_array_equal(pipeline.predict(X), LABELS)
     np.testing.assert_allclose(compiled(pipeline).predict_proba(X), pipeline.predict_proba(X), rtol=1e-9)
+
+
+def test_a_kind_that_nothing_prepares_is_refused() -> None:
+    """Its column would be left out in silence."""
+    with pytest.raises(ValueError, match="nothing prepares features of kind date"):
+        with_preprocessing(LogisticRegression(), {"price": "numeric", "since": "date"})

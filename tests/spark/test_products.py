@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
 from bc4all.data.filesystem import FileSystem
@@ -127,16 +128,18 @@ def test_a_quote_that_is_never_closed_costs_its_own_line(
 TITLES = {"title": "text", "brand": "category", "f0": "numeric"}
 
 
-def test_text_is_taken_as_it_is(deliver: Deliver, read: Callable[..., Products]) -> None:
+def test_text_is_taken_as_it_is(spark: SparkSession, deliver: Deliver, read: Callable[..., Products]) -> None:
     """A title may be missing, go over lines, hold quotes, commas, formulas, or what is not UTF-8; so may a brand."""
     titles = [None, "two\nlines", 'a "quoted", one', "=1+1", "\ufffd", " ", "x" * 10_000, "three\r\nlines, and, commas"]
     frame = pd.DataFrame({"product_id": [f"{i}" for i in range(8)], "category_id": "k", "title": titles, "f0": 1.0})
     deliver("train", "x", "a.csv", frame.assign(brand=[None, *titles[2:5], "", "b", "c", "d"], more="m", and_more=1))
     products = read(features=TITLES)
     assert products.refusals == {}
-    rows = products.accepted.orderBy("product_id").collect()
-    assert [row["title"] for row in rows] == titles
-    assert [row["brand"] for row in rows] == [None, *titles[2:5], None, "b", "c", "d"]
+    brands = [None, *titles[2:5], None, "b", "c", "d"]
+    rows = [(str(i), *texts) for i, texts in enumerate(zip(titles, brands, strict=True))]
+    expected = spark.createDataFrame(rows, "product_id string, title string, brand string")
+    found = products.accepted.select("product_id", "title", "brand")
+    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
 
 
 @pytest.mark.parametrize("wide", [3, 40])
