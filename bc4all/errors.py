@@ -1,6 +1,6 @@
 """The error family: what failed, where, what to do about it, and the exit code that follows.
 
-Terminal errors stay until somebody changes the data or the configuration; transient ones may pass by themselves, so
+Terminal errors stay until the data or the configuration is changed; transient ones may pass by themselves, so
 cron or a scheduler tries again. Nothing here knows about Spark or MLflow.
 """
 
@@ -18,7 +18,7 @@ class Failure(RuntimeError):
     """Something that bc4all cannot or will not do, told so that a person can act on it.
 
     `what` happened, `where` (a file, a column, a version) and the `remedy`; its text is `what (where, remedy)`, without
-    any secret of the environment that somebody else's message may have brought along.
+    any secret of the environment that a library's message may have brought along.
     """
 
     exit_code = EXIT_TERMINAL

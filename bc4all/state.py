@@ -102,9 +102,9 @@ class State:
 
     @contextmanager
     def exclusive(self, client_id: str, job: str, patience: float = _LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Be the only one to work on this client's job. Raises TransientFailure where somebody is at it.
+        """Be the only one to work on this client's job. Raises TransientFailure where another process is at it.
 
-        Waits for `patience` seconds: whoever looks whether a run is dead has its lock for a moment.
+        Waits for `patience` seconds: a process that looks whether a run is dead has its lock for a moment.
         """
         file = self._lock(client_id, job)
         end = time.monotonic() + patience
@@ -125,7 +125,7 @@ class State:
 
     @contextmanager
     def unless_busy(self, client_id: str, job: str) -> Iterator[bool]:
-        """Keep a client's job from being begun during the block; False where somebody is at it already."""
+        """Keep a client's job from being begun during the block; False where another process is at it already."""
         descriptor = try_lock(self._lock(client_id, job))
         try:
             yield descriptor is not None

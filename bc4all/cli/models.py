@@ -28,7 +28,7 @@ def _opened(client_id: str) -> "tuple[Registry, Champions]":
 
 
 def _untrained(client_id: str) -> AbstractContextManager[None]:
-    """While nobody trains the client: a training changes champions, too."""
+    """Keep trainings of the client out: they change champions, too."""
     from bc4all.state import State
 
     return State.from_environment(Layout.from_environment()).exclusive(client_id, "train")

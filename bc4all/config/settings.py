@@ -151,11 +151,11 @@ class DriftSettings(BaseModel):
 
 
 class SchedulerSettings(BaseModel):
-    """What `scheduler:` says: of the scheduler, and of all runs, whoever starts them."""
+    """What `scheduler:` says: of the scheduler, and of all runs, however started."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    max_parallel: Annotated[int, Field(ge=1, le=64)] = 2  # Spark applications at a time, whoever starts them
+    max_parallel: Annotated[int, Field(ge=1, le=64)] = 2  # Spark applications at a time, however started
     port: Annotated[int, Field(ge=0, le=65535)] = 9745  # of /health and /metrics; 0 for none
     host: str = "127.0.0.1"  # the address they listen on; any but loopback's wants $BC4ALL_HEALTH_TOKEN
     grace: _Seconds = 600  # how long running jobs are waited for when the scheduler is to stop

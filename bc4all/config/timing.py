@@ -94,7 +94,7 @@ def firings(expression: str, zone: ZoneInfo, after: datetime, until: datetime) -
 
 
 def local_zone() -> str:
-    """Return the name of the time zone of whoever asks: $TZ, else this machine's."""
+    """Return the name of this process's time zone: $TZ, else this machine's."""
     named = os.environ.get("TZ", "").lstrip(":")
     return named if named and is_zone(named) else system_zone()
 

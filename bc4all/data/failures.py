@@ -19,7 +19,7 @@ _DAMAGE = re.compile(
 )
 _WRITTEN = re.compile(r"while writing rows to (\S+?)\.(?:\s|$)")
 _FULL = "No space left on device"
-_MAX_MESSAGE_CHARS = 300  # characters of somebody else's message
+_MAX_MESSAGE_CHARS = 300  # characters of a library's message
 _MAX_CAUSES = 20  # causes of causes
 
 

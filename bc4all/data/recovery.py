@@ -1,4 +1,4 @@
-"""What killed jobs left behind, put right by the next job that starts, whoever's it is.
+"""What killed jobs left behind, put right by the next job that starts, of any client.
 
 Publications are finished or rolled back, staging folders removed, MLflow's runs closed; and what was replaced long
 enough ago is deleted. Whether a run is dead is told by its lock, which the kernel takes from a process that ends.

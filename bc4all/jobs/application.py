@@ -115,7 +115,7 @@ def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callabl
 
 
 def _tell_starter(outcome: Outcome) -> None:
-    """Append what became of a client, at once, to the file that whoever started this job reads, if it named one."""
+    """Append a client's outcome, at once, to the file that the starter of this job reads, if it named one."""
     file = os.environ.get(RESULTS)
     if file:
         with Path(file).open("a") as results:

@@ -40,7 +40,7 @@ class Outcome:
     error: str | None = None
     exit_code: int = EXIT_OK
     run_id: str | None = None  # MLflow's
-    note: str = ""  # what whoever reads the log should know of one that is done
+    note: str = ""  # what readers of the log should know of one that is done
     drifted: bool = False  # whether its products have drifted, and lastingly
 
 
@@ -128,11 +128,11 @@ def _attempt(spark: SparkSession, job: str, client: Client, work: Callable[[Clie
         try:
             outcome = work(client)
         except Exception as error:
-            if java_has_ended(spark):  # which is no client's fault, and whoever watches sees how Java ended
+            if java_has_ended(spark):  # which is no client's fault; how Java ended is printed
                 remedy = "it ran out of memory (raise --driver-memory), or was killed; run it again"
                 raise TransientFailure("the driver's Java has ended", remedy=remedy) from error
             failure = as_failure(error)
-            if failure is not error:  # nobody foresaw it: how it came about helps
+            if failure is not error:  # unforeseen: its traceback helps
                 log.info("%s: %s failed", client.id, job, exc_info=True)
             outcome = Outcome(client.id, error=f"{client.id}: {job} failed: {failure}", exit_code=failure.exit_code)
         outcome = replace(outcome, seconds=time.monotonic() - started)

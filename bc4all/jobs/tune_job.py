@@ -120,7 +120,7 @@ class TuneJob:
 
 @dataclass(frozen=True)
 class _Progress:
-    """Tells a client's rounds to whoever watches, and each candidate to MLflow."""
+    """Reports a client's rounds on the terminal, and each candidate to MLflow."""
 
     work: TuneJob
     client: Client

@@ -142,7 +142,7 @@ def become_spark_submit(arguments: JobRequest, argv: list[str]) -> int:
     if sys.stdout.isatty():
         os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
     os.environ[LOG_FORM] = _log_form(master(arguments))
-    if master(arguments).startswith("local"):  # nobody else has to reach this driver, or its page
+    if master(arguments).startswith("local"):  # no other machine has to reach this driver, or its page
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = importlib.util.find_spec("pyspark")

@@ -95,7 +95,7 @@ class Limits:
 class Sample:
     """The rows that candidates are compared on; `codes` (rows,) are their true categories.
 
-    Left out of all scores are rows whose category no other row has: nobody could know it.
+    Left out of all scores are rows whose category no other row has: it could not be known.
     """
 
     rows: Broadcast[Rows]

@@ -60,7 +60,7 @@ def fit_calibrator(
 
 
 def could_be_known(codes: np.ndarray) -> np.ndarray:
-    """Return whether another row has the same category, (rows,) bool: else nobody could know it out of fold."""
+    """Return whether another row has the same category, (rows,) bool: else it could not be known out of fold."""
     known: np.ndarray = np.bincount(codes)[codes] > 1
     return known
 

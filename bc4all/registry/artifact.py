@@ -1,6 +1,6 @@
 """A version's files: MLflow's model folder as training writes it, and what its MLmodel file says.
 
-Written by mlflow.pyfunc, for whoever reads models that way; read by `registry`, which checks every file first.
+Written by mlflow.pyfunc, for those who read models that way; read by `registry`, which checks every file first.
 """
 
 import json

@@ -24,7 +24,7 @@ class Verdict:
     promoted: bool
     reason: str
     metrics: dict[str, float] = field(default_factory=dict)
-    told: bool = False  # whether whoever trains should know: it took a champion's place without being compared
+    told: bool = False  # whether to report it: it took a champion's place without being compared
 
 
 def judge(

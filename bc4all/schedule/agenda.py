@@ -29,7 +29,7 @@ def due_timings(clients: Iterable[Client], pauses: Container[Key] = ()) -> Itera
 
 @dataclass(frozen=True)
 class Due:
-    """One time at which a client's job is due; `wanted` is False where it was missed and nobody catches up with it."""
+    """One time at which a client's job is due; `wanted` is False where it was missed and is not caught up with."""
 
     client: str
     job: str

@@ -92,7 +92,7 @@ class Child:
         """Open the gate."""
         gate = self._process.stdin if self._process else None
         if gate:
-            with contextlib.suppress(BrokenPipeError):  # killed already: it has ended, as whoever looks will see
+            with contextlib.suppress(BrokenPipeError):  # killed already, as the next look will show
                 gate.write(b"go\n")
                 gate.close()
 

@@ -1,6 +1,6 @@
 """The fleet's schedules as lines of a crontab, between markers that are this installation's own.
 
-What stands outside the markers is somebody else's and stays byte for byte. A line is five fields, the project's
+What stands outside the markers is not this project's and stays byte for byte. A line is five fields, the project's
 wrapper, a job and a client id; what the wrapper needs to know stands in cron/environment. See crontab(5).
 """
 
@@ -126,7 +126,7 @@ def difference(old: bytes, new: bytes) -> Iterator[str]:
 
 
 def environment(fleet: Fleet, layout: Layout, given: Mapping[str, str]) -> str:
-    """Return what bin/cron-job.sh reads: the settings of whoever installs, since cron has hardly any of its own."""
+    """Return what bin/cron-job.sh reads: the settings of the installing process; cron has hardly any of its own."""
     settings = {DATA_PREFIX: layout.prefix, CONFIG_FILE: str(fleet.path.resolve())}
     settings |= {name: given[name] for name in _PASSED_ON if given.get(name)}
     head = (

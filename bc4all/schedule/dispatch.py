@@ -24,7 +24,7 @@ from bc4all.state import State
 log = logging.getLogger(__name__)
 
 _KILL_AFTER_S = 15.0  # seconds that a job has to end after TERM
-_ABANDONED_AFTER_S = 3600.0  # seconds after which nobody will come for a retry
+_ABANDONED_AFTER_S = 3600.0  # seconds after which no process retries it
 _SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
 _JITTER = (0.5, 1.5)  # of a retry's delay, so that clients that failed together do not come back together
 
@@ -215,7 +215,7 @@ class Dispatcher:
                 again = (run.client, run.job, run.day, run.scheduled_for, run.trigger)
                 self._history.add(*again, attempt=run.attempt + 1, not_before=now + delay)
             elif run.trigger in ("manual", "backfill"):
-                continue  # whoever started it is looking
+                continue  # its starter is looking
             elif run.state in FAILED:
                 self._notify(Notice.of(run, "failed"))
             elif self._history.failed_before(run):
@@ -227,7 +227,7 @@ def _mark(state: State, name: str) -> str:
 
 
 def finish_orphans(state: State, history: History, now: float) -> None:
-    """Finish the runs that cron or a person started and that nobody watches over any more: their processes are gone."""
+    """Finish the runs that cron or a person started and whose processes are gone."""
     for run in history.unfinished():
         if run.trigger in SCHEDULED or (run.pid and not Child("", run.pid, run.pid_started or 0.0).ended):
             continue
@@ -262,7 +262,7 @@ def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) 
     if stopping:
         return {"state": stopping, "exit_code": code, "error": f"told to end: {stopping}"}
     if code is None:
-        return {"state": "lost", "error": "nobody saw it end"}
+        return {"state": "lost", "error": "lost: no exit status"}
     if code == EXIT_JAVA_MEMORY:
         return {"state": "lost", "exit_code": code, "error": "Java ran out of memory (raise --driver-memory)"}
     if code > _SIGNAL and code != EXIT_INTERRUPTED:  # out of memory, a machine that is shut down
@@ -278,7 +278,7 @@ def _retry_in(fleet: Fleet, run: Run) -> float | None:
     if client is None:
         return None
     timing = client.timing(run.job)
-    if run.state == "stopped":  # for whoever comes next
+    if run.state == "stopped":  # for the next start
         return 0.0 if run.trigger in SCHEDULED else None
     may = run.exit_code == EXIT_TRANSIENT if run.state == "failed" else run.state == "lost"
     if not may or run.attempt > timing.retries:

@@ -1,6 +1,6 @@
 """The scheduler's health over HTTP: /health for a supervisor, /metrics in Prometheus' text format.
 
-It listens on loopback unless told otherwise, and then answers nobody without a token.
+It listens on loopback unless told otherwise, and then requires a token.
 
 The scheduler leaves a snapshot after each step; a request only reads it. Format:
 https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -83,12 +83,12 @@ class HealthServer:
         owner, expected = self, f"Bearer {token}".encode()
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = 10  # seconds for a request to arrive: nobody holds a thread for longer
+            timeout = 10  # seconds for a request to arrive: none holds a thread for longer
 
             def do_GET(self) -> None:
                 given = self.headers.get("Authorization", "").encode()
                 if token and not hmac.compare_digest(given, expected):
-                    self._answer(401, "text/plain", "a token is wanted\n")
+                    self._answer(401, "text/plain", "token required\n")
                 elif self.path == "/metrics":
                     self._answer(200, "text/plain; version=0.0.4; charset=utf-8", owner.snapshot.metrics())
                 elif self.path == "/health":

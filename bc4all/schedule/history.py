@@ -1,6 +1,6 @@
 """The history of runs, in a SQLite file: what was due, what was started, and what became of it.
 
-A run is one attempt of one client's job. It is written down before its process starts, so that whoever comes next,
+A run is one attempt of one client's job. It is written down before its process starts, so that the next process,
 after whatever happened, knows what was under way. Times are UTC: ISO 8601 in the columns that people read, seconds
 since 1970 in those that are compared.
 """
