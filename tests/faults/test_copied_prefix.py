@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from bc4all.cli.main import main
@@ -237,7 +236,7 @@ def test_a_store_elsewhere_knows_whose_it_is(
     done = CliRunner().invoke(main, ["relocate"])
     assert done.exit_code == 0, done.output
     moved.check_owner(["x"])
-    assert second.as_uri() in str(MlflowClient(moved._uri).get_run(run.id).info.artifact_uri)
+    assert second.as_uri() in str(moved.client.get_run(run.id).info.artifact_uri)
 
 
 def test_a_copied_history_forgets_its_own_logs_alone(tmp_path: Path) -> None:
