@@ -1,6 +1,6 @@
 """The error family: what failed, where, what to do about it, and the exit code that follows.
 
-Terminal errors stay until the data or the configuration is changed; transient ones may pass by themselves, so
+Terminal errors stay until the data or the configuration is changed; transient ones may go away by themselves, so
 cron or a scheduler tries again. Nothing here knows about Spark or MLflow.
 """
 

@@ -14,7 +14,10 @@ _Block = TypeVar("_Block", bound=BaseModel)
 
 
 def read_block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block]) -> _Block | None:
-    """Return the sound part of what is said at `at`, its faults noted in `source`; None where it is no mapping."""
+    """Return the sound settings of the mapping `said`, which stands at `at`; None where it is no mapping.
+
+    Faults are noted in `source`.
+    """
     try:
         return kind.model_validate({} if said is None else said)
     except ValidationError as error:

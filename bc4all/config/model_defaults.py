@@ -23,7 +23,7 @@ TEXT_MODEL = BlendSettings(
 def chosen_model(
     defaults: ClientSettings, own: ClientSettings, features: Features
 ) -> tuple[str | BlendSettings, dict[str, Any]]:
-    """Return a client's model and its parameters, from what is said, and what is so where nothing is."""
+    """Return a client's model and its parameters: its own, the defaults', or the default of its features."""
     shared = default_model(defaults, defaults.features or {})
     model = own.model or default_model(defaults, features)
     # What the defaults say is not of a blend that the client itself puts together, were it the same.

@@ -24,7 +24,7 @@ _MAX_CAUSES = 20  # causes of causes
 
 
 def as_failure(error: Exception) -> Failure:
-    """Return any exception as one of ours: what is not known to be terminal may pass, and a retry shows."""
+    """Return any exception as a Failure: transient, so that it is retried, unless it is known to be terminal."""
     if isinstance(error, Failure):
         return error
     messages = causes(error)

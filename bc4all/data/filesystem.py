@@ -155,7 +155,7 @@ class FileSystem:
                 stream.close()
 
     def time(self, folder: str) -> float:
-        """Return the storage's own time, in seconds since 1970: what the ages of its files are told by."""
+        """Return the storage's own time, in seconds since 1970, to which its files' ages refer."""
         probe = f"{folder}/.time.{uuid.uuid4().hex}"
         self.write_text(probe, "")
         with _translated(probe):

@@ -29,8 +29,8 @@ from bc4all.model.training_set import TrainingSet
 
 FOLDS = 3
 COSTS = ("megabytes", "fit_seconds", "score_microseconds")
-MAX_COMPARED_ROWS = 50_000  # of which candidates are compared: more tell them apart no better
-_MAX_CELLS = 5_000_000  # rows x categories of them: 20 MB a candidate, of which the driver holds dozens
+MAX_COMPARED_ROWS = 50_000  # on which candidates are compared: more rows rank them no better
+_MAX_CELLS = 5_000_000  # rows x categories compared: 20 MB a candidate, and the driver holds dozens
 _FOLD_SEED = 1234
 _CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
 _PIECE_BYTES = 1 << 20  # of a pickled model that is only measured

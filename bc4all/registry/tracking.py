@@ -84,7 +84,7 @@ class Tracking:
         self.ask(lambda: self.client.search_experiments(max_results=1))
 
     def ask(self, question: Callable[[], _Answer], missing: str = "") -> _Answer:
-        """Return the answer; a question that failed for a reason that may pass is put again, until `patience` is over.
+        """Return the answer; retry for up to `patience` seconds after a transient failure.
 
         Once that is over, the next questions are put once each, until one is answered: a fleet of a thousand clients
         does not wait for a dead server a thousand times. Raises ModelError for what is not there, where it is said what
