@@ -75,12 +75,14 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/jobs/tune_job.py", "    if faults:\n", "    if False:\n"),
     ],
     "tests/config/test_tuned.py::test_a_write_that_fails_leaves_the_old_file": [
-        Guard(
-            "bc4all/config/tuned.py", "            unfinished.replace(file)\n", "            file.write_text(text)\n"
-        ),
+        Guard("bc4all/local_files.py", "        unfinished.replace(file)\n", "        file.write_text(text)\n"),
     ],
     "tests/config/test_tuned.py::test_a_model_that_does_not_go_with_the_features_is_refused": [
-        Guard("bc4all/config/fleet_file.py", "        if tuned and not tuned.hidden_by:\n", "        if False:\n"),
+        Guard(
+            "bc4all/config/fleet_file.py",
+            "        if tuned:\n            remedy",
+            "        if False:\n            remedy",
+        ),
     ],
     "tests/spark/test_tune.py::test_says_what_hides_the_model": [
         Guard("bc4all/jobs/tune_job.py", "    if hidden_by:\n", "    if False:\n"),
@@ -89,7 +91,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/config/tuned.py", "    source.raise_faults()\n", ""),
     ],
     "tests/config/test_tuned.py::test_an_own_model_hides_the_tuned_one": [
-        Guard("bc4all/config/fleet_file.py", " and not beside.tuned.hidden_by:\n        model", ":\n        model"),
+        Guard("bc4all/config/fleet_file.py", "in_force = None if own_models[client_id] else found", "in_force = found"),
     ],
     "tests/model/test_blend.py::test_a_forest_that_was_tampered_with_is_refused": [
         Guard("bc4all/model/forest_file.py", " and (plain < min(n_features, FEATURE)).all()", ""),

@@ -10,6 +10,7 @@ from bc4all.cli.options import CONFIG_OPTION
 from bc4all.errors import EXIT_OK
 from bc4all.launch.spark_submit import refuse_password
 from bc4all.layout import Layout
+from bc4all.local_files import replace_text
 from bc4all.project import ROOT
 from bc4all.state import State
 from bc4all.variables import DATA_PREFIX, TRACKING_URI
@@ -72,8 +73,8 @@ def install_crontab(config: Path) -> None:
     before = lines.read_crontab()
     after = lines.merge(before, new, lines.marker(ROOT))
     folder = ROOT / "cron"
-    lines.write_private(folder / "environment", lines.environment(fleet, layout, os.environ))
-    lines.write_private(folder / "bc4all.crontab", new.decode())
+    replace_text(folder / "environment", lines.environment(fleet, layout, os.environ), 0o600)
+    replace_text(folder / "bc4all.crontab", new.decode(), 0o600)
     if after != before:
         lines.write_crontab(after)
     jobs = sum(not line.startswith(b"#") for line in new.splitlines())

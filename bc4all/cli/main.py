@@ -51,7 +51,8 @@ def check(config: Path) -> None:
 
     fleet = load_fleet(config)
     for client_id, tuned in fleet.tuned.items():
-        hidden = f", hidden by {' and '.join(tuned.hidden_by)} of its entry in {config}" if tuned.hidden_by else ""
+        own = fleet.own_models[client_id]
+        hidden = f", hidden by {' and '.join(own)} of its entry in {config}" if own else ""
         click.echo(f"{client_id}: {tuned.model.name}, tuned ({tuned.file}){hidden}")
     for client_id in sorted(tuned_clients(config) - fleet.clients.keys()):
         click.echo(f"{tuned_file(config, client_id)} is of no client of {config}")

@@ -11,9 +11,9 @@ from bc4all.launch.spark_submit import become_spark_submit
 from bc4all.request import JobRequest
 
 
-def _submit(arguments: JobRequest) -> int:
+def _submit(request: JobRequest) -> int:
     argv = sys.argv[2:]
-    return become_spark_submit(arguments, argv[: argv.index("--")] if "--" in argv else argv)
+    return become_spark_submit(request, argv[: argv.index("--")] if "--" in argv else argv)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

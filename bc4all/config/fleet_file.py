@@ -13,9 +13,7 @@ does not get it. Where no model is named at all, a client of numbers alone has a
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from bc4all.config.blocks import read_block
 from bc4all.config.category_map import CategoryMap, read_category_map
@@ -23,12 +21,13 @@ from bc4all.config.clients import Client, Fleet
 from bc4all.config.estimators import Place, did_you_mean, model_faults
 from bc4all.config.model_defaults import chosen_model, default_model
 from bc4all.config.settings import OF_METRIC, RESET, ClientSettings, PublishingSettings, SchedulerSettings
-from bc4all.config.tuned import HIDING, TunedModel, read_tuned
+from bc4all.config.tuned import TunedModel, read_tuned
 from bc4all.config.yaml_source import YamlSource, read_yaml
 from bc4all.errors import ConfigurationError
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.layout import check_client_id
 
+_HIDING = ("model", "model_params")  # of a client's own entry: its tuned model is not used
 _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
 
 
@@ -60,12 +59,14 @@ def load_fleet(path: Path) -> Fleet:
             source.add_fault(at, f"client ids {other!r} and {client_id!r} differ in case alone")
         own = read_block(source, at, said, ClientSettings)
         if own is not None:
-            beside = _read_beside(source, client_id, own)
-            clients[client_id] = _merge(source, client_id, defaults, own, beside)
-            _check_estimator(source, clients[client_id], own, beside.tuned, judged)
-            own_models[client_id] = _hiding(own)
-            if beside.tuned:
-                tuned[client_id] = beside.tuned
+            own_models[client_id] = tuple(key for key in _HIDING if getattr(own, key) is not None)
+            category_map, found = _read_beside(source, client_id)
+            if found:
+                tuned[client_id] = found
+            in_force = None if own_models[client_id] else found
+            client = _merge(source, client_id, defaults, own, in_force)
+            clients[client_id] = client.model_copy(update={"category_map": category_map})
+            _check_estimator(source, client, own, in_force, judged)
     shared = default_model(defaults, defaults.features or {})
     if shared not in [client.model for client in clients.values()]:
         # No client has it, so none was judged by it: it would be found wrong only when one does.
@@ -84,14 +85,8 @@ def load_fleet(path: Path) -> Fleet:
     )
 
 
-class _Beside(NamedTuple):
-    """What lies in files of a client's own beside the configuration."""
-
-    category_map: CategoryMap | None
-    tuned: TunedModel | None
-
-
-def _read_beside(source: YamlSource, client_id: str, own: ClientSettings) -> _Beside:
+def _read_beside(source: YamlSource, client_id: str) -> tuple[CategoryMap | None, TunedModel | None]:
+    """Read what lies in files of a client's own beside the configuration."""
     category_map = tuned = None
     try:
         category_map = read_category_map(source.path, client_id)
@@ -101,23 +96,16 @@ def _read_beside(source: YamlSource, client_id: str, own: ClientSettings) -> _Be
         tuned = read_tuned(source.path, client_id)
     except ConfigurationError as error:
         source.add_fault(("clients", client_id), str(error))
-    if tuned:
-        tuned = replace(tuned, hidden_by=_hiding(own))
-    return _Beside(category_map, tuned)
-
-
-def _hiding(own: ClientSettings) -> tuple[str, ...]:
-    """Return the keys of a client's own entry that hide a tuned model."""
-    return tuple(key for key in HIDING if getattr(own, key) is not None)
+    return category_map, tuned
 
 
 def _merge(
-    source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings, beside: _Beside
+    source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings, tuned: TunedModel | None
 ) -> Client:
     features = own.features or defaults.features or {}
     model, params = chosen_model(defaults, own, features)
-    if beside.tuned and not beside.tuned.hidden_by:
-        model, params = beside.tuned.model, {}
+    if tuned:
+        model, params = tuned.model, {}
     shared, mine = (said.model_dump(exclude_none=True, exclude_unset=True) for said in (defaults, own))
     for name in RESET & own.model_fields_set:
         mine[name] = mine.get(name)
@@ -128,7 +116,7 @@ def _merge(
         if its.get("metric", theirs.get("metric")) != theirs.get("metric"):
             theirs = {key: value for key, value in theirs.items() if key not in OF_METRIC}
         merged[name] = theirs | its
-    said = {**shared, **mine, "model": model, "model_params": params, "category_map": beside.category_map, **merged}
+    said = {**shared, **mine, "model": model, "model_params": params, **merged}
     if "features" not in said:
         places = (("clients", client_id, "features"), ("defaults", "features"))
         if not any(place in source.places for place in places):
@@ -143,14 +131,14 @@ def _check_estimator(
     tuned: TunedModel | None,
     judged: dict[str, list[tuple[Place, str]]],
 ) -> None:
-    """Note what scikit-learn would refuse, where it was said: equal choices are judged once."""
+    """Note what scikit-learn would refuse, at the key that says it; equal choices are checked once."""
     choice = json.dumps(
         [client.model_dump(include={"model", "model_params"}), client.features], sort_keys=True, default=str
     )
     if choice not in judged:
         judged[choice] = model_faults(client.model, client.model_params, client.features)
     for place, message in judged[choice]:
-        if tuned and not tuned.hidden_by:
+        if tuned:
             remedy = "remove the file, or name a model in the client's own entry"
             source.add_fault(("clients", client.id), f"{tuned.file}: {message} ({remedy})")
             continue

@@ -5,7 +5,6 @@ names hides the tuned one.
 """
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from bc4all.config.model_settings import BlendSettings
 from bc4all.config.yaml_source import read_yaml
 from bc4all.errors import ConfigurationError
 from bc4all.layout import check_client_id
+from bc4all.local_files import replace_text
 
-TUNED = "tuned"  # beside the configuration file
-HIDING = ("model", "model_params")  # of a client's own entry
 _HEAD = "# Written by `bin/submit.sh tune --write`. Remove this file to take the model of the configuration again.\n"
 _MAX_WIDTH = 1 << 20  # columns: no line is broken
 
@@ -34,21 +32,25 @@ class _TunedSettings(BaseModel):
 
 @dataclass(frozen=True)
 class TunedModel:
-    """A client's tuned model, and the keys of its own entry that hide it."""
+    """A client's tuned model, and where it lies."""
 
     file: Path
     model: BlendSettings
-    hidden_by: tuple[str, ...] = ()
+
+
+def tuned_folder(config: Path) -> Path:
+    """Return where the tuned models of a configuration lie, there or not."""
+    return config.parent / "tuned"
 
 
 def tuned_file(config: Path, client_id: str) -> Path:
     """Return where a client's tuned model lies, there or not."""
-    return config.parent / TUNED / f"{check_client_id(client_id)}.yaml"
+    return tuned_folder(config) / f"{check_client_id(client_id)}.yaml"
 
 
 def tuned_clients(config: Path) -> set[str]:
     """Return the ids for which there are files, whether the configuration has these clients or not."""
-    return {file.stem for file in (config.parent / TUNED).glob("*.yaml")}
+    return {file.stem for file in tuned_folder(config).glob("*.yaml")}
 
 
 def read_tuned(config: Path, client_id: str) -> TunedModel | None:
@@ -69,7 +71,7 @@ def read_tuned(config: Path, client_id: str) -> TunedModel | None:
 
 def check_writable(config: Path) -> None:
     """Raise ConfigurationError unless tuned models can be written beside the configuration."""
-    folder = config.absolute().parent / TUNED
+    folder = tuned_folder(config)
     nearest = folder if folder.exists() else folder.parent
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise ConfigurationError(f"{folder} cannot be written", remedy="leave --write out: the model is printed then")
@@ -80,15 +82,7 @@ def write_tuned(config: Path, client_id: str, text: str) -> Path:
     file = tuned_file(config, client_id)
     try:
         file.parent.mkdir(exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        unfinished = Path(name)
-        try:
-            with os.fdopen(descriptor, "w") as stream:
-                stream.write(text)
-            unfinished.chmod(0o644)  # others' jobs read it, too
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        replace_text(file, text, 0o644)  # others' jobs read it, too
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
     return file

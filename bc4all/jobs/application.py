@@ -1,4 +1,4 @@
-"""A job as a Spark application: from its arguments to its exit code."""
+"""A job as a Spark application: from its request to its exit code."""
 
 import contextlib
 import json
@@ -35,15 +35,15 @@ from bc4all.variables import LOG_FORM, RESULTS, TERMINAL_COLUMNS
 log = logging.getLogger(__name__)
 
 
-def run_application(arguments: JobRequest) -> int:
+def run_application(request: JobRequest) -> int:
     """Do the job for the clients asked for, print what became of them, and return DESIGN's exit code."""
     out = console()
     structured = os.environ.get(LOG_FORM) == "json"
-    start_log(arguments.log_level or ("warning" if out.is_terminal else "info"), structured)
+    start_log(request.log_level or ("warning" if out.is_terminal else "info"), structured)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(log_context(job=arguments.job))
+        stack.enter_context(log_context(job=request.job))
         try:
-            outcomes = _outcomes(arguments, out, stack)
+            outcomes = _outcomes(request, out, stack)
         except Failure as failure:
             if structured:
                 log.error("%s", failure)  # noqa: TRY400 - foreseen: its one line says all
@@ -51,36 +51,36 @@ def run_application(arguments: JobRequest) -> int:
                 print(failure, file=sys.stderr)
             return failure.exit_code
         except KeyboardInterrupt:
-            print(f"{arguments.job}: interrupted; what was published before is untouched", file=sys.stderr)
+            print(f"{request.job}: interrupted; what was published before is untouched", file=sys.stderr)
             return EXIT_INTERRUPTED
-    out.print(summary(arguments.job, outcomes))
+    out.print(summary(request.job, outcomes))
     return exit_code(outcomes)
 
 
-def _outcomes(arguments: JobRequest, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
+def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
     """Start Spark, which `stack` stops, and do the job for every client."""
-    fleet = load_fleet(arguments.config)
-    clients = selected_clients(fleet, arguments)
-    if arguments.write:
-        check_writable(arguments.config)
+    fleet = load_fleet(request.config)
+    clients = selected_clients(fleet, request)
+    if request.write:
+        check_writable(request.config)
     layout = Layout.from_environment()
     state, registry = State.from_environment(layout), Registry(Tracking(tracking_uri(layout), layout))
     registry.tracking.check_owner([client.id for client in clients])
-    spark = start_session(f"bc4all {arguments.job} {arguments.day}", layout)
+    spark = start_session(f"bc4all {request.job} {request.day}", layout)
     stack.callback(_stop, spark)
     spark_context = spark.sparkContext
-    if arguments.log_level:
-        spark_context.setLogLevel(arguments.log_level.upper().removesuffix("ING"))
+    if request.log_level:
+        spark_context.setLogLevel(request.log_level.upper().removesuffix("ING"))
     stack.enter_context(log_context(application_id=spark_context.applicationId))
-    log.info("%s: application %s on %s", arguments.job, spark_context.applicationId, spark_context.master)
+    log.info("%s: application %s on %s", request.job, spark_context.applicationId, spark_context.master)
     if not is_local(spark):
         check_hosts(executor_hosts(spark), driver_host(spark))
-    context = JobContext(spark, layout, registry, arguments.day, state.id)
+    context = JobContext(spark, layout, registry, request.day, state.id)
     if not context.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
-    work = _alone(state, arguments.job, _work(context, arguments, out))
-    return run_fleet(spark, arguments.job, clients, work, arguments.max_parallel, out, _tell_starter)
+    work = _alone(state, request.job, _work(context, request, out))
+    return run_fleet(spark, request.job, clients, work, request.max_parallel, out, _tell_starter)
 
 
 def _stop(spark: SparkSession) -> None:
@@ -88,20 +88,20 @@ def _stop(spark: SparkSession) -> None:
         spark.stop()
 
 
-def selected_clients(fleet: Fleet, arguments: JobRequest) -> list[Client]:
+def selected_clients(fleet: Fleet, request: JobRequest) -> list[Client]:
     """Return the clients asked for, as the command line overrides them. Raises ConfigurationError."""
-    clients = fleet.enabled if arguments.every_client else fleet.select(arguments.client_ids)
-    return [client.overridden(arguments.features, arguments.model_params) for client in clients]
+    clients = fleet.enabled if request.every_client else fleet.select(request.client_ids)
+    return [client.overridden(request.features, request.model_params) for client in clients]
 
 
-def _work(context: JobContext, arguments: JobRequest, out: Console) -> Callable[[Client], Outcome]:
-    if arguments.job == "train":
+def _work(context: JobContext, request: JobRequest, out: Console) -> Callable[[Client], Outcome]:
+    if request.job == "train":
         return partial(train, context)
-    if arguments.job == "predict":
-        return partial(predict, context, number=arguments.model_version)
+    if request.job == "predict":
+        return partial(predict, context, number=request.model_version)
     from bc4all.jobs.tune_job import TuneJob  # with Optuna, which the other jobs do without
 
-    return TuneJob.asked(context, arguments, out).tune
+    return TuneJob.asked(context, request, out).tune
 
 
 def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callable[[Client], Outcome]:

@@ -47,12 +47,12 @@ class TuneJob:
     out: Console
 
     @classmethod
-    def asked(cls, context: JobContext, arguments: JobRequest, out: Console) -> "TuneJob":
-        """As the command line says it."""
-        candidates = arguments.budget or (None if arguments.minutes else _DEFAULT_BUDGET)
-        effort = Effort(candidates, arguments.minutes and arguments.minutes * 60)
-        limits = Limits(arguments.max_megabytes, arguments.max_fit_seconds, arguments.max_score_microseconds)
-        return cls(context, effort, limits, arguments.config if arguments.write else None, out)
+    def asked(cls, context: JobContext, request: JobRequest, out: Console) -> "TuneJob":
+        """Return the tune job that the command line asks for."""
+        candidates = request.budget or (None if request.minutes else _DEFAULT_BUDGET)
+        effort = Effort(candidates, request.minutes and request.minutes * 60)
+        limits = Limits(request.max_megabytes, request.max_fit_seconds, request.max_score_microseconds)
+        return cls(context, effort, limits, request.config if request.write else None, out)
 
     def tune(self, client: Client) -> Outcome:
         """Read, check, look for a better model, write or print it. Raises a Failure, and changes nothing, otherwise."""
@@ -69,10 +69,11 @@ class TuneJob:
                     )
             finally:
                 rows.destroy()
+            text = as_yaml(tuned.choice.blend, _note(context.day, tuned))
             try:
-                self._show(client, tuned)
+                self._show(client, tuned, text)
             finally:
-                self._record(client, run, tuned)
+                self._record(client, run, tuned, text)
             scores = tuned.choice.scores
             note = "" if tuned.is_better else f"the present model stays: {tuned.present}; the best found: {scores}"
         rows_in = products.accepted_rows, products.refused_rows
@@ -91,20 +92,19 @@ class TuneJob:
         finally:
             products.release()
 
-    def _record(self, client: Client, run: Run, tuned: Tuned) -> None:
+    def _record(self, client: Client, run: Run, tuned: Tuned, text: str) -> None:
         """Keep in MLflow what was found."""
         run.log(_metrics(tuned), {"model": client.model_name, "candidates": len(tuned.tried)})
         run.tag({"found": tuned.choice.blend.name, "better": tuned.is_better})
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            (Path(scratch) / _FOUND_FILE).write_text(as_yaml(tuned.choice.blend, _note(self.context.day, tuned)))
+            (Path(scratch) / _FOUND_FILE).write_text(text)
             run.log_files(Path(scratch))
 
-    def _show(self, client: Client, tuned: Tuned) -> None:
+    def _show(self, client: Client, tuned: Tuned, text: str) -> None:
         """Print what was tried and the winner, and write the winner, if it is to be."""
         self.out.print(_table(client, tuned))
         if not tuned.is_better:
             return
-        text = as_yaml(tuned.choice.blend, _note(self.context.day, tuned))
         if not self.config:
             self._print(f"{client.id}: to use it, tune with --write, or write it beside the configuration:\n{text}")
             return

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from bc4all.config.category_map import CATEGORY_MAPS
-from bc4all.config.tuned import TUNED
+from bc4all.config.tuned import tuned_folder
 from bc4all.environment import java_version, refuse_connect
 from bc4all.errors import ConfigurationError
 from bc4all.job_kinds import JOB_KINDS
@@ -35,35 +35,35 @@ _EXIT_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
 _DRIVER_JAVA = "spark.driver.defaultJavaOptions"
 
 
-def spark_submit(arguments: JobRequest, argv: list[str]) -> list[str]:
+def spark_submit(request: JobRequest, argv: list[str]) -> list[str]:
     """Return the spark-submit command line for a job whose own arguments are `argv`.
 
     Raises ConfigurationError where a driver on another machine would have to be told a password.
     """
-    options = SparkOptions(arguments.spark_options)
+    options = SparkOptions(request.spark_options)
     if options.value("--master") is None:
-        options.add("--master", master(arguments))
+        options.add("--master", master(request))
     if options.value("--name") is None:
-        options.add("--name", f"bc4all {arguments.job} {arguments.day}")
+        options.add("--name", f"bc4all {request.job} {request.day}")
     if options.has_archive(ENVIRONMENT):
         options.default("spark.pyspark.python", f"./{ENVIRONMENT}/bin/python")
-    if not master(arguments).startswith("local"):
+    if not master(request).startswith("local"):
         options.default(f"spark.executorEnv.{LOG_FORM}", "json")
     java = [_EXIT_WITHOUT_MEMORY]
     if _DRIVER_JAVA in options.given:
         options.add_java(_DRIVER_JAVA, _EXIT_WITHOUT_MEMORY)
     if options.value("--deploy-mode") == "cluster":
-        for folder in (arguments.config.parent / CATEGORY_MAPS, arguments.config.parent / TUNED):
+        for folder in (request.config.parent / CATEGORY_MAPS, tuned_folder(request.config)):
             if folder.is_dir():
                 told = f"a driver on another machine does not see {folder}"
                 raise ConfigurationError(told, remedy="use --deploy-mode client")
-        if arguments.write:
-            told = f"a driver on another machine cannot write beside {arguments.config}"
+        if request.write:
+            told = f"a driver on another machine cannot write beside {request.config}"
             raise ConfigurationError(told, remedy="leave --write out, or use --deploy-mode client")
-        options.extend("--files", str(arguments.config.absolute()))  # which come to lie in the driver's working folder
+        options.extend("--files", str(request.config.absolute()))  # which come to lie in the driver's working folder
         if argv:  # of two options, the last counts
-            argv = [*argv, "--config", arguments.config.name, JOB_KINDS[arguments.job].date_option, arguments.day]
-        for name, value in _driver_environment(arguments).items():
+            argv = [*argv, "--config", request.config.name, JOB_KINDS[request.job].date_option, request.day]
+        for name, value in _driver_environment(request).items():
             options.default(f"spark.yarn.appMasterEnv.{name}", value)
             options.default(f"spark.kubernetes.driverEnv.{name}", value)
     else:
@@ -71,30 +71,30 @@ def spark_submit(arguments: JobRequest, argv: list[str]) -> list[str]:
         temporary = os.environ.get("TMPDIR", "")
         if temporary and not re.search(r"\s", temporary):  # Java asks for its own setting
             java.append(f"-Djava.io.tmpdir={temporary}")
-        if shares_classes(arguments):
+        if shares_classes(request):
             java += class_archive.java_options()
             options.add("--properties-file", str(class_archive.SETTINGS))
     options.default(_DRIVER_JAVA, " ".join(java))
     program = Path(sys.executable).parent / "spark-submit"
-    job = ROOT / "jobs" / f"{arguments.job}.py"
+    job = ROOT / "jobs" / f"{request.job}.py"
     options.extend("--py-files", str(frozen_bundle()))
     return [str(program), *options.words, str(job), *argv]
 
 
-def shares_classes(arguments: JobRequest) -> bool:
+def shares_classes(request: JobRequest) -> bool:
     """Return whether the driver can use the class archive: a local one, with the project's settings alone."""
-    given = SparkOptions(arguments.spark_options).given.keys()
+    given = SparkOptions(request.spark_options).given.keys()
     own = {"--properties-file", "--load-spark-defaults", _DRIVER_JAVA}
     plain = "SPARK_CONF_DIR" not in os.environ and not own & given
-    return plain and master(arguments).startswith("local") and class_archive.is_usable()
+    return plain and master(request).startswith("local") and class_archive.is_usable()
 
 
-def master(arguments: JobRequest) -> str:
+def master(request: JobRequest) -> str:
     """Return the master of the options, else $BC4ALL_MASTER, else this machine."""
-    return SparkOptions(arguments.spark_options).value("--master") or os.environ.get(MASTER) or _LOCAL
+    return SparkOptions(request.spark_options).value("--master") or os.environ.get(MASTER) or _LOCAL
 
 
-def _driver_environment(arguments: JobRequest) -> dict[str, str]:
+def _driver_environment(request: JobRequest) -> dict[str, str]:
     """Return what a driver on another machine must know of this one's environment.
 
     Raises ConfigurationError on a password.
@@ -106,7 +106,7 @@ def _driver_environment(arguments: JobRequest) -> dict[str, str]:
     for name, value in told.items():
         refuse_password(name, value, "--deploy-mode cluster")
     return {name: value for name, value in told.items() if value} | {
-        CONFIG_FILE: arguments.config.name,
+        CONFIG_FILE: request.config.name,
         STATE_FOLDER: "_state",  # in the driver's working folder: locks are among the processes of one machine
         LOG_FORM: "json",
     }
@@ -130,26 +130,26 @@ def _log_form(master: str) -> str:
     return "text" if sys.stdout.isatty() or master.startswith("local") else "json"
 
 
-def become_spark_submit(arguments: JobRequest, argv: list[str]) -> int:
+def become_spark_submit(request: JobRequest, argv: list[str]) -> int:
     """Replace this process by spark-submit; return an exit code only where it cannot be started."""
     try:
-        refuse_connect(os.environ, SparkOptions(arguments.spark_options).given)
+        refuse_connect(os.environ, SparkOptions(request.spark_options).given)
         java_version()
-        command = spark_submit(arguments, argv)
+        command = spark_submit(request, argv)
     except ConfigurationError as error:
         click.echo(str(error), err=True)
         return error.exit_code
     if sys.stdout.isatty():
         os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
-    os.environ[LOG_FORM] = _log_form(master(arguments))
-    if master(arguments).startswith("local"):  # no other machine has to reach this driver, or its page
+    os.environ[LOG_FORM] = _log_form(master(request))
+    if master(request).startswith("local"):  # no other machine has to reach this driver, or its page
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = importlib.util.find_spec("pyspark")
     if spark and spark.origin:  # Spark's own search for it stumbles over spaces in the project's path
         os.environ.setdefault("SPARK_HOME", str(Path(spark.origin).parent))
-    os.environ[CONFIG_FILE] = str(arguments.config.absolute())  # the bundle does not know the project's folder
-    settings = class_archive.NO_FOLDER if shares_classes(arguments) else class_archive.CONF
+    os.environ[CONFIG_FILE] = str(request.config.absolute())  # the bundle does not know the project's folder
+    settings = class_archive.NO_FOLDER if shares_classes(request) else class_archive.CONF
     os.environ.setdefault("SPARK_CONF_DIR", str(settings))
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - an argument list, and no shell; signals and exit code pass through

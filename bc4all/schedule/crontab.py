@@ -6,7 +6,6 @@ wrapper, a job and a client id; what the wrapper needs to know stands in cron/en
 
 import difflib
 import hashlib
-import os
 import re
 import shlex
 import shutil
@@ -127,18 +126,9 @@ def difference(old: bytes, new: bytes) -> Iterator[str]:
 
 def environment(fleet: Fleet, layout: Layout, given: Mapping[str, str]) -> str:
     """Return what bin/cron-job.sh reads: the settings of the installing process; cron has hardly any of its own."""
-    settings = {DATA_PREFIX: layout.prefix, CONFIG_FILE: str(fleet.path.resolve())}
+    settings = {DATA_PREFIX: layout.prefix, CONFIG_FILE: str(fleet.path.absolute())}
     settings |= {name: given[name] for name in _PASSED_ON if given.get(name)}
     head = (
         "# Made by bc4all crontab install. What jobs need besides, such as credentials, belongs to environment.local.\n"
     )
     return head + "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner may read, in one step."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(text)
-    unfinished.replace(file)

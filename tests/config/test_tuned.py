@@ -73,7 +73,7 @@ def test_an_own_model_hides_the_tuned_one(config: Path, client_id: str, key: str
     file = write_tuned(config, client_id, as_yaml(MODEL, "tuned"))
     fleet = load_fleet(config)
     assert fleet.clients[client_id] == before
-    assert fleet.tuned[client_id].hidden_by == (key,)
+    assert fleet.own_models[client_id] == (key,)
     printed = CliRunner().invoke(main, ["check", "--config", str(config)]).output
     assert f"{client_id}: {MODEL.name}, tuned ({file}), hidden by {key} of its entry" in printed
 

@@ -44,6 +44,7 @@ LOCAL_FILES = {
     "launch/class_archive": "the environment, the project's own files, a scratch folder",
     "launch/spark_submit": "the environment, the project's own files",
     "layout": "a relative prefix made absolute",
+    "local_files": "small files of this machine",
     "learning/model_size": "how much memory there is",
     "model/blend": "a forest's file inside a model's, in memory",
     "model/forest_file": "a forest's file, downloaded",
