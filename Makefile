@@ -11,7 +11,7 @@ SETTINGS ?= {}
 # Spark otherwise looks for this machine's name, which a laptop's network may not know.
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
-# Everything but what needs Java.
+# The folders of tests that call functions alone; single ones among them are marked `slow` or `java`.
 UNIT := tests --ignore=tests/spark --ignore=tests/faults --ignore=tests/cluster
 
 .DEFAULT_GOAL := help
@@ -113,4 +113,4 @@ lock: setup ## write requirements.lock anew from setup.cfg
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options -o requirements.lock setup.cfg
 
 clean: ## remove what was built; .venv and data stay
-	@rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -46,7 +46,8 @@ def _load_pyfunc(path: str) -> TopCategories:
     for one in (file, folder / FEATURES_FILE):
         if digests is not None:
             check_digest(one, digests.get(one.name, ""))
-    return TopCategories(read_model(file, is_checked=digests is not None), _features(folder))
+    features: Features = json.loads((folder / FEATURES_FILE).read_text())
+    return TopCategories(read_model(file, is_checked=digests is not None), features)
 
 
 def _digests(description: Path) -> Mapping[str, str] | None:
@@ -58,8 +59,3 @@ def _digests(description: Path) -> Mapping[str, str] | None:
     except (yaml.YAMLError, OSError, AttributeError, ValueError) as error:
         raise ModelError("the version's MLmodel cannot be read", str(description), "train the client again") from error
     return digests
-
-
-def _features(folder: Path) -> Features:
-    features: Features = json.loads((folder / FEATURES_FILE).read_text())
-    return features

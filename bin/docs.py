@@ -12,6 +12,8 @@ from typing import NamedTuple
 import click
 import grimp
 
+from bc4all.wording import quantity
+
 ROOT = Path(__file__).resolve().parent.parent
 CLI, PICTURE = ROOT / "docs" / "cli.md", ROOT / "docs" / "rooms.svg"
 _HELP_COLUMNS = 100
@@ -154,7 +156,7 @@ def _box(room: Room) -> list[str]:
     fill = {"model": "#fff3d6", "ground": "#eef0f3"}.get(room.name, "#e4efff")
     about = _LIVES_THERE.get(room.name) or ", ".join(floors()[-1])
     title = "ground floor" if room.name == "ground" else room.name if room.name == "pyfunc" else f"{room.name}/"
-    count = f"{room.modules} module{'s' if room.modules > 1 else ''}"
+    count = quantity(room.modules, "module")
     return [
         f'<rect x="{room.x:.0f}" y="{room.y:.0f}" width="{room.width:.0f}" height="{_HEIGHT}" rx="8" '
         f'fill="{fill}" stroke="#5b6b82"/>',

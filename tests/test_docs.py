@@ -37,8 +37,9 @@ def test_each_name_stands_in_one_module() -> None:
     """Shell scripts, Spark's own configuration and units of systemd use no other."""
     elsewhere = [file for file in (ROOT / "bc4all").rglob("*.py") if file.name != "variables.py"]
     assert {file.name: python_literals(file) for file in elsewhere if python_literals(file)} == {}
-    scripts = [file for folder in ("bin", "conf", "cron", "deploy") for file in (ROOT / folder).rglob("*.*")]
-    used = {name for file in scripts if file.is_file() for name in re.findall(r"BC4ALL_[A-Z_]+", file.read_text())}
+    scripts = [file for folder in ("bin", "conf", "cron", "deploy") for file in (ROOT / folder).rglob("*")]
+    texts = [file.read_text(errors="replace") for file in scripts if file.is_file() and file.suffix != ".pyc"]
+    used = {name for text in texts for name in re.findall(r"BC4ALL_[A-Z_]+", text)}
     assert used <= NAMES
 
 
