@@ -5,6 +5,7 @@ cron or a scheduler tries again. Nothing here knows about Spark or MLflow.
 """
 
 from bc4all.redaction import redact
+from bc4all.wording import printable
 
 EXIT_OK = 0
 EXIT_TERMINAL = 1
@@ -17,11 +18,13 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 class Failure(RuntimeError):
     """Something that bc4all cannot or will not do, told so that a person can act on it.
 
-    `what` happened, `where` (a file, a column, a version) and the `remedy`; its text is `what (where, remedy)`, without
-    any secret of the environment that a library's message may have brought along.
+    `what` happened, `where` (a file, a column, a version) and the `remedy`; its text is `what (where, remedy)`, a
+    line without any secret of the environment that a library's message may have brought along, and without what a name
+    in a delivered file would do to a terminal.
     """
 
     exit_code = EXIT_TERMINAL
+    _kept = ""  # letters that are not printed, and stay
 
     def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
         super().__init__(what, where, remedy)
@@ -29,7 +32,7 @@ class Failure(RuntimeError):
 
     def __str__(self) -> str:
         hints = ", ".join(part for part in (self.where, self.remedy) if part)
-        return redact(f"{self.what} ({hints})" if hints else self.what)
+        return printable(redact(f"{self.what} ({hints})" if hints else self.what), self._kept)
 
 
 class DataError(Failure, ValueError):
@@ -44,6 +47,7 @@ class ConfigurationError(Failure, ValueError):
     """The configuration or the command line is wrong; nothing was started."""
 
     exit_code = EXIT_USAGE
+    _kept = "\n"  # a line for each fault
 
 
 class TransientFailure(Failure):

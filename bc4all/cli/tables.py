@@ -12,7 +12,7 @@ from bc4all.config.timing import firings
 from bc4all.data.published import Published
 from bc4all.model.ranking import ANSWERED
 from bc4all.schedule.agenda import due_timings
-from bc4all.wording import quantity
+from bc4all.wording import printable, quantity
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs none
     from bc4all.registry.versions import Version
@@ -79,4 +79,4 @@ def versions_table(client_id: str, versions: "Sequence[Version]", aliases: Mappi
 
 def _plain(text: str) -> Text:
     """Delivered text as it is, but for what a terminal would obey."""
-    return Text("".join(letter if letter.isprintable() else "\ufffd" for letter in text))
+    return Text(printable(text))
