@@ -7,10 +7,39 @@ folder itself shows must be among those that they list. Nothing here opens a fil
 import os
 from collections.abc import Callable, Sequence
 
-from bc4all.data.columns import is_data
 from bc4all.errors import DataError, TransientFailure
 
+_KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 _REMEDY = "deliver the file itself, or remove the name"
+
+
+def is_data(name: str) -> bool:
+    """Return whether a file of this name is data: hidden ones (`_SUCCESS`, `.crc`) are not."""
+    return not name.startswith(("_", "."))
+
+
+def data_names(folder: str, names: Sequence[str]) -> list[str]:
+    """Return those of a folder's `names` that are data. Raises DataError if none is."""
+    found = [name for name in names if is_data(name)]
+    if not found:
+        raise DataError("there is no partition", folder, "deliver csv, csv.gz or parquet files there")
+    return found
+
+
+def file_kind(uri: str) -> str:
+    """`csv` or `parquet`, by the file's name. Raises DataError for any other."""
+    for ending, kind in _KINDS.items():
+        if uri.endswith(ending):
+            return kind
+    raise DataError(f"{uri} is not a csv, csv.gz or parquet file", remedy="move it out of the partition")
+
+
+def check_name(uri: str, is_file: bool) -> None:
+    """Raise DataError where a name is that of a folder, or one that Hadoop does not open."""
+    if not is_file:
+        raise DataError(f"{uri} is a folder", remedy="deliver the files in it, not the folder")
+    if ":" in uri.rpartition("/")[2]:
+        raise DataError(f"{uri} has a colon in its name", remedy="Hadoop opens no such file: give it another name")
 
 
 def changed(folder: str) -> TransientFailure:

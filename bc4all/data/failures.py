@@ -32,6 +32,8 @@ def as_failure(error: Exception) -> Failure:
         return _of_worker(str(error))
     text = messages[-1]
     reading = next((found[1] for found in map(_READING.search, messages) if found), None)
+    if reading and is_stale_checksum(messages):
+        return stale_checksum(unquote(reading))
     if reading and tells_of_damage(messages):
         return DataError(f"{unquote(reading)} is truncated or damaged", text, "deliver it again")
     if _FULL in text:
@@ -52,6 +54,18 @@ def _of_worker(said: str) -> Failure:
     return TransientFailure(
         f"a Python worker raised {kind}: {text[:_MAX_MESSAGE_CHARS]}", remedy="see the log; a retry may help"
     )
+
+
+def is_stale_checksum(messages: list[str]) -> bool:
+    """Return whether one of an error's `causes` is that a file is another than its checksums were made of."""
+    return any(message.startswith("ChecksumException: ") for message in messages)
+
+
+def stale_checksum(uri: str) -> DataError:
+    """Return the failure of a file that was changed beside the checksums that Hadoop has written."""
+    folder, _, name = uri.rpartition("/")
+    remedy = f"deliver it again, or remove {folder}/.{name}.crc if the file is right"
+    return DataError(f"{uri} is not what its checksums were made of", f".{name}.crc", remedy)
 
 
 def tells_of_damage(messages: list[str]) -> bool:

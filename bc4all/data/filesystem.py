@@ -4,6 +4,7 @@ Every method takes URIs as `layout` builds them. Java's I/O errors come out as T
 """
 
 import errno
+import json
 import os
 import re
 import uuid
@@ -14,8 +15,9 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
+from pyspark.sql.types import DataType, StructType
 
-from bc4all.data.failures import causes, tells_of_damage
+from bc4all.data.failures import causes, is_stale_checksum, stale_checksum, tells_of_damage
 from bc4all.errors import DataError, Failure, TransientFailure
 
 # Where a folder is renamed in one step. Elsewhere, as far as anyone knows, file after file is copied and deleted, and
@@ -57,6 +59,7 @@ class FileSystem:
         self._jvm: Any = spark._jvm
         self._prefix = prefix
         self._configuration = spark.sparkContext._jsc.hadoopConfiguration()
+        self._conf = spark._jsparkSession.sessionState().conf()
         with _translated(prefix):
             self._fs = self._path(prefix).getFileSystem(self._configuration)
 
@@ -118,17 +121,36 @@ class FileSystem:
             finally:
                 stream.close()
 
-    def parquet_footer(self, uri: str) -> tuple[tuple[tuple[str, str], ...], int]:
-        """Return the columns of a parquet file as (name, parquet type), and the number of its rows, by its footer."""
+    def path(self, uri: str) -> str:
+        """Return how Hadoop writes the path of a URI: as it is, with one slash where no host is named."""
+        return str(self._path(uri).toString())
+
+    def escaped_path(self, uri: str) -> str:
+        """Return how Hadoop writes the path of a URI with escapes, such as %20 for a space."""
+        return str(self._path(self.path(uri)).toUri().toString())
+
+    def parquet_footer(self, uri: str) -> tuple[list[tuple[str, Any]], int]:
+        """Return the columns of a parquet file as (name, Java object), and the number of its rows, by its footer."""
         hadoop = self._jvm.org.apache.parquet.hadoop
         with _translated(uri, "is not a readable parquet file"):
             source = hadoop.util.HadoopInputFile.fromPath(self._path(uri), self._configuration)
             reader = hadoop.ParquetFileReader.open(source)
             try:
                 fields = reader.getFooter().getFileMetaData().getSchema().getFields()
-                return tuple((field.getName(), field.toString()) for field in fields), reader.getRecordCount()
+                return [(field.getName(), field) for field in fields], reader.getRecordCount()
             finally:
                 reader.close()
+
+    def spark_type(self, field: Any) -> DataType | None:
+        """Return the type as which Spark reads a parquet column; None where it reads none of its kind."""
+        fields = self._jvm.java.util.ArrayList([field])
+        message = self._jvm.org.apache.parquet.schema.MessageType("file", fields)
+        parquet = self._jvm.org.apache.spark.sql.execution.datasources.parquet
+        try:
+            found = parquet.ParquetToSparkSchemaConverter(self._conf).convert(message)
+        except Py4JJavaError:
+            return None
+        return StructType.fromJson(json.loads(found.json()))[0].dataType
 
     def read_text(self, uri: str) -> str | None:
         """Return a small file as UTF-8; None where there is none. Raises DataError where it is not UTF-8."""
@@ -199,6 +221,8 @@ def _translated(uri: str, broken: str = "is truncated or damaged") -> Iterator[N
         yield
     except Py4JJavaError as error:
         name, text = error.java_exception.getClass().getName(), str(error.java_exception.getMessage())
+        if is_stale_checksum(causes(error)):
+            raise stale_checksum(uri) from error
         if tells_of_damage(causes(error)):
             raise DataError(f"{uri} {broken}", text[:200], "deliver the file again") from error
         raise TransientFailure(f"{name.rpartition('.')[2]}: {text[:200]}", uri, "check the storage") from error

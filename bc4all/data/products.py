@@ -1,61 +1,41 @@
 """A client's products: which rows are sound, and which are refused, with the reason.
 
-Every row of every file ends up either in `accepted` or in `refused`. Ids and labels stay text; numbers are cast so that
-a bad one is seen. Nothing here writes.
+Every row of every file ends up either in `accepted` or in `refused`; what is sound is decided in `reading`, inside the
+tasks. Nothing here writes.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import NamedTuple
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, DataType, IntegralType, NumericType, StringType
 from pyspark.storagelevel import StorageLevel
 
-from bc4all.column_names import CATEGORY, FAULT, FILE, LINE, LINES, PRODUCT, REASON, ROW
-from bc4all.column_names import TEXT as AS_TEXT
+from bc4all.column_names import CATEGORY, PRODUCT, ROW
 from bc4all.data.audit import id_sum
+from bc4all.data.feed import read_rows
 from bc4all.data.filesystem import Entry, FileSystem
-from bc4all.data.partition import (
-    Heads,
-    blaming_changes,
-    check_unchanged,
-    data_files,
-    has_break,
-    named,
-    read_heads,
-    read_rows,
-)
-from bc4all.data.tally import check_lines, delivered_lines, file_name
+from bc4all.data.partition import Footer, Heads, blaming_changes, check_unchanged, data_files, quoted, read_heads
 from bc4all.errors import DataError
-from bc4all.kinds import NUMERIC, TEXT, Features
+from bc4all.kinds import NUMERIC, Features
+from bc4all.reading.rows import DOUBLED, Wanted
 
-_ID = "id"  # what a product's id and its category are, beside features of their kinds
-
-# What float("…") takes, without Java's suffixes ("1.0d") and hexadecimal forms. "NaN" is a missing value.
-_NUMBER = r"^\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[nN][aA][nN])\s*$"
-_INFINITE = r"(?i)^\s*[+-]?inf(inity)?\s*$"
-# scikit-learn's trees work in float32 and refuse what overflows it.
-_LARGEST_FLOAT32 = 3.4028234663852886e38
-_REPLACED = "\ufffd"  # what bytes that are no UTF-8 were read as
-_CONTROL = r"[\x00-\x1f\x7f]"  # no part of a name: such as a NUL, or a line break that a stray quote let in
-_TORN = "a quote that is not closed"  # of a record that is read anew, line by line
 # As files lie in storage; about 20,000 products of five features in a .csv.gz.
 _BYTES_A_TASK = 1 << 20
+_SOUND = "fault IS NULL AND file_end IS NULL"
 
 
 @dataclass(frozen=True)
 class Products:
     """One client's partition, read once and kept until `release`.
 
-    `accepted` has product_id string, category_id string (training only), the features (numeric ones as double, null or
-    NaN where missing, others as string, null where missing) and `_row`; `refused` the same columns as text, the raw
-    line if it would not split, the file, the reason.
+    `accepted` has product_id string, category_id string (training only), the features (numeric ones as double, NaN
+    where missing, others as string, null where missing) and `_row`; `refused` the same columns as text, the raw line if
+    it would not split, the file, the reason.
     """
 
     accepted: DataFrame
@@ -63,6 +43,7 @@ class Products:
     accepted_rows: int
     accepted_ids: int  # their `id_sum`
     refusals: Mapping[str, int]  # reason -> rows
+    empty_lines: int  # of commas alone, which are skipped
     checked: DataFrame
     folder: str
     source: Sequence[Entry]  # the files as they were listed before they were read
@@ -92,7 +73,7 @@ class Products:
 
 def read_training(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
     """Return the products in `folder` with their categories. Raises DataError as `read_prediction` does."""
-    return _read(spark, files, folder, {PRODUCT: _ID, CATEGORY: _ID, **features})
+    return _read(spark, files, folder, Wanted(features, labelled=True))
 
 
 def read_prediction(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
@@ -101,149 +82,148 @@ def read_prediction(spark: SparkSession, files: FileSystem, folder: str, feature
     Raises DataError where there is no partition, no row, a missing or doubled column, a file of another kind, or one
     of which not every record is found again in the rows.
     """
-    return _read(spark, files, folder, {PRODUCT: _ID, **features})
+    return _read(spark, files, folder, Wanted(features, labelled=False))
 
 
-def _read(spark: SparkSession, files: FileSystem, folder: str, kinds: Mapping[str, str]) -> Products:
-    names, entries = list(kinds), data_files(files, folder)
+def _read(spark: SparkSession, files: FileSystem, folder: str, wanted: Wanted) -> Products:
+    entries = data_files(files, folder)
     with blaming_changes(files, folder, entries):
-        heads = read_heads(files, entries, names)
-        delivered = delivered_lines(spark, heads)
-        checked, counts = _checked(spark, folder, heads, kinds)
-        # A quote that is torn may have swallowed other rows; where lines end in different ways, their count tells.
-        if _TORN in counts.rows or counts.lines != delivered:
-            checked.unpersist()
-            checked, counts = _checked(spark, folder, heads, kinds, by_line=True)
+        heads = read_heads(files, entries, wanted)
+        rows, has_marks = read_rows(spark, files, heads, wanted)
+        # A .csv.gz is one task, however large: a shuffle spreads its rows over the cluster.
+        tasks = math.ceil(sum(entry.size for entry in heads) / _BYTES_A_TASK)
+        checked = (rows.repartition(tasks, "row") if tasks > 1 else rows).persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            check_lines(folder, delivered, counts.lines)
-        except DataError:
+            checked = checked if has_marks else _marked(checked)
+            counts = _counted(checked)
+            _check_ends(folder, heads, counts)
+        except (Py4JError, PySparkException, DataError):
             checked.unpersist()
             raise
-    if not counts.rows:
-        checked.unpersist()
-        raise _no_rows(folder)
-    refused = checked.where(F.col(REASON).isNotNull()).select(
-        *[F.coalesce(F.col(AS_TEXT)[name], named(name).cast("string")).alias(name) for name in names],
-        F.col(AS_TEXT)[LINE].alias("line"),
-        F.col(FILE).alias("file"),
-        F.col(REASON).alias("reason"),
-    )
-    accepted = checked.where(F.col(REASON).isNull()).select(*[named(name) for name in names], ROW)
     accepted_rows, accepted_ids = counts.rows.pop(None, (0, 0))
-    refusals = {str(reason): rows for reason, (rows, _) in sorted(counts.rows.items())}
-    return Products(accepted, refused, accepted_rows, accepted_ids, refusals, checked, folder, entries)
+    return Products(
+        accepted=_accepted(checked, wanted),
+        refused=_refused(checked, wanted, entries),
+        accepted_rows=accepted_rows,
+        accepted_ids=accepted_ids,
+        refusals={str(reason): rows for reason, (rows, _) in sorted(counts.rows.items())},
+        empty_lines=sum(end.empty for end in counts.ends.values()),
+        checked=checked,
+        folder=folder,
+        source=entries,
+    )
+
+
+def _marked(rows: DataFrame) -> DataFrame:
+    """Return the rows, kept, with those marked that have the id of a sound row before them.
+
+    Rows that are refused anyway stay apart: a sound row is never the duplicate of one of them.
+    """
+    by_id = (
+        rows.where(_SOUND)
+        .groupBy(F.col(PRODUCT).alias("id"))
+        .agg(F.min("row").alias("first"), F.count("*").alias("times"))
+    )
+    doubled = by_id.where("times > 1").drop("times")
+    if doubled.isEmpty():
+        return rows
+    joined = rows.join(doubled, F.expr(f"{_SOUND} AND {PRODUCT} = id AND row > first"), "left")
+    fault = F.when(F.col("first").isNotNull(), F.lit(DOUBLED)).otherwise(F.col("fault"))
+    marked = joined.withColumn("fault", fault).drop("id", "first").persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        marked.count()
+    finally:
+        rows.unpersist()
+    return marked
+
+
+class _End(NamedTuple):
+    """What the row behind a file's last one says."""
+
+    lines: int
+    empty: int
+    fault: str | None
+
+
+_NOTHING = _End(0, 0, None)  # of a file without a byte, which Spark leaves out
 
 
 class _Counts(NamedTuple):
-    """How many rows there are by reason (None for sound ones), and their `id_sum`; how many lines they took by file."""
+    """How many rows there are by reason (None for sound ones), and their `id_sum`; by file, the lines they take."""
 
     rows: dict[str | None, tuple[int, int]]
-    lines: dict[str, int]
+    lines: dict[int, int]
+    ends: dict[int, _End]
 
 
-def _checked(
-    spark: SparkSession, folder: str, heads: Heads, kinds: Mapping[str, str], by_line: bool = False
-) -> tuple[DataFrame, _Counts]:
-    """Return every row with `_reason` (null where it is sound), kept; and their counts."""
-    texts = [name for name, kind in kinds.items() if kind == TEXT]
-    parts = [_judge(rows, kinds, folder) for rows in read_rows(spark, heads, list(kinds), texts, by_line)]
-    if not parts:
-        raise _no_rows(folder)
-    # A .csv.gz is one task, however large: the shuffle that finds duplicates spreads its rows over the cluster.
-    tasks = math.ceil(sum(entry.size for entry in heads) / _BYTES_A_TASK)
-    judged = reduce(DataFrame.unionByName, parts).withColumn(ROW, F.monotonically_increasing_id())
-    judged = judged.repartition(tasks, PRODUCT)
-    # Rows that are refused anyway stay apart: a sound row is never the duplicate of one of them.
-    same_id = Window.partitionBy(PRODUCT, FAULT).orderBy(ROW)
-    doubled = F.col(FAULT).isNull() & (F.row_number().over(same_id) > 1)
-    reason = F.when(doubled, F.lit("duplicate product_id")).otherwise(F.col(FAULT))
-    checked = judged.withColumn(REASON, reason).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        return checked, _counted(checked, heads)
-    except (Py4JError, PySparkException):
-        checked.unpersist()
-        raise
-
-
-def _counted(checked: DataFrame, heads: Heads) -> _Counts:
-    counted = checked.groupBy(REASON, FILE).agg(
-        F.count("*").alias("rows"), id_sum(PRODUCT).alias("ids"), F.sum(LINES).alias("lines")
+def _counted(checked: DataFrame) -> _Counts:
+    is_row = F.col("file_end").isNull()
+    counted = checked.groupBy("file", "fault").agg(
+        F.count_if(is_row).alias("rows"),
+        id_sum(PRODUCT, is_row).alias("ids"),
+        F.sum("lines").alias("lines"),
+        F.max("file_end").alias("file_end"),
     )
-    counts = _Counts({}, dict.fromkeys((entry.name for entry in heads), 0))
+    counts = _Counts({}, {}, {})
     for row in counted.collect():
-        rows, ids = counts.rows.get(row[REASON], (0, 0))
-        counts.rows[row[REASON]] = rows + row["rows"], ids ^ row["ids"]
-        counts.lines[file_name(row[FILE])] += row["lines"]
+        counts.lines[row["file"]] = counts.lines.get(row["file"], 0) + row["lines"]
+        if row["file_end"] is not None:
+            counts.ends[row["file"]] = _End(*row["file_end"])
+        if row["rows"]:
+            rows, ids = counts.rows.get(row["fault"], (0, 0))
+            counts.rows[row["fault"]] = rows + row["rows"], ids ^ row["ids"]
     return counts
 
 
-def _no_rows(folder: str) -> DataError:
-    return DataError("there are no rows", folder, "deliver the client's products")
+def _check_ends(folder: str, heads: Heads, counts: _Counts) -> None:
+    """Raise DataError by the first file that could not be read, or whose rows took another number of lines than it has.
 
-
-def _judge(rows: DataFrame, kinds: Mapping[str, str], folder: str) -> DataFrame:
-    """Return the rows with typed values, `_fault` (null where sound) and, for the others, their values as text."""
-    values, faults = [], []
-    for name, kind in kinds.items():
-        value, fault = _JUDGES.get(kind, _words)(name, rows.schema[name].dataType, folder)
-        values.append(value.alias(name))
-        faults.append(fault)
-    line, names = F.col(LINE), list(kinds)
-    on_one_line = [name for name, kind in kinds.items() if kind != TEXT]
-    torn = reduce(Column.__or__, [has_break(named(name).cast("string")) for name in on_one_line], has_break(line))
-    fault = (
-        F.when(torn, F.lit(_TORN))
-        .when(line.isNotNull(), F.lit("malformed CSV line"))
-        .otherwise(F.concat_ws("; ", *faults))
-    )
-    text = F.struct(*[named(name).cast("string").alias(name) for name in names], line)
-    return rows.select(
-        *values,
-        F.when(fault != "", fault).alias(FAULT),
-        F.when(fault != "", text).alias(AS_TEXT),
-        F.col(FILE),
-        F.col(LINES),
-    )
-
-
-def _identifier(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
-    """Return a product id or a category: its text, and what is wrong with it."""
-    if not isinstance(kind, StringType | IntegralType):
-        raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as text")
-    value = named(name).cast("string")
-    fault = (
-        F.when(value.isNull() | (F.trim(value) == ""), F.lit(f"no {name}"))
-        .when(value.contains(_REPLACED), F.lit(f"{name} is not UTF-8"))
-        .when(value.rlike(_CONTROL), F.lit(f"{name} holds a control character"))
-    )
-    return value, fault
-
-
-def _number(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
-    """Return a numeric feature as double, null where missing, and what is wrong with it."""
-    column = named(name)
-    if isinstance(kind, NumericType):
-        value, no_number, infinite = column.cast("double"), F.lit(False), F.lit(False)
-    elif isinstance(kind, StringType):
-        given = F.trim(column) != ""
-        infinite = given & column.rlike(_INFINITE)
-        no_number = given & ~column.rlike(_NUMBER) & ~infinite
-        value = F.when(given & ~no_number & ~infinite, F.trim(column).try_cast("double"))
-    else:
-        raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as a number")
-    out_of_range = ~F.isnan(value) & (F.abs(value) > _LARGEST_FLOAT32)
-    fault = F.when(no_number, F.lit(f"{name} is no number")).when(infinite | out_of_range, F.lit(f"{name} is infinite"))
-    return value, fault
-
-
-def _words(name: str, kind: DataType, folder: str) -> tuple[Column, Column]:
-    """Return a text or category feature: whatever it says is taken.
-
-    Nothing is wrong with a text that is missing or odd.
+    A CSV file's lines are counted apart from what reads its records, a parquet file's rows by its footer. Raises it,
+    too, where there is no row at all.
     """
-    if not isinstance(kind, StringType | NumericType | BooleanType):
-        raise DataError(f"column {name} is {kind.simpleString()}", folder, "deliver it as text")
-    return named(name).cast("string"), F.lit(None).cast("string")
+    remedy = "nothing was published: look there for a quote that is not closed, or deliver it as parquet"
+    for number, (entry, head) in enumerate(heads.items()):
+        expected = _End(head.rows, 0, None) if isinstance(head, Footer) else _NOTHING if not entry.size else None
+        end = expected or counts.ends.get(number)
+        if end is None:
+            raise DataError(f"{entry.uri} was not read to its end", remedy=remedy)
+        if end.fault is not None:
+            raise DataError(end.fault)
+        lost = end.lines - end.empty - counts.lines.get(number, 0)
+        if lost > 0:
+            raise DataError(f"{entry.uri}: {lost} of {end.lines} lines are in no row", remedy=remedy)
+        if lost < 0:
+            raise DataError(f"{entry.uri}: {-lost} lines too many are in its rows", remedy=remedy)
+    if not counts.rows:
+        raise DataError("there are no rows", folder, "deliver the client's products")
 
 
-_JUDGES = {_ID: _identifier, NUMERIC: _number}
+def _accepted(checked: DataFrame, wanted: Wanted) -> DataFrame:
+    ids = [PRODUCT, *([CATEGORY] if wanted.labelled else [])]
+    values = [f"{value} AS {quoted(name)}" for name, value in _values(wanted.features).items()]
+    return checked.where(_SOUND).selectExpr(*ids, *values, f"row AS {ROW}")
+
+
+def _refused(checked: DataFrame, wanted: Wanted, entries: Sequence[Entry]) -> DataFrame:
+    values = {PRODUCT: PRODUCT, CATEGORY: CATEGORY, **_values(wanted.features)}
+    for name, kind in wanted.features.items():
+        if kind == NUMERIC:
+            values[name] = f"nullif({values[name]}, double('NaN'))"
+    texts = [
+        f"coalesce(given[{place}], CAST({values[name]} AS STRING)) AS {quoted(name)}"
+        for place, name in enumerate(wanted.names)
+    ]
+    files = F.array(*[F.lit(entry.uri) for entry in entries])
+    refused = checked.where("fault IS NOT NULL")
+    return refused.select(
+        *map(F.expr, texts), F.col("line"), files[F.col("file")].alias("file"), F.col("fault").alias("reason")
+    )
+
+
+def _values(features: Features) -> dict[str, str]:
+    """Return by feature, in their order, the expression of its values: its place among the numbers or the words."""
+    numbers = [name for name, kind in features.items() if kind == NUMERIC]
+    words = [name for name, kind in features.items() if kind != NUMERIC]
+    places = {name: f"numbers[{place}]" for place, name in enumerate(numbers)}
+    places |= {name: f"words[{place}]" for place, name in enumerate(words)}
+    return {name: places[name] for name in features}

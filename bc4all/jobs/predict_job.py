@@ -9,7 +9,6 @@ from pyspark.errors import PySparkException
 
 from bc4all.config.clients import Client
 from bc4all.data.audit import audit
-from bc4all.data.columns import MissingColumn
 from bc4all.data.drift import PSI_MAX, Drift, compare, drift_metrics, is_lasting
 from bc4all.data.failures import as_failure
 from bc4all.data.journal import OUTPUT
@@ -25,6 +24,7 @@ from bc4all.jobs.session import phase
 from bc4all.learning.shared_value import SharedValue
 from bc4all.model.abstention import Thresholds, thresholds
 from bc4all.model.ranking import TOP
+from bc4all.reading.header import MissingColumn
 from bc4all.registry.tracking import Run
 from bc4all.registry.versions import CURVES, PROFILE, LoadedModel
 

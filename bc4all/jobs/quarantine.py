@@ -23,10 +23,11 @@ def stage_refused(context: JobContext, publisher: Publisher, client: Client, job
         products.check_unchanged(context.files)
         publish_refused(context, publisher, client, products)
         worst = max(products.refusals, key=lambda reason: products.refusals[reason])
+        raise_it = f" or raise max_quarantine above {products.refused_rows / products.rows:.2f}"
         raise DataError(
             f"{products.refused_rows} of {products.rows} rows refused, most for: {worst}",
             f"see {publisher.target(QUARANTINE)}",
-            f"mend the data or raise max_quarantine above {products.refused_rows / products.rows:.2f}",
+            f"mend the data{raise_it if products.accepted_rows else ''}",
         )
 
 
@@ -47,4 +48,5 @@ def manifest(context: JobContext, client: Client, products: Products) -> dict[st
         "config_sha": client.sha,
         "rows_in": products.rows,
         "rows_quarantined": products.refused_rows,
+        "lines_empty": products.empty_lines,
     }

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from pyspark.sql import DataFrameReader, SparkSession
+from pyspark.sql import SparkSession
+from pyspark.sql.classic.dataframe import DataFrame
 
 from bc4all.cli.main import main
 from bc4all.data.failures import as_failure
@@ -297,9 +298,9 @@ def test_a_record_that_the_reader_loses(
     """Nothing is published from a file of which a record is missing: exit code 1, and the old partition stays."""
     before = rows_of(partition(published.prefix))
     deliver_alone(published, "a.csv.gz", gzip.compress(csv(*(f"p{i},1,2,3,4,5" for i in range(50)))))
-    read = DataFrameReader.csv
-    lossy = "coalesce(to_json(struct(*)), '') NOT LIKE '%p7%'"
-    monkeypatch.setattr(DataFrameReader, "csv", lambda self, paths: read(self, paths).where(lossy))
+    read = DataFrame.mapInArrow
+    lossy = "coalesce(product_id, '') != 'p7'"
+    monkeypatch.setattr(DataFrame, "mapInArrow", lambda self, *arguments: read(self, *arguments).where(lossy))
     (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)
     assert outcome.exit_code == 1
     assert "a.csv.gz: 1 of 50 lines are in no row (nothing was published" in str(outcome.error)
