@@ -34,6 +34,7 @@ _LIVES_THERE = {
     "registry": "MLflow, behind one door",
     "config": "clients.yaml as Fleet and Client",
     "pyfunc": "MLflow's loader of a version",
+    "reading": "delivered bytes as checked Arrow columns, in workers",
     "model": "what a Python worker scores with: no Spark, MLflow, click, YAML",
 }
 

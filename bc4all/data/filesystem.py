@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 from pyspark.sql.types import DataType, StructType
 
@@ -148,7 +149,7 @@ class FileSystem:
         parquet = self._jvm.org.apache.spark.sql.execution.datasources.parquet
         try:
             found = parquet.ParquetToSparkSchemaConverter(self._conf).convert(message)
-        except Py4JJavaError:
+        except AnalysisException:
             return None
         return StructType.fromJson(json.loads(found.json()))[0].dataType
 

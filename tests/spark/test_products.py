@@ -200,6 +200,24 @@ def test_ten_thousand_columns(deliver: Deliver, read: Callable[..., Products]) -
     assert [tuple(row)[2:4] for row in products.accepted.collect()] == [(9999.0, 0.0)] * 2
 
 
+@pytest.mark.parametrize("second", ["b.csv", "b.csv.gz", "b.parquet"])
+def test_the_first_of_two_ids_counts(deliver: Deliver, read: Callable[..., Products], second: str) -> None:
+    """By file name, then by place in it, however the files are read; a refused row before it does not count."""
+    deliver("train", "x", "a.csv", "product_id,category_id,f0\n1,a,x\n1,b,1\n1,c,2\n2,a,3\n")
+    frame = pd.DataFrame({"product_id": ["2", "3", "3", "1"], "category_id": list("bcde"), "f0": [4.0, 5, 6, None]})
+    file = deliver("train", "x", second, frame)
+    if second.endswith(".parquet"):
+        frame.to_parquet(file)
+    products = read()
+    rows = products.accepted.orderBy("_row").collect()
+    assert [(row["product_id"], row["category_id"], row["f0"]) for row in rows] == [
+        *(("1", "b", 1.0), ("2", "a", 3.0), ("3", "c", 5.0)),
+    ]
+    assert products.refusals == {"duplicate product_id": 4, "f0 is no number": 1}
+    refused = products.refused.where("reason LIKE 'dup%'").toPandas()
+    assert sorted(refused["f0"].fillna("none")) in (["2", "4.0", "6.0", "none"], ["2.0", "4.0", "6.0", "none"])
+
+
 def test_every_row_is_in_one_place(deliver: Deliver, read: Callable[..., Products]) -> None:
     """Accepted and refused rows together are the rows of all files, whatever is wrong with them."""
     lines = [
