@@ -27,6 +27,7 @@ from bc4all.registry.tracking import column_types
 
 MLMODEL = "MLmodel"
 STORED_FILE = "stored.json"
+DESCRIPTION_FILE = "description.json"  # whose the version is, and its features: of thousands MLmodel is too large
 JUDGED = "judged"  # the folder in it of the model that was evaluated, where it is another
 DATA = "data/model"  # where mlflow.pyfunc.save_model copies the folder `model` to
 # What it writes beside that folder; the artifact store's listing may show nothing else.
@@ -58,6 +59,7 @@ def write_model(
         tags = {"judged_file": kept.name, "judged_sha256": digest(kept)}
     (source / FEATURES_FILE).write_text(json.dumps(client.features))
     (source / STORED_FILE).write_text(json.dumps(stored))
+    (source / DESCRIPTION_FILE).write_text(json.dumps({"client_id": client.id, "features": client.features}))
     given: list[ColSpec | TensorSpec] = [ColSpec("string", "product_id", required=False)]
     given += [ColSpec(kind, name, required=False) for name, kind in column_types(client.features)]
     kinds = (("string", "product_id"), ("string", "pred_label"), ("float", "pred_score"), ("integer", "rank"))
@@ -78,21 +80,30 @@ def write_model(
         "sha256": digest(saved / DATA / file.name),
         "mlmodel_sha256": digest(saved / MLMODEL),
         "stored_sha256": digest(saved / DATA / STORED_FILE),
+        "description_sha256": digest(saved / DATA / DESCRIPTION_FILE),
         "bytes": str(file.stat().st_size),
     }
 
 
 def described(description: Path, client_id: str) -> Features:
-    """Return the features that an MLmodel file tells, once it has told that it is this client's."""
+    """Return the features that a version's description tells, once it has told that it is this client's.
+
+    Of a version that was registered before there were descriptions, that is its MLmodel file.
+    """
     try:
-        said = read_yaml(description)
-        said.raise_faults()
-        told = said.value.get("metadata") or {}
+        told = _from_mlmodel(description) if description.name == MLMODEL else json.loads(description.read_text())
         owner = told.get("client_id", client_id)
-        kinds = json.loads(told["features"]).items()
-        features: Features = feature_kinds([{"name": name, "kind": kind} for name, kind in kinds])
+        features: Features = feature_kinds([{"name": name, "kind": kind} for name, kind in told["features"].items()])
     except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError("the version has no readable signature", description.name, AGAIN) from error
     if owner != client_id:
         raise ModelError("the version's files are another client's", description.name, AGAIN)
     return features
+
+
+def _from_mlmodel(file: Path) -> dict[str, Any]:
+    """Return what an MLmodel file tells of its owner and features."""
+    said = read_yaml(file)
+    said.raise_faults()
+    told = said.value.get("metadata") or {}
+    return {**told, "features": json.loads(told["features"])}

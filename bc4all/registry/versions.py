@@ -25,7 +25,17 @@ from bc4all.kinds import Features
 from bc4all.layout import check_client_id
 from bc4all.model.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model
 from bc4all.model.ranking import Model
-from bc4all.registry.artifact import AGAIN, DATA, JUDGED, MLMODEL, SAVED, STORED_FILE, described, write_model
+from bc4all.registry.artifact import (
+    AGAIN,
+    DATA,
+    DESCRIPTION_FILE,
+    JUDGED,
+    MLMODEL,
+    SAVED,
+    STORED_FILE,
+    described,
+    write_model,
+)
 from bc4all.registry.tracking import Run, Tracking
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -191,9 +201,9 @@ class Registry:
         if version.tags.get("client_id") != client_id or path not in known:
             raise ModelError("the version was not registered by bc4all for this client", where, AGAIN)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            description = self._download(version, MLMODEL, scratch)
-            if digest(description) != version.tags.get("mlmodel_sha256"):
-                raise ModelError(f"its {MLMODEL} is not the one that was registered", where, AGAIN)
+            description = self._checked(version, MLMODEL, "mlmodel_sha256", scratch)
+            if "description_sha256" in version.tags:
+                description = self._checked(version, f"{DATA}/{DESCRIPTION_FILE}", "description_sha256", scratch)
             features = described(description, client_id)
             self._refuse_strangers(version)
             model = load_model(self._download(version, f"{DATA}/{path}", scratch), sha256)
@@ -201,15 +211,19 @@ class Registry:
 
     def _stored(self, version: Version, scratch: str) -> Mapping[str, Any]:
         """Return what training stored with a version; nothing in one of before it did."""
-        wanted = version.tags.get("stored_sha256")
-        if not wanted:
+        if "stored_sha256" not in version.tags:
             return {}
-        file = self._download(version, f"{DATA}/{STORED_FILE}", scratch)
-        if digest(file) != wanted:
-            where = f"{version.name} version {version.number}"
-            raise ModelError(f"its {STORED_FILE} is not the one that was registered", where, AGAIN)
+        file = self._checked(version, f"{DATA}/{STORED_FILE}", "stored_sha256", scratch)
         stored: Mapping[str, Any] = json.loads(file.read_text())
         return stored
+
+    def _checked(self, version: Version, path: str, tag: str, scratch: str) -> Path:
+        """Download a file of a version. Raises ModelError unless it has the digest that a tag of the version tells."""
+        file = self._download(version, path, scratch)
+        if digest(file) != version.tags.get(tag):
+            where = f"{version.name} version {version.number}"
+            raise ModelError(f"its {file.name} is not the one that was registered", where, AGAIN)
+        return file
 
     def _refuse_strangers(self, version: Version) -> None:
         """Raise ModelError where the artifact holds what was not saved with it, such as a folder `code`."""

@@ -1,5 +1,6 @@
 """Nothing that was not registered for this client by this project is read, let alone run."""
 
+import json
 import pickle
 import shutil
 import sqlite3
@@ -43,6 +44,11 @@ def forge(on: Published, **tags: str) -> None:
     """Change the version's tags, as somebody could who may write to the registry."""
     for key, value in tags.items():
         MlflowClient(tracking_uri(on.layout)).set_model_version_tag("client_0_model", "1", key, value)
+
+
+def forget(on: Published, tag: str) -> None:
+    """Take a tag off the version."""
+    MlflowClient(tracking_uri(on.layout)).delete_model_version_tag("client_0_model", "1", tag)
 
 
 def plant_code(on: Published, proof: str) -> None:
@@ -117,19 +123,35 @@ def belong_to_another(on: Published, proof: str) -> None:
 
 def take_anothers_files(on: Published, proof: str) -> None:
     """Another client's files under this client's name, digests and all."""
+    file = artifact(on, "model/description.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"client_id": "client_1"}))
+    forge(on, description_sha256=digest(file))
+
+
+def blow_up(on: Published, proof: str) -> None:
+    """A description that is nested beyond all reason."""
+    file = artifact(on, "model/description.json")
+    file.write_text("[" * 100_000)
+    forge(on, description_sha256=digest(file))
+
+
+def take_anothers_old_files(on: Published, proof: str) -> None:
+    """The same with a version of before descriptions, which MLmodel describes."""
     file = artifact(on, "MLmodel")
     described = yaml.safe_load(file.read_text())
     described["metadata"]["client_id"] = "client_1"
     file.write_text(yaml.safe_dump(described))
     forge(on, mlmodel_sha256=digest(file))
+    forget(on, "description_sha256")
 
 
-def blow_up(on: Published, proof: str) -> None:
-    """A description whose aliases, written out, would fill the memory."""
+def blow_up_as_before(on: Published, proof: str) -> None:
+    """An MLmodel file whose aliases, written out, would fill the memory."""
     file = artifact(on, "MLmodel")
     levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     file.write_text("\n".join(["a0: &a0 x", *levels]))
     forge(on, mlmodel_sha256=digest(file))
+    forget(on, "description_sha256")
 
 
 def point_nowhere(on: Published, proof: str) -> None:
@@ -161,6 +183,8 @@ REFUSED: dict[Callable[[Published, str], None], str] = {
     belong_to_another: "the version was not registered by bc4all for this client",
     take_anothers_files: "the version's files are another client's",
     blow_up: "the version has no readable signature",
+    take_anothers_old_files: "the version's files are another client's",
+    blow_up_as_before: "the version has no readable signature",
     point_nowhere: "client_0_model has no champion",
     lose_the_files: "client_0_model version 1 has no files",
     unregister: "client_0_model has no champion",
