@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -30,8 +31,11 @@ class TopCategories:
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the best categories of each row: product_id (else the row's index), pred_label, pred_score, rank."""
-        named = frame if "product_id" in frame else frame.assign(product_id=frame.index)
-        return score_frame(self._model, named, self._features, version=0).drop(columns="model_version")
+        ids = frame.get("product_id", frame.index).to_numpy()
+        named = frame.assign(product_id=[str(product) for product in ids])
+        scored = score_frame(self._model, named, self._features, version=0).drop(columns="model_version")
+        ranks = len(scored) // max(len(ids), 1)
+        return scored.assign(product_id=np.repeat(ids, ranks), pred_label=scored["pred_label"].astype(object))
 
 
 def _load_pyfunc(path: str) -> TopCategories:
