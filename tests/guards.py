@@ -410,7 +410,7 @@ NOT_OURS = {
     "tests/cluster/test_cluster.py::test_a_cluster_publishes_what_a_laptop_does": "Spark's own: lost tasks run again",
     "tests/spark/test_fleet.py::test_the_notebook_runs_on_published_data": "pandas' own: it escapes what it shows",
 }
-_LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "dist", "data", "__pycache__", ".*_cache")
+_NEVER_COPIED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache")
 
 
 @click.command()
@@ -452,9 +452,14 @@ def fails_without(guard: Guard, test: str) -> bool:
 def _copy() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bc4all-guards-") as folder:
         copy = Path(folder) / "project"
-        shutil.copytree(ROOT, copy, ignore=_LEFT_OUT)
+        shutil.copytree(ROOT, copy, ignore=_left_out)
         (copy / ".venv").symlink_to(ROOT / ".venv")
         yield copy
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Return what is not copied of a folder: what is built, and the project's own `data`, but not `bc4all/data`."""
+    return _NEVER_COPIED(folder, names) | ({"data", "dist"} if Path(folder) == ROOT else set())
 
 
 def _tested(copy: Path, *tests: str) -> subprocess.CompletedProcess[str]:
