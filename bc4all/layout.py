@@ -1,4 +1,4 @@
-"""DATA_PREFIX and every path below it; client ids, dates and run ids are checked here and nowhere else.
+"""DATA_PREFIX and every path below it, made of ids and days that `identity` has checked.
 
 Paths are URIs as text, for Hadoop's FileSystem to open. Nothing here touches a file.
 """
@@ -8,48 +8,15 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from bc4all.errors import ConfigurationError
+from bc4all.identity import ClientId, Day, RunId
 from bc4all.redaction import has_password, redact
 from bc4all.variables import DATA_PREFIX
 
 MANIFEST = "_manifest.json"  # in each published partition: what it was made from
-CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # MLflow's are 32 hexadecimal digits
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-
-
-def check_client_id(client_id: object) -> str:
-    """Return `client_id` if it may become a path, a model name and a crontab argument.
-
-    Raises ConfigurationError otherwise.
-    """
-    if isinstance(client_id, str) and CLIENT_ID.fullmatch(client_id):
-        return client_id
-    raise ConfigurationError(
-        f"{str(client_id)[:80]!r} is not a client id",
-        remedy="use 1 to 64 letters, digits, '_' or '-', starting with a letter or digit",
-    )
-
-
-def check_date(text: object) -> str:
-    """Return `text` if it is a calendar date written YYYY-MM-DD. Raises ConfigurationError otherwise."""
-    if isinstance(text, str) and _DATE.fullmatch(text):
-        try:
-            return date.fromisoformat(text).isoformat()
-        except ValueError:
-            pass  # shaped like a date, but not in the calendar: the same error as any other text
-    raise ConfigurationError(f"{str(text)[:80]!r} is not a date", remedy="write it as YYYY-MM-DD")
-
-
-def check_run_id(text: object) -> str:
-    """Return `text` if it may name a folder. Raises ConfigurationError otherwise: a tracking server gave it."""
-    if isinstance(text, str) and _RUN_ID.fullmatch(text):
-        return text
-    raise ConfigurationError(f"{str(text)[:80]!r} is not a run id", remedy="is MLFLOW_TRACKING_URI an MLflow server?")
 
 
 @dataclass(frozen=True)
@@ -82,30 +49,30 @@ class Layout:
         scheme, _, rest = self.prefix.partition(":")
         return Path("/" + rest.lstrip("/")) if scheme == "file" else None
 
-    def training(self, client_id: str) -> str:
+    def training(self, client_id: ClientId) -> str:
         """Return the folder that holds the client's products with their categories."""
-        return self._inside("train", f"client_id={check_client_id(client_id)}")
+        return self._inside("train", f"client_id={client_id}")
 
-    def prediction(self, client_id: str) -> str:
+    def prediction(self, client_id: ClientId) -> str:
         """Return the folder that holds the client's products to be categorised."""
-        return self._inside("prediction", f"client_id={check_client_id(client_id)}")
+        return self._inside("prediction", f"client_id={client_id}")
 
     @property
     def published(self) -> str:
         """The root of every published partition: the one that readers discover."""
         return self._inside("products_categories")
 
-    def published_client(self, client_id: str) -> str:
+    def published_client(self, client_id: ClientId) -> str:
         """Return the folder of the client's published dates."""
-        return self._inside("products_categories", f"client_id={check_client_id(client_id)}")
+        return self._inside("products_categories", f"client_id={client_id}")
 
-    def published_partition(self, client_id: str, day: str) -> str:
+    def published_partition(self, client_id: ClientId, day: Day) -> str:
         """Return the folder of one client's published categories of one date."""
-        return self._inside("products_categories", f"client_id={check_client_id(client_id)}", f"date={check_date(day)}")
+        return self._inside("products_categories", f"client_id={client_id}", f"date={day}")
 
-    def quarantine(self, kind: str, client_id: str, day: str) -> str:
+    def quarantine(self, kind: str, client_id: ClientId, day: Day) -> str:
         """Return the folder of the rows refused on one date; `kind` is `train` or `prediction`."""
-        return self._inside("quarantine", kind, f"client_id={check_client_id(client_id)}", f"date={check_date(day)}")
+        return self._inside("quarantine", kind, f"client_id={client_id}", f"date={day}")
 
     @property
     def events(self) -> str:
@@ -115,30 +82,30 @@ class Layout:
     @property
     def scratch(self) -> str:
         """The folder that `bc4all doctor` writes to and removes."""
-        return self.staging("doctor")
+        return self._inside("_staging", "doctor")
 
     @property
     def staged(self) -> str:
         """The root of what runs have not published yet."""
         return self._inside("_staging")
 
-    def staging(self, run_id: str) -> str:
+    def staging(self, run_id: RunId) -> str:
         """Return the folder of a run's unpublished output, outside every root that readers discover."""
-        return self._inside("_staging", check_run_id(run_id))
+        return self._inside("_staging", run_id)
 
     @property
     def replaced(self) -> str:
         """The root of what runs have replaced."""
         return self._inside("_trash")
 
-    def trash(self, run_id: str) -> str:
+    def trash(self, run_id: RunId) -> str:
         """Return the folder that a run's replaced partitions move to."""
-        return self._inside("_trash", check_run_id(run_id))
+        return self._inside("_trash", run_id)
 
     def _inside(self, *names: str) -> str:
         """Return the path of these names below the prefix.
 
-        Each was checked by its own rule; this is the second look, at what became of them. Raises ConfigurationError.
+        Each is of a type that was checked; this is the second look, at what became of them. Raises ConfigurationError.
         """
         path = "/".join(names)
         if posixpath.normpath(path) != path or path.startswith(("/", "..")):

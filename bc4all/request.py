@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bc4all.identity import ClientId, Day
+
 
 @dataclass(frozen=True)
 class JobRequest:
     """What a job was asked to do. `spark_options` (after `--`) are for spark-submit alone."""
 
     job: str
-    client_ids: tuple[str, ...]
+    client_ids: tuple[ClientId, ...]
     every_client: bool
-    day: str
+    day: Day
     config: Path
     max_parallel: int
     features: list[Any] | None = None  # as in the configuration

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bc4all.errors import ConfigurationError, TransientFailure
-from bc4all.layout import Layout, check_client_id
+from bc4all.identity import ClientId
+from bc4all.layout import Layout
 from bc4all.variables import STATE_FOLDER
 
 _LOCK_TIMEOUT_S = 2.0  # seconds for which a lock is waited for
@@ -49,9 +50,9 @@ class State:
         """The SQLite file of all runs; the folder is made."""
         return self._file("history.db")
 
-    def run_log(self, client_id: str | None, name: str) -> Path:
+    def run_log(self, client_id: ClientId | None, name: str) -> Path:
         """Return the log of an application of one client, or of several; the folder above it is made."""
-        return self._file("logs", "_batch" if client_id is None else check_client_id(client_id), f"{name}.log")
+        return self._file("logs", "_batch" if client_id is None else client_id, f"{name}.log")
 
     def recorded_log(self, path: str) -> Path:
         """Return where a log lies that the history knows by `path`.
@@ -101,7 +102,7 @@ class State:
             raise ConfigurationError(f"no state can be kept: {error}", str(self.folder), _REMEDY) from error
 
     @contextmanager
-    def exclusive(self, client_id: str, job: str, patience: float = _LOCK_TIMEOUT_S) -> Iterator[None]:
+    def exclusive(self, client_id: ClientId, job: str, patience: float = _LOCK_TIMEOUT_S) -> Iterator[None]:
         """Be the only one to work on this client's job. Raises TransientFailure where another process is at it.
 
         Waits for `patience` seconds: a process that looks whether a run is dead has its lock for a moment.
@@ -124,7 +125,7 @@ class State:
             os.close(descriptor)
 
     @contextmanager
-    def unless_busy(self, client_id: str, job: str) -> Iterator[bool]:
+    def unless_busy(self, client_id: ClientId, job: str) -> Iterator[bool]:
         """Keep a client's job from being begun during the block; False where another process is at it already."""
         descriptor = try_lock(self._lock(client_id, job))
         try:
@@ -133,8 +134,8 @@ class State:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def _lock(self, client_id: str, job: str) -> Path:
-        return self._file("locks", f"{check_client_id(client_id)}.{job}")
+    def _lock(self, client_id: ClientId, job: str) -> Path:
+        return self._file("locks", f"{client_id}.{job}")
 
     def slot(self, max_parallel: int) -> int | None:
         """Return one of `max_parallel` places to run an application, as an open, locked file; None where all are taken.

@@ -24,6 +24,7 @@ import psutil
 
 from bc4all.config.fleet_file import load_fleet
 from bc4all.data.sample_data import write_sample_data
+from bc4all.identity import ClientId
 from bc4all.logs import start_log
 from bc4all.project import ROOT, SUBMIT
 from bc4all.schedule.history import History
@@ -237,7 +238,7 @@ def _text(process: psutil.Process, variable: str) -> str:
         return ""
 
 
-def _prepare(prefix: Path, clients: int, dice: random.Random) -> list[str]:
+def _prepare(prefix: Path, clients: int, dice: random.Random) -> list[ClientId]:
     """Data with some bad rows, and the configuration."""
     prefix.mkdir(parents=True)
     ids = list(write_sample_data(prefix, clients, _PRODUCTS, dice.randrange(1000), categories=12))

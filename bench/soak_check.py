@@ -15,6 +15,7 @@ import psutil
 from mlflow import MlflowClient
 
 from bc4all.errors import Failure
+from bc4all.identity import ClientId
 from bc4all.layout import Layout
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
@@ -37,7 +38,7 @@ class Counts:
     by_state: dict[str, int] = field(default_factory=dict)
 
 
-def check_all(prefix: Path, state: State, clients: list[str], counts: Counts) -> Iterator[str]:
+def check_all(prefix: Path, state: State, clients: list[ClientId], counts: Counts) -> Iterator[str]:
     """Every fault of a prefix on which nothing runs any more."""
     yield from check_history(state, counts)
     yield from check_days(prefix, state)
@@ -134,7 +135,7 @@ def processes(state: State) -> list[psutil.Process]:
     return found
 
 
-def check_champions(prefix: Path, clients: list[str], counts: Counts) -> Iterator[str]:
+def check_champions(prefix: Path, clients: list[ClientId], counts: Counts) -> Iterator[str]:
     """Every client has a champion that can be read, and no run of MLflow that began its work still goes on."""
     layout = Layout.at(str(prefix))
     registry = Registry(Tracking(tracking_uri(layout), layout))

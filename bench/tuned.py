@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
+from bc4all.identity import ClientId
 from bc4all.layout import Layout
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
@@ -31,7 +32,7 @@ def figures(prefix: Path, number: int) -> pd.DataFrame:
     registry = Registry(Tracking(tracking_uri(layout), layout))
     rows = {}
     for folder in sorted((prefix / "train").glob("client_id=*")):
-        client_id = folder.name.removeprefix("client_id=")
+        client_id = ClientId(folder.name.removeprefix("client_id="))
         tags = registry.find(client_id, number).tags
         rows[client_id] = {shown: float(tags[name]) for name, shown in _SHOWN.items()} | {
             "MB": float(tags["bytes"]) / 1e6

@@ -351,16 +351,26 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all/jobs/promotion.py", "registry.load_judged(client.id", "registry.load(client.id"),
     ],
     "tests/faults/test_ids.py::test_becomes_no_path_and_no_name": [
-        Guard("bc4all/layout.py", "CLIENT_ID.fullmatch(client_id)", "CLIENT_ID.match(client_id)"),
-        Guard("bc4all/layout.py", "_RUN_ID.fullmatch(text)", "_RUN_ID.match(text)"),
+        Guard(
+            "bc4all/identity.py",
+            'or an argument."""\n        if isinstance(value, str) and _WORD.fullmatch(value):',
+            'or an argument."""\n        if isinstance(value, str) and _WORD.match(value):',
+        ),
+        Guard(
+            "bc4all/identity.py",
+            'a server gave it."""\n        if isinstance(value, str) and _WORD.fullmatch(value):',
+            'a server gave it."""\n        if isinstance(value, str) and _WORD.match(value):',
+        ),
     ],
     "tests/faults/test_ids.py::test_becomes_no_client_of_a_configuration": [
-        Guard("bc4all/layout.py", "CLIENT_ID.fullmatch(client_id)", "CLIENT_ID.search(client_id)"),
+        Guard(
+            "bc4all/identity.py",
+            'or an argument."""\n        if isinstance(value, str) and _WORD.fullmatch(value):',
+            'or an argument."""\n        if isinstance(value, str) and _WORD.search(value):',
+        ),
     ],
     "tests/faults/test_ids.py::test_reaches_no_command": [
-        Guard(
-            "bc4all/cli/options.py", 'CLIENT_ID = _Checked("id", check_client_id)', 'CLIENT_ID = _Checked("id", str)'
-        ),
+        Guard("bc4all/cli/options.py", 'CLIENT_ID = _Checked("id", ClientId)', 'CLIENT_ID = _Checked("id", str)'),
     ],
     "tests/faults/test_ids.py::test_ids_that_differ_in_case_alone": [
         Guard("bc4all/config/fleet_file.py", "if other != client_id:", "if False:"),
@@ -368,8 +378,8 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_recovery.py::test_a_journal_cannot_lead_elsewhere": [
         Guard(
             "bc4all/data/journal.py",
-            "            check_run_id(found.run_id), check_client_id(found.client_id), check_date(found.day)\n",
-            "",
+            'RunId(given["run_id"]), ClientId(given["client_id"]), Day(given["day"])',
+            'given["run_id"], given["client_id"], given["day"]',
         ),
     ],
     "tests/faults/test_isolation.py::test_a_job_opens_its_own_clients_files_alone": [

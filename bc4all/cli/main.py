@@ -13,6 +13,7 @@ from bc4all.cli.models import COMMANDS as MODEL_COMMANDS
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.cli.runs import COMMANDS as RUN_COMMANDS
 from bc4all.errors import Failure
+from bc4all.identity import ClientId, Day
 from bc4all.layout import Layout
 from bc4all.request import JobRequest
 from bc4all.wording import quantity
@@ -71,7 +72,7 @@ def check(config: Path) -> None:
 @click.option("--date", "day", type=DATE, help="The published date; by default the latest.")
 @click.option("--product-id", "product_ids", multiple=True, help="A product; may be repeated.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="Products to show.")
-def show(client_id: str, day: str | None, product_ids: tuple[str, ...], limit: int) -> None:
+def show(client_id: ClientId, day: Day | None, product_ids: tuple[str, ...], limit: int) -> None:
     """Show published categories; needs no Spark.
 
     Example: bc4all show --client-id client_0 --date 2026-01-31
@@ -88,7 +89,7 @@ def show(client_id: str, day: str | None, product_ids: tuple[str, ...], limit: i
 @CONFIG_OPTION
 @click.option("--hours", type=click.IntRange(1, 24 * 366), default=24, show_default=True, help="How far ahead.")
 @click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="Only this client; may be repeated.")
-def upcoming(config: Path, hours: int, client_ids: tuple[str, ...]) -> None:
+def upcoming(config: Path, hours: int, client_ids: tuple[ClientId, ...]) -> None:
     """Show which jobs are due next.
 
     Example: bc4all next --hours 24
@@ -121,7 +122,7 @@ def doctor(config: Path, master: str | None, spark_options: tuple[str, ...]) -> 
     from bc4all.launch.spark_submit import become_spark_submit
 
     options = (*(("--master", master) if master else ()), *spark_options)
-    day = date.today().isoformat()
+    day = Day(date.today().isoformat())
     asked = JobRequest("doctor", (), True, day, config, max_parallel=1, spark_options=options)
     sys.exit(become_spark_submit(asked, []))
 

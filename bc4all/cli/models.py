@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bc4all.cli.options import CLIENT_ID
+from bc4all.identity import ClientId
 from bc4all.layout import Layout
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _CLIENT = click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
 
 
-def _opened(client_id: str) -> "tuple[Registry, Champions]":
+def _opened(client_id: ClientId) -> "tuple[Registry, Champions]":
     from bc4all.registry.champions import Champions
     from bc4all.registry.tracking import Tracking, tracking_uri
     from bc4all.registry.versions import Registry
@@ -27,7 +28,7 @@ def _opened(client_id: str) -> "tuple[Registry, Champions]":
     return registry, Champions(registry)
 
 
-def _untrained(client_id: str) -> AbstractContextManager[None]:
+def _untrained(client_id: ClientId) -> AbstractContextManager[None]:
     """Keep trainings of the client out: they change champions, too."""
     from bc4all.state import State
 
@@ -36,7 +37,7 @@ def _untrained(client_id: str) -> AbstractContextManager[None]:
 
 @click.command()
 @_CLIENT
-def versions(client_id: str) -> None:
+def versions(client_id: ClientId) -> None:
     """Show a client's versions, and how each became champion.
 
     Example: bc4all versions --client-id client_0
@@ -55,7 +56,7 @@ def versions(client_id: str) -> None:
 @click.command()
 @_CLIENT
 @click.option("--version", "number", type=click.IntRange(1), required=True, help="The version.")
-def promote(client_id: str, number: int) -> None:
+def promote(client_id: ClientId, number: int) -> None:
     """Make a version the champion, whatever the gate said.
 
     It is read first, as proof that it can be; the change is recorded. The next prediction uses it.
@@ -72,7 +73,7 @@ def promote(client_id: str, number: int) -> None:
 
 @click.command()
 @_CLIENT
-def rollback(client_id: str) -> None:
+def rollback(client_id: ClientId) -> None:
     """Make the champion before this one the champion again.
 
     Example: bc4all rollback --client-id client_0

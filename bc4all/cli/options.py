@@ -10,8 +10,8 @@ import click
 
 from bc4all.config.settings import feature_kinds
 from bc4all.errors import ConfigurationError
+from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import PREDICT, TRAIN, TUNE
-from bc4all.layout import check_client_id, check_date
 from bc4all.logs import LEVELS
 from bc4all.project import CONFIG
 from bc4all.request import JobRequest
@@ -57,8 +57,8 @@ def _json(text: str) -> Any:
         raise ConfigurationError(f"this is not JSON: {error}", remedy="put single quotes around it") from error
 
 
-CLIENT_ID = _Checked("id", check_client_id)
-DATE = _Checked("date", check_date)
+CLIENT_ID = _Checked("id", ClientId)
+DATE = _Checked("date", Day)
 
 CONFIG_OPTION = click.option(
     "--config",
@@ -136,7 +136,7 @@ def job_command(job: str, run: Callable[[JobRequest], int]) -> click.Command:
             raise click.UsageError("Say which clients: either --client-id ID (it may be repeated) or --all.")
         if given.get("write") and given["features"] is not None:
             raise click.UsageError("--write would put a model of --features beside the file's: change the file first.")
-        given["day"] = given["day"] or date.today().isoformat()
+        given["day"] = given["day"] or Day(date.today().isoformat())
         raise SystemExit(run(JobRequest(job=job, spark_options=spark_options, **given)))
 
     callback: Any = click.argument("spark_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SPARK_OPTIONS]")(

@@ -12,6 +12,7 @@ import click
 
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.errors import ConfigurationError
+from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.logs import LEVELS, start_log
 from bc4all.variables import LOG_FORM
@@ -52,7 +53,7 @@ def scheduler(config: Path, log_level: str) -> None:
 @click.option("--date", "day", type=DATE, help="The date of the run; by default today in the client's time zone.")
 @click.option("--trigger", type=click.Choice(("manual", "cron")), default="manual", hidden=True)
 @CONFIG_OPTION
-def run_now(job: str, client_ids: tuple[str, ...], day: str | None, trigger: str, config: Path) -> None:
+def run_now(job: str, client_ids: tuple[ClientId, ...], day: Day | None, trigger: str, config: Path) -> None:
     """Run a job now, as the scheduler would.
 
     It is locked, logged, retried and remembered, and waits where `max_parallel` applications run already.
@@ -81,7 +82,7 @@ def run_now(job: str, client_ids: tuple[str, ...], day: str | None, trigger: str
 @click.option("--from", "first", type=DATE, required=True, help="The first date (YYYY-MM-DD).")
 @click.option("--to", "last", type=DATE, required=True, help="The last date.")
 @CONFIG_OPTION
-def backfill(client_id: str, first: str, last: str, config: Path) -> None:
+def backfill(client_id: ClientId, first: Day, last: Day, config: Path) -> None:
     """Predict the dates that are not published yet.
 
     One after the other, by today's champion, until one fails.
@@ -111,7 +112,7 @@ def _say(text: str) -> None:
 @_JOBS
 @click.option("--failed", is_flag=True, help="Only what failed last.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
-def status(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], failed: bool, as_json: bool) -> None:
+def status(config: Path, client_ids: tuple[ClientId, ...], jobs: tuple[str, ...], failed: bool, as_json: bool) -> None:
     """Show each client's jobs: the last run and the next.
 
     Example: bc4all status --failed
@@ -133,7 +134,7 @@ def status(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], fai
 @_JOBS
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The latest runs.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
-def runs(client_id: str, jobs: tuple[str, ...], limit: int, as_json: bool) -> None:
+def runs(client_id: ClientId, jobs: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Show a client's runs, the latest last.
 
     Example: bc4all runs --client-id client_0
@@ -152,7 +153,7 @@ def runs(client_id: str, jobs: tuple[str, ...], limit: int, as_json: bool) -> No
 @click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
 @_JOBS
 @click.option("--run", "run_id", type=click.IntRange(1), help="A run's number, as bc4all runs shows it; else the last.")
-def logs(client_id: str, jobs: tuple[str, ...], run_id: int | None) -> None:
+def logs(client_id: ClientId, jobs: tuple[str, ...], run_id: int | None) -> None:
     """Show the log of a client's last run.
 
     Example: bc4all logs --client-id client_0 --job train
@@ -176,7 +177,7 @@ def logs(client_id: str, jobs: tuple[str, ...], run_id: int | None) -> None:
 @CONFIG_OPTION
 @_CLIENTS
 @_JOBS
-def pause(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> None:
+def pause(config: Path, client_ids: tuple[ClientId, ...], jobs: tuple[str, ...]) -> None:
     """Keep clients' jobs from being started on time.
 
     What runs goes on; what waits is let go.
@@ -190,7 +191,7 @@ def pause(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> N
 @CONFIG_OPTION
 @_CLIENTS
 @_JOBS
-def resume(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> None:
+def resume(config: Path, client_ids: tuple[ClientId, ...], jobs: tuple[str, ...]) -> None:
     """Let paused jobs be started again.
 
     From their next time on: what was due in the meantime is not made up for.
@@ -201,7 +202,7 @@ def resume(config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...]) -> 
 
 
 def _each(
-    config: Path, client_ids: tuple[str, ...], jobs: tuple[str, ...], done: str, change: Callable[..., None]
+    config: Path, client_ids: tuple[ClientId, ...], jobs: tuple[str, ...], done: str, change: Callable[..., None]
 ) -> None:
     from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.operations import Operations

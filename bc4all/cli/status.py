@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bc4all.config.clients import Client
 from bc4all.config.timing import firings
+from bc4all.identity import ClientId
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.schedule.history import FAILED, History, Run
 from bc4all.wording import quantity
@@ -82,7 +83,7 @@ def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) ->
     return _with_errors(table, told)
 
 
-def runs_table(client_id: str, runs: Sequence[Run]) -> Group:
+def runs_table(client_id: ClientId, runs: Sequence[Run]) -> Group:
     """Return a client's runs, a row each, with what went wrong."""
     table = Table(title=f"{client_id}: {quantity(len(runs), 'run')}", title_justify="left")
     for name in ("run", "job", "due (UTC)", "by", "try", "state", "took"):
@@ -99,7 +100,7 @@ def _with_errors(table: Table, errors: Sequence[tuple[str, str | None]]) -> Grou
     return Group(table, *[Text(f"{whose}: {error}") for whose, error in errors if error])
 
 
-def log_lines(log: Path, client_id: str) -> Iterator[str]:
+def log_lines(log: Path, client_id: ClientId) -> Iterator[str]:
     """Yield a run's log as text, without the events of other clients that shared its application."""
     with log.open(errors="replace") as file:
         for line in file:

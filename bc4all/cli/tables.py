@@ -10,8 +10,9 @@ from rich.text import Text
 from bc4all.config.clients import Client
 from bc4all.config.timing import firings
 from bc4all.data.published import Published
+from bc4all.identity import ClientId
 from bc4all.model.ranking import ANSWERED
-from bc4all.schedule.agenda import due_timings
+from bc4all.schedule.agenda import Key, due_timings
 from bc4all.wording import printable, quantity
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs none
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs
 _SHOWN_METRICS = {"accuracy": "accuracy", "top_5_accuracy": "top-5", "log_loss": "loss"}  # tags of a version
 
 
-def upcoming(clients: Sequence[Client], after: datetime, hours: int, pauses: Container[tuple[str, str]] = ()) -> Table:
+def upcoming(clients: Sequence[Client], after: datetime, hours: int, pauses: Container[Key] = ()) -> Table:
     """Return the jobs that are due in the next hours and not paused, in order, each in its client's time zone."""
     until = after + timedelta(hours=hours)
     due = []
@@ -59,7 +60,7 @@ def table(published: Published) -> Table:
     return shown
 
 
-def versions_table(client_id: str, versions: "Sequence[Version]", aliases: Mapping[str, int]) -> Table:
+def versions_table(client_id: ClientId, versions: "Sequence[Version]", aliases: Mapping[str, int]) -> Table:
     """Return a row a version: what it is called, and how it did on its held-out rows."""
     shown = Table(title=f"{client_id}: {quantity(len(versions), 'version')}", title_justify="left")
     for name in ("version", "trained"):

@@ -7,21 +7,22 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bc4all.errors import ConfigurationError
-from bc4all.layout import check_client_id, check_date
+from bc4all.identity import ClientId, Day
 
 CATEGORY_MAPS = "category_map"  # beside the configuration file
 _COLUMNS = ["old", "new", "from"]
+_ALWAYS = Day("0001-01-01")  # no date is before it
 
 
 class Renaming(NamedTuple):
-    """One line of a map: `old` is called `new` from the date `since` on (YYYY-MM-DD; "" for always)."""
+    """One line of a map: `old` is called `new` from the day `since` on ("" for always)."""
 
     old: str
     new: str
-    since: str
+    since: Day | Literal[""]
     line: int
 
 
@@ -32,7 +33,7 @@ class CategoryMap:
     file: Path
     renamings: tuple[Renaming, ...] = ()
 
-    def names(self, day: str) -> dict[str, str]:
+    def names(self, day: Day) -> dict[str, str]:
         """Old name -> what it is called on a date, renamed again or not. Raises ConfigurationError on a cycle."""
         steps = {one.old: one for one in sorted(self.renamings, key=lambda one: one.since) if one.since <= day}
         names = {}
@@ -49,9 +50,9 @@ class CategoryMap:
         return names
 
 
-def read_category_map(config: Path, client_id: str) -> CategoryMap | None:
+def read_category_map(config: Path, client_id: ClientId) -> CategoryMap | None:
     """Return a client's map, None where it has none. Raises ConfigurationError, naming file and line, on any fault."""
-    file = config.parent / CATEGORY_MAPS / f"{check_client_id(client_id)}.csv"
+    file = config.parent / CATEGORY_MAPS / f"{client_id}.csv"
     if not file.exists():
         return None
     try:
@@ -59,7 +60,7 @@ def read_category_map(config: Path, client_id: str) -> CategoryMap | None:
             found = CategoryMap(file, tuple(_renamings(file, csv.reader(lines))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}") from error
-    for day in {one.since for one in found.renamings}:
+    for day in {one.since or _ALWAYS for one in found.renamings}:
         found.names(day)  # a cycle on any date is refused on every one
     return found
 
@@ -72,11 +73,11 @@ def _renamings(file: Path, rows: Iterator[list[str]]) -> Iterator[Renaming]:
     for line, row in enumerate(rows, start=2):
         if not row:
             continue
-        old, new, since = [*(value.strip() for value in row), "", ""][:3]
+        old, new, start = [*(value.strip() for value in row), "", ""][:3]
         if len(row) != len(header) or not old or not new:
             raise ConfigurationError(f"{file}:{line}: {row} is no {','.join(header)}")
         try:
-            since = since and check_date(since)
+            since = start and Day(start)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}:{line}: {error}") from error
         before = met.setdefault((old, since), line)

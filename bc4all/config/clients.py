@@ -7,9 +7,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, InstanceOf, PlainValidator, ValidationError
 
 from bc4all.config.category_map import CategoryMap
 from bc4all.config.estimators import did_you_mean, model_faults
@@ -30,8 +30,11 @@ from bc4all.config.settings import (
 from bc4all.config.timing import Timing
 from bc4all.config.tuned import TunedModel
 from bc4all.errors import ConfigurationError
+from bc4all.identity import ClientId
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.kinds import TEXT
+
+_Id = Annotated[ClientId, PlainValidator(ClientId)]  # pydantic makes it of text
 
 
 class Client(BaseModel):
@@ -39,12 +42,12 @@ class Client(BaseModel):
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
-    id: str
+    id: _Id
     features: FeatureKinds
     model: ModelChoice = RANDOM_FOREST
     model_params: dict[str, Any] = {}
     category_separator: str | None = None  # between the parts of a category that is a path
-    category_map: CategoryMap | None = None  # of the file beside the configuration, if there is one
+    category_map: InstanceOf[CategoryMap] | None = None  # of the file beside the configuration, if there is one
     enabled: bool = True
     max_quarantine: float = 0.05  # share of rows that may be refused
     promotion: PromotionSettings = PromotionSettings()
@@ -123,9 +126,9 @@ class Fleet(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Path
-    clients: dict[str, Client]
-    tuned: dict[str, TunedModel] = {}  # of those that have one, in force or hidden
-    own_models: dict[str, tuple[str, ...]] = {}  # by client: the keys of its own entry that hide a tuned model
+    clients: dict[_Id, Client]
+    tuned: dict[_Id, TunedModel] = {}  # of those that have one, in force or hidden
+    own_models: dict[_Id, tuple[str, ...]] = {}  # by client: the keys of its own entry that hide a tuned model
     scheduler: SchedulerSettings = SchedulerSettings()
     publishing: PublishingSettings = PublishingSettings()
 
@@ -134,7 +137,7 @@ class Fleet(BaseModel):
         """The clients that `--all` means, in the file's order."""
         return [client for client in self.clients.values() if client.enabled]
 
-    def select(self, client_ids: Sequence[str]) -> list[Client]:
+    def select(self, client_ids: Sequence[ClientId]) -> list[Client]:
         """Return the clients of these ids, each once; a paused one too, since it was asked for by name.
 
         Raises ConfigurationError for ids that the file does not have.

@@ -24,8 +24,8 @@ from bc4all.config.settings import OF_METRIC, RESET, ClientSettings, PublishingS
 from bc4all.config.tuned import TunedModel, read_tuned
 from bc4all.config.yaml_source import YamlSource, read_yaml
 from bc4all.errors import ConfigurationError
+from bc4all.identity import ClientId
 from bc4all.job_kinds import SCHEDULED_JOBS
-from bc4all.layout import check_client_id
 
 _HIDING = ("model", "model_params")  # of a client's own entry: its tuned model is not used
 _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
@@ -44,17 +44,18 @@ def load_fleet(path: Path) -> Fleet:
         source.raise_faults()
     defaults = read_block(source, ("defaults",), top.get("defaults"), ClientSettings) or ClientSettings()
     judged: dict[str, list[tuple[Place, str]]] = {}
-    clients: dict[str, Client] = {}
-    spelled: dict[str, str] = {}
-    tuned: dict[str, TunedModel] = {}
-    own_models: dict[str, tuple[str, ...]] = {}
-    for client_id, said in top["clients"].items():
-        at = ("clients", client_id)
+    clients: dict[ClientId, Client] = {}
+    spelled: dict[str, ClientId] = {}
+    tuned: dict[ClientId, TunedModel] = {}
+    own_models: dict[ClientId, tuple[str, ...]] = {}
+    for key, said in top["clients"].items():
+        at = ("clients", key)
         try:
-            other = spelled.setdefault(check_client_id(client_id).lower(), client_id)
+            client_id = ClientId(key)
         except ConfigurationError as error:
             source.add_fault(at, str(error))
             continue
+        other = spelled.setdefault(client_id.lower(), client_id)
         if other != client_id:  # some storages and MLflow's databases would take them for one
             source.add_fault(at, f"client ids {other!r} and {client_id!r} differ in case alone")
         own = read_block(source, at, said, ClientSettings)
@@ -85,7 +86,7 @@ def load_fleet(path: Path) -> Fleet:
     )
 
 
-def _read_beside(source: YamlSource, client_id: str) -> tuple[CategoryMap | None, TunedModel | None]:
+def _read_beside(source: YamlSource, client_id: ClientId) -> tuple[CategoryMap | None, TunedModel | None]:
     """Read what lies in files of a client's own beside the configuration."""
     category_map = tuned = None
     try:
@@ -100,7 +101,7 @@ def _read_beside(source: YamlSource, client_id: str) -> tuple[CategoryMap | None
 
 
 def _merge(
-    source: YamlSource, client_id: str, defaults: ClientSettings, own: ClientSettings, tuned: TunedModel | None
+    source: YamlSource, client_id: ClientId, defaults: ClientSettings, own: ClientSettings, tuned: TunedModel | None
 ) -> Client:
     features = own.features or defaults.features or {}
     model, params = chosen_model(defaults, own, features)

@@ -16,6 +16,7 @@ from bc4all.config.timing import (
     schedule_fault,
     spread,
 )
+from bc4all.identity import ClientId
 from bc4all.job_kinds import JOB_KINDS, SCHEDULED_JOBS
 from bc4all.kinds import KINDS, NUMERIC
 
@@ -96,7 +97,7 @@ class JobSettings(BaseModel):
             raise ValueError(fault)
         return expression
 
-    def timing(self, client_id: str, job: str, zone: str | None) -> Timing:
+    def timing(self, client_id: ClientId, job: str, zone: str | None) -> Timing:
         """Return what this means for a client's job, the defaults of what was not said included."""
         said = self.model_dump(exclude_none=True, exclude={"schedule", "enabled"})
         expression = spread(self.schedule or str(JOB_KINDS[job].schedule), client_id, job)

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from bc4all.identity import ClientId, Day
+
 _FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 _SPREAD = (range(60), range(24), range(1, 29), range(1, 13), range(7))  # what H may become; each month has a 28th
 # What every cron understands, and alike: no L, W or # (which cronsim knows), steps only over `*` or a real span.
@@ -45,9 +47,9 @@ class Timing:
         """What makes its times: while it stays the same, a missed time is one to catch up with."""
         return f"{self.expression} {self.zone.key}"
 
-    def day(self, at: datetime) -> str:
+    def day(self, at: datetime) -> Day:
         """Return the date that a run due at this time is for, in the client's zone."""
-        return at.astimezone(self.zone).date().isoformat()
+        return Day(at.astimezone(self.zone).date().isoformat())
 
 
 def parse_duration(text: str) -> int:
@@ -58,7 +60,7 @@ def parse_duration(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def spread(expression: str, client_id: str, job: str) -> str:
+def spread(expression: str, client_id: ClientId, job: str) -> str:
     """Return the expression with each field `H` replaced by the number that this client's job has there."""
     fields = expression.split()
     for place, field in enumerate(fields):
@@ -79,7 +81,7 @@ def schedule_fault(expression: str) -> str | None:
             if field != "H" and (not _TERM.fullmatch(term) or _NOT_CRON.fullmatch(term.upper())):
                 return f"{term!r} is no {name} of a schedule"
     try:
-        CronSim(spread(expression, "", ""), datetime(2026, 1, 1, tzinfo=UTC))
+        CronSim(spread(expression, ClientId("any"), ""), datetime(2026, 1, 1, tzinfo=UTC))
     except CronSimError as error:
         return f"{expression!r} is no schedule: {str(error).lower()}"
     return None

@@ -15,7 +15,7 @@ from bc4all.config.blocks import read_block
 from bc4all.config.model_settings import BlendSettings
 from bc4all.config.yaml_source import read_yaml
 from bc4all.errors import ConfigurationError
-from bc4all.layout import check_client_id
+from bc4all.identity import ClientId
 from bc4all.local_files import replace_text
 
 _HEAD = "# Written by `bin/submit.sh tune --write`. Remove this file to take the model of the configuration again.\n"
@@ -43,17 +43,17 @@ def tuned_folder(config: Path) -> Path:
     return config.parent / "tuned"
 
 
-def tuned_file(config: Path, client_id: str) -> Path:
+def tuned_file(config: Path, client_id: ClientId) -> Path:
     """Return where a client's tuned model lies, there or not."""
-    return tuned_folder(config) / f"{check_client_id(client_id)}.yaml"
+    return tuned_folder(config) / f"{client_id}.yaml"
 
 
-def tuned_clients(config: Path) -> set[str]:
+def tuned_clients(config: Path) -> set[ClientId]:
     """Return the ids for which there are files, whether the configuration has these clients or not."""
-    return {file.stem for file in tuned_folder(config).glob("*.yaml")}
+    return {ClientId(file.stem) for file in tuned_folder(config).glob("*.yaml")}
 
 
-def read_tuned(config: Path, client_id: str) -> TunedModel | None:
+def read_tuned(config: Path, client_id: ClientId) -> TunedModel | None:
     """Read a client's tuned model; None where it has none.
 
     Raises ConfigurationError with a line `file:line:column: message` for each fault.
@@ -77,7 +77,7 @@ def check_writable(config: Path) -> None:
         raise ConfigurationError(f"{folder} cannot be written", remedy="leave --write out: the model is printed then")
 
 
-def write_tuned(config: Path, client_id: str, text: str) -> Path:
+def write_tuned(config: Path, client_id: ClientId, text: str) -> Path:
     """Make `text` a client's tuned model in one step, and return its file. Raises ConfigurationError."""
     file = tuned_file(config, client_id)
     try:

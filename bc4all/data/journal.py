@@ -5,11 +5,12 @@ It is the last thing to go, so a journal whose run is dead names what a killed j
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 from bc4all.errors import ConfigurationError
+from bc4all.identity import ClientId, Day, RunId
 from bc4all.job_kinds import JOB_KINDS, TUNE
-from bc4all.layout import Layout, check_client_id, check_date, check_run_id
+from bc4all.layout import Layout
 
 JOURNAL = "_run.json"
 OUTPUT, QUARANTINE = "products_categories", "quarantine"  # the folders that a run stages
@@ -19,10 +20,10 @@ OUTPUT, QUARANTINE = "products_categories", "quarantine"  # the folders that a r
 class Journal:
     """One run of one client's job. `locks` names the state folder whose locks tell whether it lives."""
 
-    run_id: str
-    client_id: str
+    run_id: RunId
+    client_id: ClientId
     job: str
-    day: str
+    day: Day
     locks: str
 
     def targets(self, layout: Layout) -> Mapping[str, str]:
@@ -43,8 +44,8 @@ class Journal:
         """Return what `dumps` made; None for anything else, such as what was being written when its run was killed."""
         try:
             given = json.loads(text or "")
-            found = cls(**{field.name: str(given[field.name]) for field in fields(cls)})
-            check_run_id(found.run_id), check_client_id(found.client_id), check_date(found.day)
+            run_id, client_id, day = RunId(given["run_id"]), ClientId(given["client_id"]), Day(given["day"])
+            found = cls(run_id, client_id, str(given["job"]), day, str(given["locks"]))
         except (ValueError, KeyError, TypeError, ConfigurationError):
             return None
         return found if found.job in JOB_KINDS else None

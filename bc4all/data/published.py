@@ -1,5 +1,6 @@
 """What is published, read by Arrow: no Spark is needed to look at it."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
-from bc4all.errors import DataError, TransientFailure
+from bc4all.errors import ConfigurationError, DataError, TransientFailure
+from bc4all.identity import ClientId, Day
 from bc4all.layout import MANIFEST, Layout
 
 
@@ -18,14 +20,14 @@ from bc4all.layout import MANIFEST, Layout
 class Published:
     """Some products of one published partition, and its manifest."""
 
-    client_id: str
-    day: str
+    client_id: ClientId
+    day: Day
     manifest: dict[str, Any]
     rows: pa.Table  # sorted by product_id, then rank
 
 
 def read_published(
-    layout: Layout, client_id: str, day: str | None, product_ids: Sequence[str], products: int
+    layout: Layout, client_id: ClientId, day: Day | None, product_ids: Sequence[str], products: int
 ) -> Published:
     """Return the categories of `product_ids`, or of the first `products` by id, of a date or of the latest.
 
@@ -62,14 +64,18 @@ def open_folder(layout: Layout, uri: str) -> tuple[fs.FileSystem, str]:
     return storage, root
 
 
-def published_days(layout: Layout, client_id: str) -> list[str]:
+def published_days(layout: Layout, client_id: ClientId) -> list[Day]:
     """Return the dates for which the client's categories are published, in order."""
     storage, root = open_folder(layout, layout.published_client(client_id))
     found = storage.get_file_info(fs.FileSelector(root, allow_not_found=True))
-    return sorted(entry.base_name.removeprefix("date=") for entry in found if entry.base_name.startswith("date="))
+    days = []
+    for name in (entry.base_name for entry in found if entry.base_name.startswith("date=")):
+        with contextlib.suppress(ConfigurationError):  # set aside by a person, say: no job has published it
+            days.append(Day(name.removeprefix("date=")))
+    return sorted(days)
 
 
-def _latest(client_id: str, layout: Layout) -> str:
+def _latest(client_id: ClientId, layout: Layout) -> Day:
     days = published_days(layout, client_id)
     if not days:
         where, remedy = layout.published_client(client_id), f"bin/submit.sh predict --client-id {client_id}"

@@ -12,6 +12,7 @@ from bc4all.data.filesystem import Entry, FileSystem
 from bc4all.data.journal import JOURNAL, Journal
 from bc4all.data.publishing import Publisher
 from bc4all.errors import Failure
+from bc4all.identity import RunId
 from bc4all.layout import Layout
 from bc4all.state import State
 
@@ -23,7 +24,7 @@ _FOREIGN_AFTER_S, _UNKNOWN_AFTER_S = 24 * 3600.0, 600.0  # seconds
 
 
 def recover(
-    files: FileSystem, layout: Layout, state: State, keep_replaced: float, close_run: Callable[[str], None]
+    files: FileSystem, layout: Layout, state: State, keep_replaced: float, close_run: Callable[[RunId], None]
 ) -> None:
     """Settle what dead runs left, and delete what was replaced more than `keep_replaced` seconds ago.
 
@@ -49,7 +50,7 @@ def _tried(entry: Entry, work: Callable[[], None]) -> None:
 
 
 def _settle(
-    files: FileSystem, layout: Layout, state: State, entry: Entry, now: float, close_run: Callable[[str], None]
+    files: FileSystem, layout: Layout, state: State, entry: Entry, now: float, close_run: Callable[[RunId], None]
 ) -> None:
     journal = Journal.loads(files.read_text(f"{entry.uri}/{JOURNAL}"))
     age = _age(files, entry, now)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from bc4all.errors import DataError
+from bc4all.identity import ClientId
 
 FEATURES = ("f0", "f1", "f2", "f3", "f4")
 _CHUNK = 100_000  # rows in memory at a time
@@ -23,7 +24,9 @@ _NOISE = 0.045  # of products around a centre, with 35 categories: fewer ones mu
 _SKEW = 0.8  # the i-th largest category has a share of 1 / i ** skew
 
 
-def write_sample_data(out: Path, clients: int, rows: int, seed: int, categories: int | None = None) -> Iterator[str]:
+def write_sample_data(
+    out: Path, clients: int, rows: int, seed: int, categories: int | None = None
+) -> Iterator[ClientId]:
     """Write client_0, client_1, … below `out`, each with `rows` products to train on and as many to predict.
 
     Yields each client's id when its two files are complete. Raises DataError, before writing anything, where a client
@@ -35,7 +38,7 @@ def write_sample_data(out: Path, clients: int, rows: int, seed: int, categories:
             raise DataError(f"{partition} holds data already", remedy="name another folder with --out")
     for i in range(clients):
         _write_client(out, i, rows, np.random.default_rng([seed, i]), categories)
-        yield f"client_{i}"
+        yield ClientId(f"client_{i}")
 
 
 def _write_client(out: Path, number: int, rows: int, rng: np.random.Generator, categories: int | None) -> None:

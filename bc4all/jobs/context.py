@@ -10,6 +10,7 @@ from bc4all.config.clients import Client
 from bc4all.data.filesystem import FileSystem
 from bc4all.data.journal import Journal
 from bc4all.data.publishing import Publisher, publishing
+from bc4all.identity import Day
 from bc4all.job_kinds import JOB_KINDS
 from bc4all.layout import Layout
 from bc4all.logs import log_context
@@ -27,7 +28,7 @@ class JobContext:
     spark: SparkSession
     layout: Layout
     registry: Registry
-    day: str
+    day: Day
     locks: str
 
     @property

@@ -20,6 +20,7 @@ from rich.table import Table
 from bc4all.config.clients import Client
 from bc4all.data.failures import as_failure
 from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, TransientFailure
+from bc4all.identity import ClientId, RunId
 from bc4all.jobs.session import java_has_ended
 from bc4all.logs import log_context
 
@@ -31,7 +32,7 @@ outcome_log = logging.getLogger("bc4all.outcome")
 class Outcome:
     """What became of one client. `rows` are those accepted; None where the job did not come that far."""
 
-    client_id: str
+    client_id: ClientId
     rows: int | None = None
     quarantined: int | None = None
     top_5: float | None = None
@@ -39,7 +40,7 @@ class Outcome:
     seconds: float = 0.0
     error: str | None = None
     exit_code: int = EXIT_OK
-    run_id: str | None = None  # MLflow's
+    run_id: RunId | None = None  # MLflow's
     note: str = ""  # what readers of the log should know of one that is done
     drifted: bool = False  # whether its products have drifted, and lastingly
 
@@ -60,7 +61,7 @@ def run_fleet(
     TransientFailure where the driver's Java has ended: no client can go on without it.
     """
     console = console or Console(stderr=True)
-    done: dict[str, Outcome] = {}
+    done: dict[ClientId, Outcome] = {}
     pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="client")
     try:
         running = []

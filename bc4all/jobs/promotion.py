@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from bc4all.config.clients import Client
 from bc4all.data.failures import as_failure
 from bc4all.errors import ModelError
+from bc4all.identity import Day
 from bc4all.learning.training import Fitted, evaluate_other
 from bc4all.model.ranking import score_frame
 from bc4all.model.training_set import MIN_COMPARED_ROWS, TrainingSet
@@ -38,7 +39,7 @@ class Rival:
         return None if self.learned is None else np.isin(ids, self.learned)
 
 
-def find_rival(registry: Registry, client: Client, day: str) -> Rival:
+def find_rival(registry: Registry, client: Client, day: Day) -> Rival:
     """Return the champion, if it can be asked of the client's present features and categories."""
     if client.promotion.mode == "disabled" or CHAMPION not in registry.aliases(client.id):
         return Rival(None, None)

@@ -15,6 +15,7 @@ from pyspark.sql import Row, SparkSession
 
 from bc4all.environment import SHIP_IT, Host, refuse_connect, this_host
 from bc4all.errors import ConfigurationError, TransientFailure
+from bc4all.identity import ClientId
 from bc4all.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def executor_hosts(spark: SparkSession) -> list[Host]:
 
 
 @contextmanager
-def phase(spark: SparkSession, client_id: str, job: str, name: str) -> Iterator[None]:
+def phase(spark: SparkSession, client_id: ClientId, job: str, name: str) -> Iterator[None]:
     """Name the Spark jobs started inside, on this thread, `client · job · phase`, and log how long they took."""
     context = spark.sparkContext
     context.setJobGroup(f"{client_id}/{job}", f"{client_id} · {job} · {name}", interruptOnCancel=True)

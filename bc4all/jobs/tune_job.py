@@ -17,6 +17,7 @@ from bc4all.config.model_settings import BlendSettings, counted
 from bc4all.config.tuned import as_yaml, tuned_file, write_tuned
 from bc4all.data.products import Products, read_training
 from bc4all.errors import ConfigurationError, DataError, Failure
+from bc4all.identity import ClientId, Day
 from bc4all.jobs import promotion
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome
@@ -139,7 +140,7 @@ class _Progress:
         self.work._print(f"{self.client.id}: tune: {tried}{of} tried, {best_so_far}")
 
 
-def _write(config: Path, client_id: str, model: BlendSettings, text: str) -> str:
+def _write(config: Path, client_id: ClientId, model: BlendSettings, text: str) -> str:
     """Write a tuned model beside the configuration, and return what to say of it.
 
     Raises ConfigurationError, and writes nothing, where the client as the configuration has it now cannot use it.
@@ -157,7 +158,7 @@ def _write(config: Path, client_id: str, model: BlendSettings, text: str) -> str
     return f"{file} is written, and used from now on"
 
 
-def _note(day: str, tuned: Tuned) -> str:
+def _note(day: Day, tuned: Tuned) -> str:
     """Return how good a tuned model was, and when: what stands above it in its file."""
     scores, present = tuned.choice.scores, tuned.present
     before = f", before {present.log_loss:.3f}" if present else ""

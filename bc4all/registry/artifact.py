@@ -19,6 +19,7 @@ from bc4all.config.settings import feature_kinds
 from bc4all.config.yaml_source import read_yaml
 from bc4all.environment import WORKER_PACKAGES
 from bc4all.errors import ConfigurationError, ModelError
+from bc4all.identity import ClientId
 from bc4all.kinds import Features
 from bc4all.model.model_file import digest, save_model
 from bc4all.model.ranking import Model
@@ -69,7 +70,7 @@ def write_model(
         str(saved),
         loader_module="bc4all.pyfunc",
         data_path=str(source),
-        metadata={"client_id": client.id, "features": json.dumps(client.features), DIGESTS: json.dumps(digests)},
+        metadata={"client_id": str(client.id), "features": json.dumps(client.features), DIGESTS: json.dumps(digests)},
         signature=ModelSignature(Schema(given), Schema([ColSpec(kind, name) for kind, name in kinds])),
         input_example=example,
         pip_requirements=[f"{name}=={metadata.version(name)}" for name in _REQUIREMENTS],
@@ -85,7 +86,7 @@ def write_model(
     }
 
 
-def described(description: Path, client_id: str) -> Features:
+def described(description: Path, client_id: ClientId) -> Features:
     """Return the features that a version's description tells, once it has told that it is this client's.
 
     Of a version that was registered before there were descriptions, that is its MLmodel file.

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from bc4all.errors import ConfigurationError, ModelError
+from bc4all.identity import ClientId
 from bc4all.registry.versions import CHALLENGER, CHAMPION, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
@@ -32,7 +33,7 @@ class Champions:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def changes(self, client_id: str) -> list[Change]:
+    def changes(self, client_id: ClientId) -> list[Change]:
         """Return the client's champions, the latest last.
 
         One that MLflow's pages made so among them, once it is met.
@@ -46,7 +47,7 @@ class Champions:
             told.append(Change(current, "", "not recorded"))
         return told
 
-    def promote(self, client_id: str, version: Version, why: str, back: bool = False) -> None:
+    def promote(self, client_id: ClientId, version: Version, why: str, back: bool = False) -> None:
         """Make a version the champion, and record it."""
         changes = self.changes(client_id)
         self._registry.set_alias(version, CHAMPION)
@@ -58,7 +59,7 @@ class Champions:
         if self.number(client_id, CHALLENGER) == version.number:
             self._registry.remove_alias(client_id, CHALLENGER)
 
-    def rollback(self, client_id: str, why: str) -> Version:
+    def rollback(self, client_id: ClientId, why: str) -> Version:
         """Make the champion before this one the champion again; once more, the one before that.
 
         Raises ModelError where there is none.
@@ -72,7 +73,7 @@ class Champions:
         self.promote(client_id, version, why, back=True)
         return version
 
-    def before(self, client_id: str) -> int | None:
+    def before(self, client_id: ClientId) -> int | None:
         """Return the number of the champion that the present one has followed, and that is still there."""
         there = {version.number for version in self._registry.versions(client_id)}
         line: list[int] = []
@@ -84,11 +85,11 @@ class Champions:
         past = [number for number in line[:-1] if number in there]
         return past[-1] if past else None
 
-    def number(self, client_id: str, alias: str) -> int | None:
+    def number(self, client_id: ClientId, alias: str) -> int | None:
         """Return the version that an alias points to."""
         return self._registry.aliases(client_id).get(alias)
 
-    def prune(self, client_id: str, keep: int) -> list[int]:
+    def prune(self, client_id: ClientId, keep: int) -> list[int]:
         """Delete all but the newest `keep` versions, the champion, the one before it, and the challenger."""
         versions = sorted(self._registry.versions(client_id), key=lambda version: version.number)
         kept = {version.number for version in versions[-keep:]}
@@ -100,7 +101,7 @@ class Champions:
         return [version.number for version in gone]
 
 
-def check_promotable(registry: Registry, client_id: str, number: int) -> Version:
+def check_promotable(registry: Registry, client_id: ClientId, number: int) -> Version:
     """Return a version that a person names, read once as proof that it can be.
 
     Raises ConfigurationError, ModelError.

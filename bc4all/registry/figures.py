@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bc4all.identity import ClientId
 from bc4all.model.abstention import curve
 from bc4all.model.evaluation import Evaluation
 
 _SHOWN_CATEGORIES = 60  # categories of a confusion matrix; more cannot be read
 
 
-def write_evaluation(folder: Path, client_id: str, training: Evaluation, held_out: Evaluation | None) -> None:
+def write_evaluation(folder: Path, client_id: ClientId, training: Evaluation, held_out: Evaluation | None) -> None:
     """Write `categories_*.csv`, `confusion_*.png`, `reliability.png` and `coverage.csv` into a local folder."""
     parts = {"training": training} | ({"held_out": held_out} if held_out else {})
     for name, evaluation in parts.items():
@@ -59,7 +60,7 @@ def _confusion(evaluation: Evaluation, title: str) -> Figure:
     return figure
 
 
-def _reliability(parts: dict[str, Evaluation], client_id: str) -> Figure:
+def _reliability(parts: dict[str, Evaluation], client_id: ClientId) -> Figure:
     """Accuracy by mean best score, above how many rows stand behind each point."""
     figure = Figure(figsize=(6, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])

@@ -26,9 +26,10 @@ from sqlalchemy.exc import SQLAlchemyError
 import bc4all
 from bc4all.config.clients import Client
 from bc4all.errors import ConfigurationError, Failure, ModelError
+from bc4all.identity import ClientId, Day, RunId
 from bc4all.job_kinds import JOB_KINDS, TRAIN, JobKind
 from bc4all.kinds import NUMERIC, Features
-from bc4all.layout import Layout, check_client_id
+from bc4all.layout import Layout
 from bc4all.redaction import redact
 from bc4all.registry import mlflow_failures
 from bc4all.registry.ownership import Store
@@ -107,7 +108,7 @@ class Tracking:
         self._answered = True
         return answer
 
-    def start_run(self, client: Client, kind: JobKind, day: str, tags: Mapping[str, str]) -> "Run":
+    def start_run(self, client: Client, kind: JobKind, day: Day, tags: Mapping[str, str]) -> "Run":
         """Return a new run in the client's experiment of this kind."""
         described = {
             "client_id": client.id,
@@ -131,7 +132,7 @@ class Tracking:
             return self.client.create_run(experiment, run_name=name, tags={**tags, "attempt": attempt})
 
         started = self.ask(create)
-        return Run(self, str(started.info.run_id), experiment)
+        return Run(self, RunId(str(started.info.run_id)), experiment)
 
     def record_child(
         self,
@@ -158,7 +159,7 @@ class Tracking:
                 latest.setdefault(str(run.info.run_name), run.data.metrics[metric])
         return list(latest.values())[:count]
 
-    def close_run(self, run_id: str) -> None:
+    def close_run(self, run_id: RunId) -> None:
         """End a run whose process was killed, and those inside it, if it has not ended and is still known."""
         try:
             run = self.ask(lambda: self.client.get_run(run_id), f"there is no run {run_id}")
@@ -168,14 +169,14 @@ class Tracking:
             return
         inside = f"tags.`{_PARENT}` = '{run_id}' AND attributes.status = 'RUNNING'"
         children = self.ask(lambda: self.client.search_runs([run.info.experiment_id], inside))
-        for left in (*(child.info.run_id for child in children), run_id):
+        for left in (*(RunId(str(child.info.run_id)) for child in children), run_id):
             self._kill(left)
 
-    def _kill(self, run_id: str) -> None:
+    def _kill(self, run_id: RunId) -> None:
         self.ask(lambda: self.client.set_tag(run_id, "error", "its process was killed"))
         self.ask(lambda: self.client.set_terminated(run_id, "KILLED"))
 
-    def experiments(self, client_ids: Sequence[str] | None = None) -> list[Experiment]:
+    def experiments(self, client_ids: Sequence[ClientId] | None = None) -> list[Experiment]:
         """Return all experiments of these clients, or of every client."""
         if client_ids is not None and len(client_ids) <= _MAX_NAMED:
             names = [_experiment_name(kind, one) for one in client_ids for kind in JOB_KINDS.values()]
@@ -192,11 +193,11 @@ class Tracking:
             found += [one for page in pages for one in page if client_ids is None or one.name in wanted]
         return found
 
-    def check_owner(self, client_ids: Sequence[str]) -> None:
+    def check_owner(self, client_ids: Sequence[ClientId]) -> None:
         """Raise ConfigurationError where an experiment of these clients belongs to another DATA_PREFIX."""
         self._store.check(self.experiments(client_ids))
 
-    def training_place(self, client_id: str) -> str:
+    def training_place(self, client_id: ClientId) -> str:
         """Below which the files of all of a client's trainings lie."""
         experiment = self._experiment(_experiment_name(TRAIN, client_id))
         return str(self.ask(lambda: self.client.get_experiment(experiment)).artifact_location)
@@ -227,7 +228,7 @@ class Tracking:
 class Run:
     """One run of one experiment; the job writes into it while it works."""
 
-    def __init__(self, tracking: Tracking, run_id: str, experiment_id: str) -> None:
+    def __init__(self, tracking: Tracking, run_id: RunId, experiment_id: str) -> None:
         self._tracking, self._client, self.id, self.experiment_id = tracking, tracking.client, run_id, experiment_id
 
     @contextmanager
@@ -276,8 +277,8 @@ class Run:
         self._tracking.ask(lambda: self._client.log_inputs(self.id, used))
 
 
-def _experiment_name(kind: JobKind, client_id: str) -> str:
-    return f"{kind.experiment}_{check_client_id(client_id)}"
+def _experiment_name(kind: JobKind, client_id: ClientId) -> str:
+    return f"{kind.experiment}_{client_id}"
 
 
 def column_types(features: Features) -> Iterator[tuple[str, str]]:

@@ -21,8 +21,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from bc4all.config.clients import Client
 from bc4all.errors import ModelError
+from bc4all.identity import ClientId, RunId
 from bc4all.kinds import Features
-from bc4all.layout import check_client_id
 from bc4all.model.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model
 from bc4all.model.ranking import Model
 from bc4all.registry.artifact import (
@@ -51,7 +51,7 @@ class Version:
     number: int
     uri: str
     tags: Mapping[str, str]
-    run_id: str = ""
+    run_id: RunId | None = None  # None where MLflow does not say
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Registry:
                 raise
 
     def _make_version(
-        self, name: str, source: str, run_id: str, model_id: str, tags: Mapping[str, str]
+        self, name: str, source: str, run_id: RunId, model_id: str, tags: Mapping[str, str]
     ) -> ModelVersion:
         """Return the run's version: the one that is there where this was asked before and the answer was lost."""
         for made in self._client.search_model_versions(f"run_id = '{run_id}'"):
@@ -122,7 +122,7 @@ class Registry:
         """Let `alias` point to `version`."""
         self.tracking.ask(lambda: self._client.set_registered_model_alias(version.name, alias, str(version.number)))
 
-    def find(self, client_id: str, number: int | None = None) -> Version:
+    def find(self, client_id: ClientId, number: int | None = None) -> Version:
         """Return the client's champion, or its version `number`. Raises ModelError where there is none."""
         name = model_name(client_id)
         wanted = CHAMPION if number is None else f"version {number}"
@@ -132,50 +132,53 @@ class Registry:
         else:
             found = self.tracking.ask(lambda: self._client.get_model_version(name, str(number)), missing)
         uri = self.tracking.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
-        return Version(name, int(found.version), uri, dict(found.tags), str(found.run_id or ""))
+        return Version(name, int(found.version), uri, dict(found.tags), _training_run(found))
 
-    def versions(self, client_id: str) -> list[Version]:
+    def versions(self, client_id: ClientId) -> list[Version]:
         """Return all versions of a client's model, in no order; none where it has none."""
         name = model_name(client_id)
         found = self.tracking.ask(lambda: self._client.search_model_versions(f"name = '{name}'"))
-        return [Version(name, int(v.version), str(v.source), dict(v.tags), str(v.run_id or "")) for v in found]
+        return [Version(name, int(v.version), str(v.source), dict(v.tags), _training_run(v)) for v in found]
 
-    def aliases(self, client_id: str) -> dict[str, int]:
+    def aliases(self, client_id: ClientId) -> dict[str, int]:
         """Alias -> version of a client's model; empty where it has none."""
         try:
             return {alias: int(number) for alias, number in (self._model(client_id).aliases or {}).items()}
         except ModelError:
             return {}
 
-    def model_tags(self, client_id: str) -> dict[str, str]:
+    def model_tags(self, client_id: ClientId) -> dict[str, str]:
         """Return the tags of a client's registered model."""
         return dict(self._model(client_id).tags or {})
 
-    def _model(self, client_id: str) -> RegisteredModel:
+    def _model(self, client_id: ClientId) -> RegisteredModel:
         name = model_name(client_id)
         return self.tracking.ask(lambda: self._client.get_registered_model(name), f"{name} has no version")
 
-    def tag_model(self, client_id: str, key: str, value: str) -> None:
+    def tag_model(self, client_id: ClientId, key: str, value: str) -> None:
         """Set a tag of a client's registered model."""
         self.tracking.ask(lambda: self._client.set_registered_model_tag(model_name(client_id), key, value))
 
-    def remove_alias(self, client_id: str, alias: str) -> None:
+    def remove_alias(self, client_id: ClientId, alias: str) -> None:
         """Let an alias point to nothing."""
         self.tracking.ask(lambda: self._client.delete_registered_model_alias(model_name(client_id), alias))
 
     def training_ids(self, version: Version) -> np.ndarray | None:
         """Return the hashes of the products that a version was fitted on, int64; None where they were not kept."""
+        run_id = version.run_id
+        if run_id is None:
+            return None
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
             try:
                 file = self.tracking.ask(
-                    lambda: self._client.download_artifacts(version.run_id, TRAINING_IDS, scratch), _no_files(version)
+                    lambda: self._client.download_artifacts(run_id, TRAINING_IDS, scratch), _no_files(version)
                 )
                 ids: np.ndarray = np.load(file)
             except (ModelError, ValueError, EOFError):  # of before they were kept, or spoilt
                 return None
         return ids if ids.dtype == np.int64 and ids.ndim == 1 else None
 
-    def delete(self, client_id: str, version: Version, files: bool) -> None:
+    def delete(self, client_id: ClientId, version: Version, files: bool) -> None:
         """Delete a version, and, if they lie where this client's trainings put them, its files first."""
         place = f"{self.tracking.training_place(client_id)}/"
         if files and version.uri.startswith(place):
@@ -184,18 +187,18 @@ class Registry:
             )
         self.tracking.ask(lambda: self._client.delete_model_version(version.name, str(version.number)))
 
-    def load(self, client_id: str, version: Version) -> LoadedModel:
+    def load(self, client_id: ClientId, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""
         return self._load(client_id, version, version.tags.get("model_file", ""), version.tags.get("sha256", ""))
 
-    def load_judged(self, client_id: str, version: Version) -> LoadedModel:
+    def load_judged(self, client_id: ClientId, version: Version) -> LoadedModel:
         """As `load`, the model whose figures are the version's, and that has not seen what was held out then."""
         if "judged_sha256" not in version.tags:
             return self.load(client_id, version)
         path = f"{JUDGED}/{version.tags.get('judged_file', '')}"
         return self._load(client_id, version, path, version.tags["judged_sha256"])
 
-    def _load(self, client_id: str, version: Version, path: str, sha256: str) -> LoadedModel:
+    def _load(self, client_id: ClientId, version: Version, path: str, sha256: str) -> LoadedModel:
         where = f"{version.name} version {version.number}"
         known = [f"{folder}{name}" for folder in ("", f"{JUDGED}/") for name in (FOREST_FILE, SKOPS_FILE)]
         if version.tags.get("client_id") != client_id or path not in known:
@@ -250,6 +253,10 @@ def _no_files(version: Version) -> str:
     return f"{version.name} version {version.number} has no files"
 
 
-def model_name(client_id: str) -> str:
+def _training_run(version: ModelVersion) -> RunId | None:
+    return RunId(version.run_id) if version.run_id else None
+
+
+def model_name(client_id: ClientId) -> str:
     """Return the client's name in the model registry."""
-    return f"{check_client_id(client_id)}_model"
+    return f"{client_id}_model"

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from bc4all.config.clients import Client
 from bc4all.config.timing import Timing, firings
+from bc4all.identity import ClientId
 from bc4all.job_kinds import SCHEDULED_JOBS
 
-Key = tuple[str, str]  # client id and job
+Key = tuple[ClientId, str]  # client id and job
 
 PUNCTUAL = timedelta(minutes=2)  # later than this, a time counts as missed
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)  # room for any zone
@@ -31,7 +32,7 @@ def due_timings(clients: Iterable[Client], pauses: Container[Key] = ()) -> Itera
 class Due:
     """One time at which a client's job is due; `wanted` is False where it was missed and is not caught up with."""
 
-    client: str
+    client: ClientId
     job: str
     at: datetime  # UTC
     trigger: str  # schedule or catch-up
@@ -80,7 +81,7 @@ class Agenda:
         heapq.heapify(self._heap)
 
     @property
-    def keys(self) -> Iterator[tuple[str, str, str]]:
+    def keys(self) -> Iterator[tuple[ClientId, str, str]]:
         """Client, job and what makes their times."""
         return ((client, job, entry.timing.key) for (client, job), entry in self._entries.items())
 

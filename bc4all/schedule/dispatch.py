@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from bc4all.config.clients import Fleet
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TRANSIENT
+from bc4all.identity import ClientId, Day
 from bc4all.schedule.child import Child, Order, cap, uptime
 from bc4all.schedule.history import FAILED, SCHEDULED, History, Run, iso
 from bc4all.schedule.notices import Notice
@@ -76,7 +77,7 @@ class Dispatcher:
         self,
         state: State,
         history: History,
-        command: Callable[[Fleet, str, str, Sequence[str]], list[str]],
+        command: Callable[[Fleet, str, Day, Sequence[ClientId]], list[str]],
         spawn: Callable[[Order], Process],
         owns: Callable[[Run], bool],
         notify: Callable[[Notice], None],

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from bc4all.errors import ConfigurationError
+from bc4all.identity import ClientId
 from bc4all.variables import HEALTH_TOKEN
 
 _STALE_AFTER_S = 120.0  # seconds without a step after which the scheduler hangs
@@ -40,7 +41,7 @@ class Snapshot:
     queued: int = 0
     valid: bool = True
     runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by job and state
-    last_ok: Mapping[tuple[str, str], bool] = field(default_factory=dict)  # by client and job
+    last_ok: Mapping[tuple[ClientId, str], bool] = field(default_factory=dict)  # by client and job
     undelivered: int = 0
     counted: float = 0.0  # when `queued`, `runs` and `last_ok` were taken
 

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from bc4all.identity import ClientId, Day
 from bc4all.state import State
 
 # queued: due, not started. missed: due, and never to be started. lost: it was killed, or ended unseen (a power cut).
@@ -57,9 +59,9 @@ class Run:
     """One attempt of one client's job; see the module for the states. `application` names the process it shares."""
 
     id: int
-    client: str
+    client: ClientId
     job: str
-    day: str
+    day: Day
     scheduled_for: str
     attempt: int
     trigger: str
@@ -87,7 +89,7 @@ class Run:
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
 
-def read_pauses(state: State) -> dict[tuple[str, str], str]:
+def read_pauses(state: State) -> dict[tuple[ClientId, str], str]:
     """Return the paused (client, job), and since when, without making a state where there is none."""
     if not state.folder.exists():
         return {}
@@ -133,9 +135,9 @@ class History:
 
     def add(
         self,
-        client: str,
+        client: ClientId,
         job: str,
-        day: str,
+        day: Day,
         scheduled_for: str,
         trigger: str,
         state: str = "queued",
@@ -166,7 +168,7 @@ class History:
         """Return the runs of one state, in the order in which they became due."""
         return sorted(self._find("state = ?", [state]), key=lambda run: (run.scheduled_for, run.id))
 
-    def of_client(self, client: str, jobs: Sequence[str], limit: int) -> list[Run]:
+    def of_client(self, client: ClientId, jobs: Sequence[str], limit: int) -> list[Run]:
         """Return a client's latest runs of some jobs, or of all, the latest last."""
         among = f" AND job IN ({', '.join('?' * len(jobs))})" if jobs else ""
         return self._find(f"client = ?{among}", [client, *jobs], limit)
@@ -179,18 +181,18 @@ class History:
         """Return the runs of one scheduled time, the latest last."""
         return self._find("scheduled_for = ?", [scheduled_for])
 
-    def waiting(self, client: str, job: str) -> list[Run]:
+    def waiting(self, client: ClientId, job: str) -> list[Run]:
         """Return the first attempts that were due on time and have not started."""
         first = "client = ? AND job = ? AND state = 'queued' AND attempt = 1 AND trigger IN ('schedule', 'catch-up')"
         return self._find(first, [client, job])
 
-    def predictions_since_training(self, client: str) -> list[Run] | None:
+    def predictions_since_training(self, client: ClientId) -> list[Run] | None:
         """Return the predictions that were done after the client's latest training; None where there is no training."""
         trained = self._find("client = ? AND job = 'train' AND state != 'missed'", [client], limit=1)
         done = "client = ? AND job = 'predict' AND state = 'done' AND id > ?"
         return self._find(done, [client, trained[0].id]) if trained else None
 
-    def latest(self) -> dict[tuple[str, str], Run]:
+    def latest(self) -> dict[tuple[ClientId, str], Run]:
         """Return each client's and job's latest run that was started."""
         chosen = "id IN (SELECT max(id) FROM runs WHERE started IS NOT NULL GROUP BY client, job)"
         return {(run.client, run.job): run for run in self._find(chosen)}
@@ -223,24 +225,24 @@ class History:
         """Say that everything up to now has been looked at."""
         self._db.execute("INSERT OR REPLACE INTO facts VALUES ('last_tick', ?)", [now])
 
-    def agenda(self) -> dict[tuple[str, str], str]:
+    def agenda(self) -> dict[tuple[ClientId, str], str]:
         """Return the timing by which each client's job was last known to be due."""
-        return {(client, job): timing for client, job, timing in self._db.execute("SELECT * FROM agenda")}
+        return {(ClientId(client), job): timing for client, job, timing in self._db.execute("SELECT * FROM agenda")}
 
-    def set_agenda(self, timings: Iterable[tuple[str, str, str]]) -> None:
+    def set_agenda(self, timings: Iterable[tuple[ClientId, str, str]]) -> None:
         """Replace the agenda by (client, job, timing)."""
         self._db.execute("DELETE FROM agenda")
         self._db.executemany("INSERT INTO agenda VALUES (?, ?, ?)", timings)
 
-    def pauses(self) -> dict[tuple[str, str], str]:
+    def pauses(self) -> dict[tuple[ClientId, str], str]:
         """Return the paused (client, job), and since when."""
-        return {(client, job): since for client, job, since in self._db.execute("SELECT * FROM pauses")}
+        return {(ClientId(client), job): since for client, job, since in self._db.execute("SELECT * FROM pauses")}
 
-    def pause(self, client: str, job: str, since: str) -> None:
+    def pause(self, client: ClientId, job: str, since: str) -> None:
         """Keep a client's job from being started on time."""
         self._db.execute("INSERT OR IGNORE INTO pauses VALUES (?, ?, ?)", [client, job, since])
 
-    def resume(self, client: str, job: str) -> None:
+    def resume(self, client: ClientId, job: str) -> None:
         """Let it be started again, from its next time on: what was missed meanwhile is not caught up with."""
         self._db.execute("DELETE FROM agenda WHERE client = ? AND job = ?", [client, job])
         self._db.execute("DELETE FROM pauses WHERE client = ? AND job = ?", [client, job])
@@ -248,4 +250,9 @@ class History:
     def _find(self, where: str = "1", values: Sequence[object] = (), limit: int = -1) -> list[Run]:
         """Return the runs of an SQL condition, the latest last."""
         query = f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - conditions are this project's own
-        return [Run(*row) for row in reversed(self._db.execute(query, [*values, limit]).fetchall())]
+        return [_run(*row) for row in reversed(self._db.execute(query, [*values, limit]).fetchall())]
+
+
+def _run(number: int, client: object, job: str, day: object, *others: Any) -> Run:
+    """Return a row of the file, in the order of `_COLUMNS`, as a run."""
+    return Run(number, ClientId(client), job, Day(day), *others)

@@ -13,6 +13,7 @@ import yaml
 from bc4all.config.clients import Fleet
 from bc4all.config.timing import Timing
 from bc4all.errors import EXIT_OK, EXIT_TRANSIENT
+from bc4all.identity import ClientId
 from bc4all.schedule.agenda import due_timings
 
 _MAX_NAME_CHARS = 52  # characters of a CronJob's name
@@ -27,7 +28,7 @@ def manifests(fleet: Fleet, image: str, settings: Mapping[str, str]) -> str:
     return str(yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True))
 
 
-def resource_name(client_id: str, job: str) -> str:
+def resource_name(client_id: ClientId, job: str) -> str:
     """Return a DNS label of the client's own: ids may hold capitals and underscores, and be longer."""
     plain = f"bc4all-{job}-{client_id}"
     name = re.sub(r"[^a-z0-9-]", "-", plain.lower()).strip("-")
@@ -36,14 +37,14 @@ def resource_name(client_id: str, job: str) -> str:
     return f"{name[: _MAX_NAME_CHARS - 9].rstrip('-')}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
-def _cron_job(client_id: str, job: str, timing: Timing, image: str, settings: Mapping[str, str]) -> dict[str, Any]:
+def _cron_job(client_id: ClientId, job: str, timing: Timing, image: str, settings: Mapping[str, str]) -> dict[str, Any]:
     # A label's value may not end in - or _, as a client id may.
-    about = {"labels": {"app": "bc4all", "bc4all/job": job}, "annotations": {"bc4all/client": client_id}}
+    about = {"labels": {"app": "bc4all", "bc4all/job": job}, "annotations": {"bc4all/client": str(client_id)}}
     container = {
         "name": "driver",
         "image": image,
         "command": ["/opt/bc4all/bin/submit.sh"],
-        "args": [job, "--client-id", client_id],
+        "args": [job, "--client-id", str(client_id)],
         # A run's date is the client's own.
         "env": [{"name": name, "value": value} for name, value in {**settings, "TZ": timing.zone.key}.items()],
     }

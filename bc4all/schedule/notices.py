@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import requests
 
 from bc4all.config.settings import SchedulerSettings
+from bc4all.identity import ClientId, Day
 from bc4all.schedule.history import Run
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,9 @@ class Notice:
     """What a receiver gets, as JSON. `event` is failed or recovered."""
 
     event: str
-    client: str
+    client: ClientId
     job: str
-    day: str
+    day: Day
     scheduled_for: str
     attempt: int
     state: str

@@ -17,6 +17,7 @@ import psutil
 from bc4all.config.clients import Fleet
 from bc4all.data.published import published_days
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
+from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import JOB_KINDS
 from bc4all.layout import Layout
 from bc4all.project import SUBMIT
@@ -60,7 +61,7 @@ class Operations:
     ) -> Dispatcher:
         """Return a dispatcher of real processes."""
 
-        def command(fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
+        def command(fleet: Fleet, job: str, day: Day, client_ids: Sequence[ClientId]) -> list[str]:
             clients = [word for client_id in client_ids for word in ("--client-id", client_id)]
             asked = [*clients, "--config", str(fleet.path.resolve()), JOB_KINDS[job].date_option, day]
             return [str(self.program), job, *asked, "--", *fleet.scheduler.spark_options]
@@ -71,7 +72,9 @@ class Operations:
         spawn = partial(Child.start, environment=spawned)
         return Dispatcher(self.state, self.history, command, spawn, owns, notifier, clock)
 
-    def run_now(self, fleet: Fleet, job: str, days: Mapping[str, str], trigger: str, say: Callable[[str], None]) -> int:
+    def run_now(
+        self, fleet: Fleet, job: str, days: Mapping[ClientId, Day], trigger: str, say: Callable[[str], None]
+    ) -> int:
         """Run a job for some clients (each with its day), watch over it, and return its exit code.
 
         Waits for room where `max_parallel` applications run. A run that is in the history already, because the
@@ -132,9 +135,9 @@ class Operations:
         final = {(run.client, run.job): run for run in runs}
         return EXIT_INTERRUPTED if stop.is_set() else _exit_code(list(final.values()))
 
-    def backfill(self, fleet: Fleet, client_id: str, first: date, last: date, say: Callable[[str], None]) -> int:
+    def backfill(self, fleet: Fleet, client_id: ClientId, first: date, last: date, say: Callable[[str], None]) -> int:
         """Predict the dates from `first` to `last` that are not published, until one fails; return its exit code."""
-        every = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
+        every = [Day((first + timedelta(days=number)).isoformat()) for number in range((last - first).days + 1)]
         days = sorted(set(every) - set(published_days(self.layout, client_id)))
         say(f"{client_id}: {len(days)} dates are missing from {first} to {last}")
         codes = (self.run_now(fleet, "predict", {client_id: day}, "backfill", say) for day in days)

@@ -85,7 +85,7 @@ class Scheduler:
         """When something is due again."""
         return self._agenda.next
 
-    def _take_over(self, known: dict[tuple[str, str], str] | None = None, since: datetime | None = None) -> None:
+    def _take_over(self, known: dict[Key, str] | None = None, since: datetime | None = None) -> None:
         self._timings = dict(due_timings(self.fleet.clients.values(), self._pauses))
         self._agenda.replace(self._timings, datetime.fromtimestamp(self._clock(), UTC), known, since)
         self._changed = True

@@ -13,12 +13,13 @@ from bc4all.cli import main as cli
 from bc4all.cli import submit
 from bc4all.config.fleet_file import load_fleet
 from bc4all.data.journal import Journal
+from bc4all.data.published import published_days
 from bc4all.errors import ConfigurationError
-from bc4all.layout import Layout, check_client_id
-from bc4all.registry.versions import model_name
+from bc4all.identity import ClientId, Day, RunId
+from bc4all.layout import Layout
 from bc4all.schedule.crontab import block
+from bc4all.schedule.history import History
 from bc4all.schedule.kubernetes import manifests
-from bc4all.state import State
 from tests.cli.test_cli import leaves
 from tests.conftest import DAY
 
@@ -52,29 +53,12 @@ def test_there_are_two_hundred() -> None:
     assert len(TEXT) >= 190
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        check_client_id,
-        model_name,
-        Layout.at("/data").training,
-        Layout.at("/data").prediction,
-        Layout.at("/data").published_client,
-        lambda hostile: Layout.at("/data").published_partition(hostile, DAY),
-        lambda hostile: Layout.at("/data").published_partition("client_0", hostile),
-        lambda hostile: Layout.at("/data").quarantine("train", hostile, DAY),
-        lambda hostile: Layout.at("/data").quarantine("train", "client_0", hostile),
-        lambda hostile: Layout.at("/data").staging(
-            f"/{hostile}" if hostile.isascii() and hostile.isalnum() else hostile
-        ),
-        lambda hostile: State(Path("/state")).run_log(hostile, "predict-1"),
-    ],
-)
-def test_becomes_no_path_and_no_name(use: Callable[[str], object]) -> None:
-    """Every function that makes a path or a name of an id, a date or a run's id refuses each of them."""
+@pytest.mark.parametrize("kind", [ClientId, Day, RunId])
+def test_becomes_no_path_and_no_name(kind: Callable[[str], object]) -> None:
+    """What paths and names are made of (`test_identity` sees that it is nothing else) refuses each of them."""
     for hostile in HOSTILE:
-        with pytest.raises(ConfigurationError):
-            use(hostile)
+        with pytest.raises(ConfigurationError, match="is not a"):
+            kind(hostile)
 
 
 def test_becomes_no_journal() -> None:
@@ -84,6 +68,30 @@ def test_becomes_no_journal() -> None:
             sound = {"run_id": "r", "client_id": "c", "job": "train", "day": DAY, "locks": "x"}
             assert Journal.loads(json.dumps(sound)) is not None
             assert Journal.loads(json.dumps({**sound, field: hostile})) is None, (field, hostile)
+
+
+def test_becomes_no_run_of_the_history(tmp_path: Path) -> None:
+    """What the history's file says of clients and days is checked when it is read."""
+    for hostile in HOSTILE:
+        if "\ud800" in hostile:  # which SQLite does not keep
+            continue
+        for client, day in ((hostile, DAY), ("client_0", hostile)):
+            history = History(tmp_path / "history.db")
+            with history.transaction():
+                history._db.execute("DELETE FROM runs")
+                history.add(client, "train", day, f"{DAY}T00:00:00+00:00", "manual")
+            with pytest.raises(ConfigurationError, match="is not a"):
+                history.runs()
+            history.close()
+
+
+def test_becomes_no_published_day(tmp_path: Path) -> None:
+    """A folder that somebody has set aside is no partition, whichever its name."""
+    for name in ("date=2026-01-30", "date=2026-01-31", "date=2026-01-31.old", "date=zzz", "2026-02-01", "_doctor"):
+        (tmp_path / "products_categories" / "client_id=client_0" / name).mkdir(parents=True)
+    days = published_days(Layout.at(str(tmp_path)), ClientId("client_0"))
+    assert days == [Day("2026-01-30"), Day("2026-01-31")]
+    assert {type(day) for day in days} == {Day}
 
 
 def test_becomes_no_client_of_a_configuration(tmp_path: Path) -> None:
