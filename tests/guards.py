@@ -285,33 +285,55 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.data.failures.as_failure", "reading and tells_of_damage(messages)", "False"),
         Guard("bc4all.data.filesystem._translated", "tells_of_damage(causes(error))", "False"),
         Guard("bc4all.jobs.predict_job._read_for", "MissingColumn", "ZeroDivisionError"),
-        Guard("bc4all.data.products._identifier", "value.contains(_REPLACED)", "F.lit(False)"),
-        Guard("bc4all.data.products._identifier", "value.rlike(_CONTROL)", "F.lit(False)"),
-        Guard("bc4all.data.columns.check_columns", "if doubled:", "if False:"),
+        Guard("bc4all.reading.values._id_faults", "_mask(pc.match_substring(texts, _REPLACED))", "missing"),
+        Guard("bc4all.reading.values._id_faults", "_mask(pc.match_substring_regex(texts, _CONTROL))", "missing"),
+        Guard("bc4all.reading.header.check_columns", "if doubled:", "if False:"),
     ],
     "tests/faults/test_files.py::test_what_only_looks_odd_is_scored": [
-        Guard("bc4all.data.partition._reader", '"true"', '"false"'),
-        Guard(
-            "bc4all.data.columns.find_header",
-            r'content.decode(errors="replace").removeprefix("\ufeff")',
-            'content.decode(errors="replace")',
-        ),
-        Guard(
-            "bc4all.data.partition._read_csv", "rows = rows.where(F.col(LINE).isNull() | is_text(F.col(LINE)))", "pass"
-        ),
+        Guard("bc4all.reading.texts._parsed", "csv.ParseOptions(newlines_in_values=True)", "csv.ParseOptions()"),
+        Guard("bc4all.reading.header._start", "head.startswith(_BYTE_ORDER_MARK)", "False"),
+        Guard("bc4all.reading.records._joined", "ends[line] = lines.ends[last]", "pass"),
     ],
     "tests/spark/test_tally.py::test_the_header_is_the_first_line_that_is_not_blank": [
-        Guard("bc4all.data.columns.find_header", "_BLANK_LINES.match(text).end()", "0"),
-        Guard("bc4all.data.partition.read_rows", "by_line or key.after_blank", "by_line"),
+        Guard("bc4all.reading.header._start", "start = _BLANK_LINES.match(head, begin).end()", "start = begin"),
     ],
     "tests/faults/test_files.py::test_a_record_that_the_reader_loses": [
-        Guard("bc4all.data.tally.check_lines", "if lost:", "if False:"),
+        Guard("bc4all.data.products._check_ends", "lost > 0", "False"),
     ],
     "tests/spark/test_tally.py::test_a_quote_in_a_header_swallows_no_product": [
-        Guard("bc4all.data.tally.check_lines", "if lost:", "if False:"),
+        Guard(
+            "bc4all.reading.header._QUOTED",
+            r"""rb'(?:[^",\r\n]|"")*+)*+"'""",
+            r"""rb'(?:[^"]|"")*+)*+"'""",
+        ),
     ],
     "tests/spark/test_tally.py::test_every_line_is_accounted_for": [
-        Guard("bc4all.data.columns.LINE_OF_TEXT", r'LINE_OF_TEXT = r"\S[^\r\n]*"', r'LINE_OF_TEXT = r"[^\r\n]+"'),
+        Guard("bc4all.reading.records._torn", "quotes % 2", "False"),
+    ],
+    "tests/reading/test_rows.py::test_a_stray_quote_costs_its_own_line": [
+        Guard("bc4all.reading.records._read_irregular", "len(block) - start < MAX_RECORD_BYTES", "True"),
+    ],
+    "tests/reading/test_rows.py::test_a_backslash_escapes_nothing": [
+        Guard("bc4all.reading.records._state", "ESCAPED_QUOTE in record", "False"),
+    ],
+    "tests/reading/test_rows.py::test_lines_of_commas_alone_are_skipped_and_counted": [
+        Guard(
+            "bc4all.reading.records._states",
+            "states[(counts == lines.ends - lines.starts) & (counts > 0)] = EMPTY",
+            "pass",
+        ),
+    ],
+    "tests/reading/test_rows.py::test_a_file_of_another_kind_is_told": [
+        Guard("bc4all.reading.header.find_header", "_refuse_kinds(uri, head)", "pass"),
+    ],
+    "tests/faults/test_delivered.py::test_what_real_files_taught": [
+        Guard("bc4all.data.partition.data_files", "check_name(entry.uri, entry.is_file)", "pass"),
+        Guard("bc4all.errors.Failure.__str__", "printable", "str.__add__"),
+        Guard("bc4all.data.partition._checked_type", "not isinstance(found, taken)", "False"),
+    ],
+    "tests/spark/test_products.py::test_the_first_of_two_ids_counts": [
+        Guard("bc4all.reading.worker._first_of_each", "product in known", "False"),
+        Guard("bc4all.data.products._marked", "doubled.isEmpty()", "True"),
     ],
     "tests/faults/test_files.py::test_a_link_that_leads_nowhere": [
         Guard("bc4all.data.delivery.check_listed", "if left_out:", "if False:"),
@@ -320,19 +342,17 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.data.delivery._left_out", "not os.path.lexists(file) or name in listing()", "False"),
     ],
     "tests/spark/test_products.py::test_a_quote_that_is_never_closed_costs_its_own_line": [
-        Guard("bc4all.data.products._read", "_TORN in counts.rows or counts.lines != delivered", "False"),
+        Guard("bc4all.reading.records.split", "quoted is None and record[at:at + 1] == b'\"'", "False"),
     ],
     "tests/spark/test_products.py::test_a_feature_may_have_any_name": [
-        Guard(
-            "bc4all.data.partition.named", 'return F.col("`{}`".format(name.replace("`", "``")))', "return F.col(name)"
-        ),
+        Guard("bc4all.data.partition.quoted", 'return "`{}`".format(name.replace("`", "``"))', "return name"),
         Guard("bc4all.jobs.session.SQL_SETTINGS", '{"spark.sql.caseSensitive": "true"}', "{}"),
     ],
     "tests/spark/test_products.py::test_ten_thousand_columns": [
         Guard(
-            "bc4all.data.partition._read_csv",
-            'wanted = {name: f"c{header.names.index(name)}" for name in names}',
-            'wanted = {name: f"c{list(names).index(name)}" for name in names}',
+            "bc4all.reading.rows._Reading.rows",
+            "numbers = [header.names.index(name) for name in self._wanted.names]",
+            "numbers = list(range(len(self._wanted.names)))",
         ),
     ],
     "tests/faults/test_files.py::test_a_category_of_ten_thousand_characters": [
@@ -342,15 +362,11 @@ GUARDS: dict[str, list[Guard]] = {
             "axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)",
         ),
         Guard("bc4all.registry.figures._inert", r'name.startswith(("=", "+", "-", "@", "\t", "\r"))', "False"),
-        Guard("bc4all.cli.tables._plain", "letter.isprintable()", "True"),
+        Guard("bc4all.wording.printable", "letter.isprintable()", "True"),
     ],
     "tests/faults/test_models.py::test_a_spoilt_version_is_refused": [
         Guard("bc4all.registry.versions.Registry._load", "self._refuse_strangers(version)", "pass"),
-        Guard(
-            "bc4all.registry.versions.Registry._load",
-            'digest(description) != version.tags.get("mlmodel_sha256")',
-            "False",
-        ),
+        Guard("bc4all.registry.versions.Registry._checked", "digest(file) != version.tags.get(tag)", "False"),
         Guard("bc4all.registry.versions.Registry._load", 'version.tags.get("client_id") != client_id', "False"),
         Guard("bc4all.registry.artifact.described", "owner != client_id", "False"),
         Guard("bc4all.registry.versions.Registry._load", "path not in known", "False"),
