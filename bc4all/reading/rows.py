@@ -73,7 +73,7 @@ def read_csv(uri: str, file: int, pieces: Iterable[Bytes], wanted: Wanted) -> It
             check_columns(uri, header.names, wanted.names)
             yield from reading.rows(header, chain([head[header.end :]], source))
     except DamagedFile as error:
-        fault = f"is truncated or damaged: {error}"
+        fault = str(DataError(f"{uri} is truncated or damaged", str(error), "deliver it again"))
     except DataError as error:
         fault = str(error)
     yield reading.end(fault)
