@@ -27,7 +27,9 @@ from bc4all.jobs.context import JobContext
 from bc4all.jobs.train_job import train
 from bc4all.jobs.tune_job import TuneJob
 from bc4all.learning import blending, tuning
-from bc4all.learning.fitting import Rows
+from bc4all.learning.blending import MIN_GAIN, Candidate, Choice, Scores
+from bc4all.learning.candidates import fixed_list
+from bc4all.learning.fitting import OutOfFold, Rows
 from bc4all.model.training_set import split
 from bc4all.registry.tracking import tracking_uri
 from bc4all.request import JobRequest
@@ -35,6 +37,7 @@ from bc4all.state import State
 from tests.conftest import DAY, ROOT, make_client
 
 Deliver = Callable[..., Path]
+Searched = Callable[[Scores | None], list[Rows]]
 ASKED = JobRequest("tune", ("client_0",), False, DAY, ROOT / "conf" / "clients.yaml", 1, budget=4)
 
 
@@ -51,13 +54,48 @@ def delivered(prefix: Path, sample: Path) -> Path:
     return prefix
 
 
+@pytest.fixture
+def few(delivered: Path) -> Path:
+    """The first 400 of them, in a file of the same name: a search among them takes seconds less."""
+    (file,) = (delivered / "train" / "client_id=client_0").iterdir()
+    pd.read_csv(file, dtype=str)[:400].to_csv(file, index=False)
+    return delivered
+
+
+FOUND = Scores(log_loss=0.5, top_5_accuracy=0.9, accuracy=0.8)
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> Searched:
+    """Let a stub stand in for the search, for what is done with its result: it fits nothing and always finds FOUND.
+
+    The list holds the rows that each search was given.
+    """
+
+    def stub(present: Scores | None) -> list[Rows]:
+        given: list[Rows] = []
+
+        def tune(spark: SparkSession, client: Client, rows: Broadcast[Rows], *more: Any) -> tuning.Tuned:
+            given.append(rows.value)
+            name, member = fixed_list(client.features, len(rows.value.places))[0]
+            found = Candidate(name, member, OutOfFold(np.zeros((0, 0))), FOUND)
+            more[-1]([found], 1, found)
+            choice = Choice(BlendSettings(blend=[member]), [found], np.zeros((0, 0)), FOUND)
+            return tuning.Tuned(choice, present, [found])
+
+        monkeypatch.setattr("bc4all.jobs.tune_job.tune", tune)
+        return given
+
+    return stub
+
+
 def test_finds_a_better_model_and_writes_it(job: JobContext, delivered: Path, tmp_path: Path) -> None:
     """The winner lies beside the configuration, with what it scored, and is better when it is trained."""
     config = tmp_path / "clients.yaml"
     text = "defaults: {features: [f0, f1, f2, f3, f4]}\nclients:\n  # of ours\n  client_0:\n"
     config.write_text(text)
     present = make_client("client_0")
-    work, printed = asked(job, config=config, write=True)
+    work, printed = asked(job, config=config, write=True, budget=2)
     outcome = work.tune(present)
     assert (outcome.rows, outcome.note, outcome.version) == (1500, "", None)
     tuned = load_fleet(config).clients["client_0"]
@@ -65,7 +103,7 @@ def test_finds_a_better_model_and_writes_it(job: JobContext, delivered: Path, tm
     assert config.read_text() == text
     assert f"# tuned {DAY}: log-loss" in (tmp_path / "tuned" / "client_0.yaml").read_text()
     for told in (
-        "client_0: tune: 4 of 4 tried, best: log-loss",
+        "client_0: tune: 2 of 2 tried, best: log-loss",
         "present: RandomForestClassifier",
         "tuned/client_0.yaml is written, and used from now on",
         "\nmodel:\n  blend:\n",
@@ -78,7 +116,7 @@ def test_finds_a_better_model_and_writes_it(job: JobContext, delivered: Path, tm
     assert job.registry.aliases("client_0")["champion"] == 2
 
 
-def test_mlflow_holds_each_candidate(job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_holds_each_candidate(job: JobContext, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run for the client, and inside it one for each candidate, with what it scored and cost; all have ended.
 
     The table shows the same, and the rows were broadcast once for all of them.
@@ -110,17 +148,9 @@ def test_mlflow_holds_each_candidate(job: JobContext, delivered: Path, monkeypat
     assert yaml.safe_load(Path(found).read_text())["model"]["blend"]
 
 
-def test_what_a_training_holds_out_is_never_looked_at(
-    job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_training_holds_out_is_never_looked_at(job: JobContext, delivered: Path, searched: Searched) -> None:
     """Candidates see only products that the next training fits on, also where new ones have come since the champion."""
-    seen = []
-
-    def watched(spark: SparkSession, client: Client, rows: Broadcast[Rows], *more: Any) -> tuning.Tuned:
-        seen.append(rows.value)
-        return tuning.tune(spark, client, rows, *more)
-
-    monkeypatch.setattr("bc4all.jobs.tune_job.tune", watched)
+    seen = searched(None)
     client = make_client("client_0")
     (file,) = (delivered / "train" / "client_id=client_0").iterdir()
     products = pd.read_csv(file, dtype=str)
@@ -139,39 +169,51 @@ def test_what_a_training_holds_out_is_never_looked_at(
     assert set(rows.data.ids[first]) != set(fitted_on)  # which a tune without the champion would look at
 
 
-def test_a_model_that_is_as_good_stays(job: JobContext, delivered: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_as_good_stays(job: JobContext, few: Path, tmp_path: Path) -> None:
     """Where nothing clearly better is found, nothing is written, and the line says so."""
     config = tmp_path / "clients.yaml"
-    work, _ = asked(job, budget=7)
-    printed = io.StringIO()
-    best = replace(work, out=Console(file=printed, width=120))
-    best.tune(make_client("client_0"))
+    work, printed = asked(job, budget=2)
+    work.tune(make_client("client_0"))
     said = yaml.safe_load(printed.getvalue()[printed.getvalue().index("\nmodel:") :])["model"]
     config.write_text(yaml.safe_dump({"defaults": {"features": ["f0"]}, "clients": {"client_0": {"model": said}}}))
-    work, _ = asked(job, budget=2, config=config, write=True)
+    work, _ = asked(job, budget=1, config=config, write=True)
     outcome = work.tune(make_client("client_0", model=said, model_params={}))
     assert outcome.note.startswith("the present model stays: log-loss")
     assert not (tmp_path / "tuned").exists()
 
 
-def test_limits_are_kept(job: JobContext, delivered: Path) -> None:
+@pytest.mark.parametrize(("behind", "written"), [(MIN_GAIN / 2, False), (2 * MIN_GAIN, True)])
+def test_a_little_better_is_not_better(
+    job: JobContext, few: Path, tmp_path: Path, searched: Searched, behind: float, written: bool
+) -> None:
+    """The present model's place is taken by one whose log-loss is lower by more than MIN_GAIN alone."""
+    config = tmp_path / "clients.yaml"
+    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients: {client_0: }\n")
+    searched(replace(FOUND, log_loss=FOUND.log_loss + behind))
+    work, _ = asked(job, config=config, write=True)
+    assert work.tune(make_client("client_0")).note.startswith("the present model stays") is not written
+    assert (tmp_path / "tuned" / "client_0.yaml").exists() is written
+
+
+def test_limits_are_kept(job: JobContext, few: Path) -> None:
     """A candidate over a limit counts as failed, and says why; where all are, the client fails with that reason."""
-    work, printed = asked(job, max_megabytes=0.9, budget=4)
+    work, printed = asked(job, max_megabytes=0.5, budget=4)
     work.tune(make_client("client_0"))
     client = MlflowClient(tracking_uri(job.layout))
     experiment = client.get_experiment_by_name("ProductCategoriesTuning_client_0")
     assert experiment
     runs = client.search_runs([experiment.experiment_id], "status = 'FAILED'")
-    assert {"extra_trees", "forest"} <= {run.info.run_name for run in runs}
-    assert all("over the limit of 0.9" in run.data.tags["error"] for run in runs)
-    assert "extra_trees" not in printed.getvalue().split("candidates, the best of them")[1]
-    work, _ = asked(job, max_score_microseconds=0.001, budget=2)
+    assert {run.info.run_name for run in runs} == {"neural", "neural_again", "extra_trees"}
+    assert all("over the limit of 0.5" in run.data.tags["error"] for run in runs)
+    table = printed.getvalue().split("candidates, the best of them")[1]
+    assert ("forest" in table, "extra_trees" in table, "neural" in table) == (True, False, False)
+    work, _ = asked(job, max_score_microseconds=0.001, budget=1)
     with pytest.raises(ModelError, match=r"no candidate can be had: .* score microseconds, over the limit"):
         work.tune(make_client("client_0"))
 
 
 def test_a_dead_mlflow_does_not_end_the_search(
-    job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, few: Path, searched: Searched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A candidate that cannot be recorded is told of, and the search goes on."""
 
@@ -179,37 +221,40 @@ def test_a_dead_mlflow_does_not_end_the_search(
         raise TransientFailure("MLflow: it cannot be reached")
 
     monkeypatch.setattr(job.registry.tracking, "record_child", fails)
+    searched(None)
     work, printed = asked(job, budget=2)
     assert work.tune(make_client("client_0")).note == ""
     assert "candidates, the best of them" in printed.getvalue()
 
 
-def test_what_was_found_is_not_lost_with_the_file(job: JobContext, delivered: Path, tmp_path: Path) -> None:
+def test_what_was_found_is_not_lost_with_the_file(
+    job: JobContext, few: Path, tmp_path: Path, searched: Searched
+) -> None:
     """Where the configuration has changed in the meantime and cannot use the model, it is printed."""
     config = tmp_path / "clients.yaml"
     config.write_text("defaults: {features: [{name: title, kind: text}]}\nclients: {client_0: }\n")
     (tmp_path / "tuned").mkdir()
-    work, printed = asked(job, config=config, write=True, budget=4)
+    searched(None)
+    work, printed = asked(job, config=config, write=True)
     with pytest.raises(ConfigurationError, match="tune the client with the configuration's own features"):
         work.tune(make_client("client_0"))
     assert "\nmodel:\n  blend:\n" in printed.getvalue()
     assert not list((tmp_path / "tuned").iterdir())
 
 
-def test_says_what_hides_the_model(job: JobContext, delivered: Path, tmp_path: Path) -> None:
+def test_says_what_hides_the_model(job: JobContext, few: Path, tmp_path: Path, searched: Searched) -> None:
     """It is written all the same; only people change what they wrote."""
     config = tmp_path / "clients.yaml"
     config.write_text("defaults: {features: [f0]}\nclients: {client_0: {model_params: {n_estimators: 3}}}\n")
-    work, printed = asked(job, config=config, write=True, budget=4)
+    searched(None)
+    work, printed = asked(job, config=config, write=True)
     work.tune(make_client("client_0"))
     assert "entry in" in printed.getvalue()
     assert "hides it: remove model_params" in printed.getvalue()
     assert load_fleet(config).clients["client_0"].model_params == {"n_estimators": 3}
 
 
-def test_auto_is_replaced_by_what_is_better_alone(
-    job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_is_replaced_by_what_is_better_alone(job: JobContext, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first candidates are those of `model: auto`, fitted once for both, and no better than themselves."""
     fitted: list[str] = []
     real = blending.compare
@@ -227,7 +272,7 @@ def test_auto_is_replaced_by_what_is_better_alone(
     assert "3 of 3 tried" in printed.getvalue()
 
 
-def test_time_ends_the_search(job: JobContext, delivered: Path) -> None:
+def test_time_ends_the_search(job: JobContext, few: Path) -> None:
     """After --minutes no more candidates are begun; the first ones are tried in any case."""
     work, printed = asked(job, budget=None, minutes=1e-9)
     work.tune(make_client("client_0"))
@@ -271,7 +316,7 @@ class Killed(BaseException):
 
 
 def test_a_tune_that_was_killed_is_closed_by_the_next_job(
-    job: JobContext, delivered: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its run in MLflow ends as KILLED, its staging folder goes; there is nothing else to put right."""
 
