@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,12 @@ DAY = "2026-01-31"
 
 settings.register_profile("bc4all", deadline=None)  # a shared machine is slow now and then: a time is no fault
 settings.load_profile("bc4all")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the tests' own mark."""
+    mark = "starts_from(fixture): DATA_PREFIX is a copy of the folder that this fixture made, once for many tests"
+    config.addinivalue_line("markers", mark)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,12 +88,41 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mlflow.db"
 
 
-@pytest.fixture
-def prefix(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty DATA_PREFIX with a space in its path, and an MLflow database."""
-    folder = tmp_path / "all data"
-    folder.mkdir()
+def jobs_on(spark: SparkSession, prefix: Path) -> JobContext:
+    """The jobs on a prefix."""
+    layout = Layout.at(str(prefix))
+    registry = Registry(Tracking(tracking_uri(layout), layout))
+    return JobContext(spark, layout, registry, DAY, State.from_environment(layout).id)
+
+
+@pytest.fixture(scope="session")
+def published_sample(
+    spark: SparkSession, sample: Path, empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A prefix with the sample's client_0, trained once and published. Tests that start from it have a copy."""
+    from bc4all.jobs.predict_job import predict  # which takes a second: tests without a Java do without
+    from bc4all.jobs.train_job import train
+
+    folder = tmp_path_factory.mktemp("published sample") / "data"
+    for kind in ("train", "prediction"):
+        shutil.copytree(sample / kind / "client_id=client_0", folder / kind / "client_id=client_0")
     shutil.copy(empty_mlflow, folder)
+    job = jobs_on(spark, folder)
+    train(job, make_client("client_0"))
+    predict(job, make_client("client_0"))
+    return folder
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest, tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DATA_PREFIX with a space in its path, and an MLflow database: empty, or a copy of what `starts_from` names."""
+    folder = tmp_path / "all data"
+    mark = request.node.get_closest_marker("starts_from")
+    if mark:
+        shutil.copytree(request.getfixturevalue(*mark.args), folder)
+    else:
+        folder.mkdir()
+        shutil.copy(empty_mlflow, folder)
     monkeypatch.setenv("DATA_PREFIX", str(folder))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder
@@ -95,10 +131,7 @@ def prefix(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def job(spark: SparkSession, prefix: Path) -> Iterator[JobContext]:
     """The jobs on that prefix."""
-    layout = Layout.at(str(prefix))
-    yield JobContext(
-        spark, layout, Registry(Tracking(tracking_uri(layout), layout)), DAY, State.from_environment(layout).id
-    )
+    yield jobs_on(spark, prefix)
     spark.catalog.clearCache()
 
 
@@ -114,20 +147,21 @@ def own_log() -> Iterator[None]:
     logging.getLogger("bc4all.outcome").disabled = False
 
 
+def write_file(prefix: Path, kind: str, client_id: str, name: str, content: str | bytes | pd.DataFrame) -> Path:
+    """Write a file of a client's partition."""
+    file = prefix / kind / f"client_id={client_id}" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, pd.DataFrame):
+        content = content.to_csv(index=False)
+    data = content.encode() if isinstance(content, str) else content
+    file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return file
+
+
 @pytest.fixture
 def deliver(prefix: Path) -> Callable[..., Path]:
     """Write a file of a client's partition: `deliver("train", "x", "a.csv", "text")`."""
-
-    def write(kind: str, client_id: str, name: str, content: str | bytes | pd.DataFrame) -> Path:
-        file = prefix / kind / f"client_id={client_id}" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, pd.DataFrame):
-            content = content.to_csv(index=False)
-        data = content.encode() if isinstance(content, str) else content
-        file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return file
-
-    return write
+    return partial(write_file, prefix)
 
 
 def make_client(client_id: str, **settings: object) -> Client:

@@ -1,7 +1,6 @@
-"""A real client whose model knows when not to answer."""
+"""A client whose model knows when not to answer."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -20,12 +19,9 @@ from tests.conftest import FEATURES, make_client, published_rows
 from tests.faults.conftest import partition
 
 
-def test_abstains_below_the_precision_asked_for(job: JobContext, prefix: Path, seed: Path) -> None:
+@pytest.mark.starts_from("published_sample")
+def test_abstains_below_the_precision_asked_for(job: JobContext, prefix: Path) -> None:
     """Each product is answered or not, equally in its five rows; the manifest says how many, the run from where on."""
-    for kind in ("train", "prediction"):
-        shutil.copytree(seed / kind / "client_id=client_0", prefix / kind / "client_id=client_0")
-    train(job, make_client("client_0"))
-    predict(job, make_client("client_0"))
     assert "answered" not in published_rows(prefix, "client_0")
     for per_category in (False, True):
         settings = AbstainSettings(precision=0.5, per_category=per_category)

@@ -117,15 +117,14 @@ def test_another_classifier_goes_the_same_way(job: JobContext, prefix: Path, sam
     assert_published(prefix, "client_0", LogisticRegression(C=10.0).fit(X_train, y_train))
 
 
-def test_a_rerun_replaces_the_date_whole_with_the_same_bytes(job: JobContext, prefix: Path, sample: Path) -> None:
+@pytest.mark.starts_from("published_sample")
+def test_a_rerun_replaces_the_date_whole_with_the_same_bytes(job: JobContext, prefix: Path) -> None:
     """The same date again gives the same rows in the same files, once; nothing is left in staging."""
-    shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    client = make_client("client_0")
-    train(job, client)
     folder = prefix / "products_categories" / "client_id=client_0" / f"date={DAY}"
     contents = []
-    for _ in range(2):
-        predict(job, client)
+    for again in (False, True):
+        if again:
+            predict(job, make_client("client_0"))
         contents.append(sorted(file.read_bytes() for file in folder.glob("*.parquet")))
         assert len(published_rows(prefix, "client_0")) == 1500 * 5
     assert contents[0] == contents[1]
@@ -137,10 +136,9 @@ def test_a_rerun_replaces_the_date_whole_with_the_same_bytes(job: JobContext, pr
     }
 
 
-def test_a_named_version_scores_instead_of_the_champion(job: JobContext, prefix: Path, sample: Path) -> None:
+@pytest.mark.starts_from("published_sample")
+def test_a_named_version_scores_instead_of_the_champion(job: JobContext, prefix: Path) -> None:
     """The champion is the newest training; an older version is used when asked for by number."""
-    shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    train(job, make_client("client_0", model_params={"n_estimators": 1, "random_state": 1}))
     train(job, make_client("client_0"))
     assert predict(job, make_client("client_0")).version == 2
     assert predict(job, make_client("client_0"), 1).version == 1
@@ -250,10 +248,9 @@ def test_trees_fitted_apart_are_the_forest_fitted_whole(
     np.testing.assert_array_equal(loaded.nodes, CompactForest.from_sklearn(whole).nodes)
 
 
-def test_a_training_run_says_what_it_made(job: JobContext, prefix: Path, sample: Path) -> None:
+@pytest.mark.starts_from("published_sample")
+def test_a_training_run_says_what_it_made(prefix: Path) -> None:
     """One run holds parameters, metrics of both parts, tables, figures, the data's digest and the tags of DESIGN."""
-    shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    train(job, make_client("client_0"))
     (run,) = runs(prefix, "ProductCategoriesClassification_client_0")
     assert run.info.run_name == f"training_{DAY}"
     assert {"client_id", "job", "code_version", "config_sha"} <= run.data.tags.keys()
@@ -268,14 +265,11 @@ def test_a_training_run_says_what_it_made(job: JobContext, prefix: Path, sample:
     assert (int(version.version), version.run_id) == (1, run.info.run_id)
 
 
+@pytest.mark.starts_from("published_sample")
 def test_mlflows_own_loader_answers_with_the_top_five(
-    job: JobContext, prefix: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobContext, prefix: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """People who load a version through MLflow get the rows that the job would publish."""
-    shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    client = make_client("client_0")
-    train(job, client)
-    predict(job, client)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(job.layout))
     products = table(prefix, "prediction", "client_0")
     answer = mlflow.pyfunc.load_model("models:/client_0_model@champion").predict(products)

@@ -97,6 +97,7 @@ def test_sees_what_touches_local_files(source: str) -> None:
     assert imports(source) & FILE_MODULES
 
 
+@pytest.mark.starts_from("published_sample")
 @pytest.mark.parametrize("kind", ["viewfs", "spaces"])
 def test_both_jobs_run_on_any_storage(
     job: JobContext,
@@ -109,9 +110,6 @@ def test_both_jobs_run_on_any_storage(
 ) -> None:
     """A mounted viewfs, which no local call can open, and a file: URI with spaces: both jobs, equal to a plain path."""
     client = make_client("client_0")
-    shutil.copytree(sample, prefix, dirs_exist_ok=True)
-    train(job, client)
-    predict(job, client)
     other = tmp_path / ("mounted" if kind == "viewfs" else "other data of ours")
     shutil.copytree(sample, other)
     if kind == "viewfs":
