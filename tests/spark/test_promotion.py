@@ -1,5 +1,6 @@
 """From a training to the champion, and back: which version is asked, and what people see of it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
+from pyspark.sql import SparkSession
 
 from bc4all.cli.main import main
 from bc4all.config.clients import Client
@@ -19,7 +21,7 @@ from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.registry.champions import Champions
 from bc4all.registry.tracking import tracking_uri
-from tests.conftest import FEATURES, make_client, published_rows
+from tests.conftest import FEATURES, jobs_on, make_client, published_rows, write_file
 
 Deliver = Callable[..., Path]
 LINEAR = {"model": "sklearn.linear_model.LogisticRegression", "model_params": {}}
@@ -35,12 +37,39 @@ def products(rows: int, seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-@pytest.fixture
-def delivered(deliver: Deliver) -> Deliver:
+def deliver_both(prefix: Path) -> None:
     """Client x's products of both kinds."""
-    deliver("train", "x", "a.csv", products(600))
-    deliver("prediction", "x", "a.csv", products(50, seed=9).drop(columns="category_id"))
+    write_file(prefix, "train", "x", "a.csv", products(600))
+    write_file(prefix, "prediction", "x", "a.csv", products(50, seed=9).drop(columns="category_id"))
+
+
+@pytest.fixture
+def delivered(prefix: Path, deliver: Deliver) -> Deliver:
+    """Client x's products of both kinds, and how to deliver more."""
+    deliver_both(prefix)
     return deliver
+
+
+@pytest.fixture(scope="module")
+def trained_once(spark: SparkSession, empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prefix whose client x has a version, which became champion without a word. Tests start from a copy."""
+    folder = tmp_path_factory.mktemp("trained once")
+    shutil.copy(empty_mlflow, folder)
+    deliver_both(folder)
+    outcome = train(jobs_on(spark, folder), make_client("x"))
+    assert (outcome.version, outcome.note) == (1, "")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained_twice(spark: SparkSession, trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prefix whose client x has two versions; the second became champion after the first."""
+    folder = tmp_path_factory.mktemp("trained twice") / "data"
+    shutil.copytree(trained_once, folder)
+    job = jobs_on(spark, folder)
+    assert train(job, make_client("x")).version == 2
+    assert state(job) == ({"champion": 2}, [1, 2])
+    return folder
 
 
 def state(job: JobContext) -> tuple[dict[str, int], list[int]]:
@@ -63,10 +92,9 @@ def command(*words: str) -> str:
     return done.output
 
 
-@pytest.mark.usefixtures("delivered")
+@pytest.mark.starts_from("trained_once")
 def test_a_worse_version_stays_challenger_until_somebody_wills(job: JobContext, prefix: Path) -> None:
     """The champion goes on; a person may promote the other, and take it back; each change is recorded."""
-    assert train(job, make_client("x")).note == ""
     assert state(job) == ({"champion": 1}, [1])
     outcome = train(job, make_client("x", **DUMMY))
     assert outcome.note.startswith("version 2 was not promoted: accuracy -")
@@ -105,20 +133,28 @@ def by_heart(**said: object) -> Client:
     return make_client("x", **nearest, **said)
 
 
-@pytest.fixture
-def lots(deliver: Deliver) -> pd.DataFrame:
+def lots() -> pd.DataFrame:
     """Client x's products, of categories from which nothing follows."""
     frame = products(400)
     frame["category_id"] = np.random.default_rng(5).choice(["a", "b", "c"], len(frame))
-    deliver("train", "x", "a.csv", frame)
     return frame
 
 
-def test_what_is_registered_has_learned_from_every_product(job: JobContext, lots: pd.DataFrame) -> None:
+@pytest.fixture(scope="module")
+def refitted(spark: SparkSession, empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prefix whose client x, with those products, has a version that has learned them all by heart."""
+    folder = tmp_path_factory.mktemp("refitted")
+    shutil.copy(empty_mlflow, folder)
+    write_file(folder, "train", "x", "a.csv", lots())
+    assert train(jobs_on(spark, folder), by_heart(refit=True)).version == 1
+    return folder
+
+
+@pytest.mark.starts_from("refitted")
+def test_what_is_registered_has_learned_from_every_product(job: JobContext) -> None:
     """The figures are another model's, which had not seen a tenth; where nothing is said, there is one model."""
-    train(job, by_heart(refit=True))
-    version = job.registry.find("x")
-    X, y = lots[list(FEATURES)].to_numpy(), lots["category_id"].to_numpy()
+    version, frame = job.registry.find("x"), lots()
+    X, y = frame[list(FEATURES)].to_numpy(), frame["category_id"].to_numpy()
     used, judged = (load("x", version).model for load in (job.registry.load, job.registry.load_judged))
     right = [(model.classes_[model.predict_proba(X).argmax(axis=1)] == y).sum() for model in (used, judged)]
     assert right[0] == 400
@@ -131,19 +167,17 @@ def test_what_is_registered_has_learned_from_every_product(job: JobContext, lots
     assert (found.classes_[found.predict_proba(X).argmax(axis=1)] == y).sum() == right[1]
 
 
-@pytest.mark.usefixtures("lots")
+@pytest.mark.starts_from("refitted")
 def test_versions_are_compared_by_what_has_not_seen_the_held_out(job: JobContext) -> None:
     """The champion has learned by heart what is held out now: it is its figures' model that is asked."""
-    train(job, by_heart(refit=True))
     assert train(job, by_heart(refit=True)).note == ""
     assert latest_run(job)["gate"] == "accuracy +0.0000 [+0.0000, +0.0000] against the champion's on 40 rows"
     assert state(job) == ({"champion": 2}, [1, 2])
 
 
-@pytest.mark.usefixtures("lots")
+@pytest.mark.starts_from("refitted")
 def test_a_spoilt_model_of_the_figures_is_not_asked(job: JobContext, prefix: Path) -> None:
     """Nothing is compared with it, the next version says so, and the champion that is used is not touched by it."""
-    train(job, by_heart(refit=True))
     (file,) = prefix.glob("mlartifacts/*/models/*/artifacts/data/model/judged/model.skops")
     file.write_bytes(file.read_bytes() + b" ")
     job.registry.load("x", job.registry.find("x"))
@@ -167,11 +201,9 @@ def test_modes_and_the_bar(job: JobContext) -> None:
     assert state(job) == ({"champion": 3}, [1, 2, 3])
 
 
-@pytest.mark.usefixtures("delivered")
+@pytest.mark.starts_from("trained_twice")
 def test_old_versions_are_pruned(job: JobContext, prefix: Path) -> None:
     """The newest stay, and the champion, the one before it and the challenger, whatever their age; files go, too."""
-    for _ in range(2):
-        train(job, make_client("x", keep_versions=2))
     for _ in range(3):
         train(job, make_client("x", **DUMMY, keep_versions=2))
     assert state(job) == ({"champion": 2, "challenger": 5}, [1, 2, 4, 5])
@@ -179,12 +211,11 @@ def test_old_versions_are_pruned(job: JobContext, prefix: Path) -> None:
     assert command("rollback", "--client-id", "x") == "x: version 1 is champion again\n"
 
 
-@pytest.mark.usefixtures("delivered")
+@pytest.mark.starts_from("trained_once")
 def test_a_version_that_cannot_be_read_back_never_moves(
     job: JobContext, prefix: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before it may be champion, a version is downloaded, checked and asked once."""
-    train(job, make_client("x"))
     check = promotion._check_reloaded
 
     def damaged(*arguments: object) -> None:
@@ -215,7 +246,7 @@ def another_kind(job: JobContext, prefix: Path) -> Client:
     return make_client("x", features=[{"name": "f0", "kind": "category"}, *FEATURES[1:]], **LINEAR)
 
 
-@pytest.mark.usefixtures("delivered")
+@pytest.mark.starts_from("trained_once")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -228,17 +259,14 @@ def test_a_champion_that_cannot_be_asked_is_no_bar(
     job: JobContext, prefix: Path, change: Callable[[JobContext, Path], Client], reason: str
 ) -> None:
     """A champion that cannot answer keeps nobody from its place, and that is said where people look."""
-    train(job, make_client("x"))
     assert train(job, change(job, prefix)).note.startswith(f"version 2 was promoted: {reason}")
     assert state(job)[0] == {"champion": 2}
     assert latest_run(job)["gate"].startswith(reason)
 
 
-@pytest.mark.usefixtures("delivered")
+@pytest.mark.starts_from("trained_twice")
 def test_rolling_back_goes_back(job: JobContext) -> None:
     """Twice is two champions back, not forth again; a champion that MLflow's pages made counts, too."""
-    for _ in range(2):
-        train(job, make_client("x"))
     train(job, make_client("x", promotion=PromotionSettings(mode="dry_run")))
     job.registry.set_alias(job.registry.find("x", 3), "champion")
     champions = Champions(job.registry)
@@ -252,11 +280,9 @@ def test_rolling_back_goes_back(job: JobContext) -> None:
     assert champions.before("x") == 1
 
 
-@pytest.mark.usefixtures("delivered")
+@pytest.mark.starts_from("trained_twice")
 def test_the_record_does_not_grow_for_ever(job: JobContext) -> None:
     """MLflow's databases take a tag of 5000 characters: the latest changes stay, whatever people write."""
-    for _ in range(2):
-        train(job, make_client("x"))
     champions, versions = Champions(job.registry), [job.registry.find("x", number) for number in (1, 2)]
     for number in range(40):
         champions.promote("x", versions[number % 2], "é" * 1000)
@@ -265,10 +291,9 @@ def test_the_record_does_not_grow_for_ever(job: JobContext) -> None:
     assert champions.rollback("x", "back").number == 1
 
 
-@pytest.mark.usefixtures("delivered")
+@pytest.mark.starts_from("trained_once")
 def test_pruning_takes_no_files_that_are_not_its_own(job: JobContext, prefix: Path) -> None:
     """A version that points to another one's files, or to another client's, goes without them."""
-    train(job, make_client("x"))
     first = job.registry.find("x", 1)
     uri = tracking_uri(job.layout)
     client = MlflowClient(uri, uri)  # whose registry would else be another test's
@@ -284,10 +309,9 @@ def test_pruning_takes_no_files_that_are_not_its_own(job: JobContext, prefix: Pa
     assert predict(job, make_client("x")).version == 1
 
 
-@pytest.mark.usefixtures("delivered")
+@pytest.mark.starts_from("trained_once")
 def test_wrong_words_are_answered(job: JobContext) -> None:
     """A version that is not there, no version at all, nobody before: each is told with what there is."""
-    train(job, make_client("x"))
     for words, code, said in (
         (["promote", "--client-id", "x", "--version", "9"], 2, "x_model has no version 9 (it has 1)"),
         (["rollback", "--client-id", "x"], 1, "no version was champion before this one"),
