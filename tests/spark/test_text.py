@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from pyspark.sql import SparkSession
 from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import RidgeClassifier
@@ -27,7 +28,7 @@ from bc4all.model.model_file import SKOPS_FILE, TRUSTED_TYPES
 from bc4all.model.preprocessing import with_preprocessing
 from bc4all.model.training_set import split
 from bc4all.registry.tracking import tracking_uri
-from tests.conftest import make_client, published_rows
+from tests.conftest import jobs_on, make_client, published_rows, write_file
 
 Deliver = Callable[..., Path]
 TITLE = {"product_title": "text"}
@@ -100,6 +101,16 @@ def made_up(rows: int) -> pd.DataFrame:
 KINDS = {"title": "text", "brand": "category", "price": "numeric"}
 
 
+@pytest.fixture(scope="module")
+def trained_shop(spark: SparkSession, empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prefix whose client x has learned from some products of every kind. Tests that start from it have a copy."""
+    folder = tmp_path_factory.mktemp("trained shop")
+    shutil.copy(empty_mlflow, folder)
+    write_file(folder, "train", "x", "a.csv", made_up(60))
+    train(jobs_on(spark, folder), shop("x", KINDS))
+    return folder
+
+
 def test_every_kind_goes_through_both_jobs(job: JobContext, prefix: Path, deliver: Deliver) -> None:
     """Titles, brands and prices together; what is missing, empty or unseen is scored, and nothing is refused."""
     data = made_up(300)
@@ -122,13 +133,20 @@ def test_every_kind_goes_through_both_jobs(job: JobContext, prefix: Path, delive
     assert (best["c"], best["e"]) == ("phones", "cameras")
 
 
-@pytest.mark.parametrize("model", [None, LINEAR_MODEL], ids=["ridge", "logistic"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(None, marks=pytest.mark.starts_from("trained_shop"), id="ridge"),
+        pytest.param(LINEAR_MODEL, id="logistic"),
+    ],
+)
 def test_registered_coefficients_are_float32(
     job: JobContext, prefix: Path, deliver: Deliver, model: str | None
 ) -> None:
     """In the file, and in what a worker scores with; the intercepts, of which there are few, stay as they are."""
-    deliver("train", "x", "a.csv", made_up(60))
-    train(job, shop("x", KINDS) if model is None else make_client("x", features=KINDS, model=model, model_params={}))
+    if model:
+        deliver("train", "x", "a.csv", made_up(60))
+        train(job, make_client("x", features=KINDS, model=model, model_params={}))
     files = list(prefix.rglob(SKOPS_FILE))
     assert files
     for file in files:
@@ -158,22 +176,17 @@ def test_a_handful_of_titles_is_enough(job: JobContext, prefix: Path, deliver: D
     assert np.isfinite(rows["pred_score"]).all()
 
 
+@pytest.mark.starts_from("trained_shop")
 def test_a_column_that_is_gone_is_named(job: JobContext, deliver: Deliver) -> None:
     """Products without the brand that the model has learned from fail, and say so."""
-    data = made_up(60)
-    deliver("train", "x", "a.csv", data)
-    deliver("prediction", "x", "a.csv", data.drop(columns=["category_id", "brand"]))
-    train(job, shop("x", KINDS))
+    deliver("prediction", "x", "a.csv", made_up(60).drop(columns=["category_id", "brand"]))
     with pytest.raises(DataError, match="column brand is missing, on which x_model version 1 was trained"):
         predict(job, shop("x", KINDS))
 
 
-def test_mlflows_own_loader_takes_titles(
-    job: JobContext, prefix: Path, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.starts_from("trained_shop")
+def test_mlflows_own_loader_takes_titles(job: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever loads the version by MLflow asks it with the same columns, by name."""
-    deliver("train", "x", "a.csv", made_up(60))
-    train(job, shop("x", KINDS))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(job.layout))
     model = mlflow.pyfunc.load_model("models:/x_model@champion")
     asked = pd.DataFrame({"product_id": ["1"], "title": ["mobile 7"], "brand": ["acme"], "price": [3.0]})
