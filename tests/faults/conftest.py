@@ -20,10 +20,7 @@ from bc4all.jobs.context import JobContext
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
-from bc4all.registry.tracking import Tracking, tracking_uri
-from bc4all.registry.versions import Registry
-from bc4all.state import State
-from tests.conftest import DAY, ROOT, make_client
+from tests.conftest import DAY, ROOT, jobs_on, make_client
 from tests.faults import victim
 
 CONFIG = "defaults: {features: [f0, f1, f2, f3, f4], model_params: {n_estimators: 3, random_state: 1}}\nclients:\n"
@@ -65,13 +62,18 @@ class Published:
 
     def job(self, spark: SparkSession) -> JobContext:
         """The jobs on it."""
-        registry = Registry(Tracking(tracking_uri(self.layout), self.layout))
-        return JobContext(spark, self.layout, registry, DAY, State.from_environment(self.layout).id)
+        return jobs_on(spark, self.prefix)
 
     def copy(self, to: Path) -> "Published":
         """Copy it as people would, models and all."""
         shutil.copytree(self.prefix, to)
         return Published(to, self.config)
+
+    def own_copy(self, to: Path, monkeypatch: pytest.MonkeyPatch) -> "Published":
+        """Copy it for one test, and let DATA_PREFIX name the copy."""
+        monkeypatch.setenv("DATA_PREFIX", str(to))
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return self.copy(to)
 
 
 @pytest.fixture(scope="session")
@@ -102,10 +104,7 @@ def published_once(
 @pytest.fixture
 def published(published_once: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
     """One of the test's own, which DATA_PREFIX names."""
-    mine = published_once.copy(tmp_path / "data")
-    monkeypatch.setenv("DATA_PREFIX", str(mine.prefix))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return mine
+    return published_once.own_copy(tmp_path / "data", monkeypatch)
 
 
 class Reader:

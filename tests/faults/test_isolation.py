@@ -66,16 +66,25 @@ def rows_of_mlflow(prefix: Path, client_id: str) -> dict[str, list[tuple[object,
         }
 
 
-@pytest.fixture
-def neighbours(published: Published, spark: SparkSession) -> Published:
+@pytest.fixture(scope="module")
+def neighbours_once(
+    published_once: Published, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Published:
     """client_0 and client_1, both trained and published, some of their rows refused."""
+    both = published_once.copy(tmp_path_factory.mktemp("neighbours") / "data")
     for kind in ("train", "prediction"):
-        folder = published.prefix / kind
+        folder = both.prefix / kind
         shutil.copytree(folder / "client_id=client_0", folder / f"client_id={NEIGHBOUR}")
-    job = published.job(spark)
+    job = both.job(spark)
     train(job, make_client(NEIGHBOUR))
     predict(job, make_client(NEIGHBOUR))
-    return published
+    return both
+
+
+@pytest.fixture
+def neighbours(neighbours_once: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
+    """Both of the test's own, which DATA_PREFIX names."""
+    return neighbours_once.own_copy(tmp_path / "data", monkeypatch)
 
 
 @pytest.mark.parametrize("kind", ["train", "predict"])
