@@ -5,11 +5,12 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from bc4all.data.filesystem import FileSystem
 from bc4all.data.journal import JOURNAL, OUTPUT, QUARANTINE, Journal
@@ -84,13 +85,36 @@ def put_right(files: FileSystem, layout: Layout, state: State, keep: float = HOU
     return closed
 
 
-def publish(
-    spark: SparkSession, files: FileSystem, layout: Layout, journal: Journal, rows: list[tuple[object, ...]]
-) -> None:
+@dataclass(frozen=True)
+class Written:
+    """Rows that Spark has written to a folder; writing them again copies its files.
+
+    It stands in for a DataFrame where the same rows are written again and again, which Spark would take minutes for.
+    """
+
+    folder: Path
+
+    @classmethod
+    def once(cls, rows: DataFrame, folder: Path) -> "Written":
+        """Let Spark write some rows."""
+        rows.write.parquet(folder.as_uri())
+        return cls(folder)
+
+    @property
+    def write(self) -> "Written":
+        """As a DataFrame's."""
+        return self
+
+    def parquet(self, folder: str) -> None:
+        """Be in that folder, too, every file of it."""
+        shutil.copytree(self.folder, folder.removeprefix("file://"))
+
+
+def publish(files: FileSystem, layout: Layout, journal: Journal, rows: DataFrame | Written) -> None:
     """All that a predict does to the storage, but for the end."""
     publisher = Publisher(files, layout, journal)
     publisher.begin()
-    publisher.stage(spark.createDataFrame(rows, SCORED_SCHEMA), OUTPUT)
+    publisher.stage(rows, OUTPUT)  # type: ignore[arg-type]
     publisher.publish(OUTPUT, {"version": journal.run_id})
 
 
@@ -99,17 +123,21 @@ def test_an_object_stores_publication_killed_anywhere(
 ) -> None:
     """Killed at any change, and its recovery killed at any change, too: in the end one of both is there, whole."""
     local = partition(prefix, "x")
+    old, new = (
+        Written.once(spark.createDataFrame(rows, SCORED_SCHEMA), prefix.with_name(name))
+        for name, rows in (("old", SOUND), ("new", SOUND[:2]))
+    )
     ends = set()
     for first_kill in range(28):
         for second_kill in range(first_kill % 9, 24, 9):  # each pair would take minutes
-            new = f"new-{first_kill}-{second_kill}"
+            run_id = f"new-{first_kill}-{second_kill}"
             files = store(spark, MortalStore, layout, local)
             files.delete(layout.prefix + "/products_categories")
-            publish(spark, files, layout, Journal("old", "x", "predict", DAY, state.id), SOUND)
+            publish(files, layout, Journal("old", "x", "predict", DAY, state.id), old)
             files.delete(layout.staging("old"))
             files.steps_left = first_kill
             try:
-                publish(spark, files, layout, Journal(new, "x", "predict", DAY, state.id), SOUND[:2])
+                publish(files, layout, Journal(run_id, "x", "predict", DAY, state.id), new)
             except Dead:
                 ends.add("killed")
             files.steps_left = second_kill
@@ -224,7 +252,8 @@ def test_what_was_replaced_is_kept_for_a_while(spark: SparkSession, prefix: Path
     """A reader that has the old partition open can finish; after `keep_replaced` it is deleted."""
     files = FileSystem(spark, layout.prefix)
     for run_id, rows in (("first", SOUND), ("second", SOUND[:2])):
-        publish(spark, files, layout, Journal(run_id, "x", "predict", DAY, state.id), rows)
+        frame = spark.createDataFrame(rows, SCORED_SCHEMA)
+        publish(files, layout, Journal(run_id, "x", "predict", DAY, state.id), frame)
         files.delete(layout.staging(run_id))
     kept = prefix / "_trash" / "second"
     put_right(files, layout, state)
