@@ -107,15 +107,27 @@ def published(published_once: Published, tmp_path: Path, monkeypatch: pytest.Mon
     return published_once.own_copy(tmp_path / "data", monkeypatch)
 
 
+def files_of(folder: Path) -> list[tuple[str, int, int, int]] | None:
+    """What tells whether a folder is as it was: each file's name, number, size and time; None where there is none."""
+    try:
+        found = [(file.name, file.stat()) for file in os.scandir(folder)]
+    except FileNotFoundError:
+        return None
+    return sorted((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+
+
 class Reader:
-    """Reads partitions again and again from a thread of its own, and keeps whatever was another than was allowed."""
+    """Looks at partitions again and again from a thread of its own, and keeps whatever was another than was allowed.
+
+    It reads a partition whenever its files are not those that it read last.
+    """
 
     def __init__(self, allowed: dict[Path, list[pd.DataFrame]]) -> None:
         self._allowed = allowed
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread = threading.Thread(target=self._look, daemon=True)
         self.strange: list[tuple[Path, pd.DataFrame]] = []
-        self.reads = 0
+        self.looks = 0
 
     def __enter__(self) -> "Reader":
         self._thread.start()
@@ -125,11 +137,15 @@ class Reader:
         self._stop.set()
         self._thread.join()
 
-    def _read(self) -> None:
-        while not self._stop.wait(0.005):
+    def _look(self) -> None:
+        read: dict[Path, object] = {}
+        while not self._stop.wait(0.002):
             for folder, wholes in self._allowed.items():
-                rows = rows_of(folder)
-                self.reads += 1
+                files = files_of(folder)
+                self.looks += 1
+                if folder in read and files == read[folder]:
+                    continue
+                rows, read[folder] = rows_of(folder), files
                 if rows is not None and not any(rows.equals(whole) for whole in wholes):
                     self.strange.append((folder, rows))
 

@@ -72,7 +72,7 @@ def kill_everywhere(
         assert code == -signal.SIGKILL, printed
         assert steps_of(on)[at - 1].partition("/")[0] == steps[at - 1].partition("/")[0], printed
         assert not reader.strange, (steps[at - 1], reader.strange[0])
-        assert reader.reads > 10
+        assert reader.looks > 10
         check(on, steps[at - 1], new)
         shutil.rmtree(on.prefix)
 
