@@ -26,6 +26,8 @@ from bc4all.state import State
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ("f0", "f1", "f2", "f3", "f4")
 DAY = "2026-01-31"
+# Java's first compiler alone: what tests run is over before the second one, which takes half of Java's time, is of use.
+QUICK_JAVA = "-XX:TieredStopAtLevel=1"
 
 settings.register_profile("bc4all", deadline=None)  # a shared machine is slow now and then: a time is no fault
 settings.load_profile("bc4all")
@@ -57,6 +59,7 @@ def spark() -> Iterator[SparkSession]:
         .config("spark.ui.enabled", False)  # no port, no page to keep up to date
         .config("spark.eventLog.enabled", False)  # whose folder start_session would make
         .config("spark.sql.shuffle.partitions", 2)
+        .config("spark.driver.extraJavaOptions", f"{QUICK_JAVA} -XX:+UseSerialGC")
         .getOrCreate()
     )
     yield session

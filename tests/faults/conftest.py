@@ -20,7 +20,7 @@ from bc4all.jobs.context import JobContext
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
-from tests.conftest import DAY, ROOT, jobs_on, make_client
+from tests.conftest import DAY, QUICK_JAVA, ROOT, jobs_on, make_client
 from tests.faults import victim
 
 CONFIG = "defaults: {features: [f0, f1, f2, f3, f4], model_params: {n_estimators: 3, random_state: 1}}\nclients:\n"
@@ -194,7 +194,7 @@ def fork_victim(spark: SparkSession) -> Callable[..., Forked]:
 def start_victim() -> Callable[..., subprocess.Popen[str]]:
     """Start tests/faults/victim.py on a prefix with a Java of its own."""
     options = "--master local[2,4] --conf spark.ui.enabled=false --conf spark.eventLog.enabled=false"
-    own = {"PYSPARK_SUBMIT_ARGS": f"{options} --driver-java-options -XX:TieredStopAtLevel=1 pyspark-shell"}
+    own = {"PYSPARK_SUBMIT_ARGS": f"{options} --driver-java-options {QUICK_JAVA} pyspark-shell"}
 
     def start(on: Published, job: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -20,7 +20,7 @@ from bc4all.data.recovery import recover
 from bc4all.jobs.predict_job import predict
 from bc4all.registry.tracking import tracking_uri
 from bc4all.state import State
-from tests.conftest import DAY, ROOT, make_client
+from tests.conftest import DAY, QUICK_JAVA, ROOT, make_client
 from tests.faults.conftest import Forked, Published, Reader, partition, rows_of
 
 Fork = Callable[..., Forked]
@@ -171,6 +171,7 @@ def test_python_workers_killed_in_mid_score(published: Published) -> None:
     inherited = {name: value for name, value in os.environ.items() if name != "SPARK_LOCAL_IP"}
     environment = {**inherited, "BC4ALL_PYTHON": sys.executable, "BC4ALL_CONFIG": str(published.config)}
     command = [str(ROOT / "bin" / "submit.sh"), "predict", "--all", "--inference-date", DAY]
+    command += ["--", "--driver-java-options", QUICK_JAVA]
     victim = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
     )

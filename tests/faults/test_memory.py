@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT
+from tests.conftest import QUICK_JAVA, ROOT
 from tests.faults.small_heap import HEAP_MB, OPTIONS
 
 ROOM_MB = 400  # characters of one product's title, of which Java makes more than its heap
@@ -69,7 +69,8 @@ def test_a_java_without_memory_ends_the_job(prefix: Path) -> None:
     config, results = deliver_a_giant(prefix), prefix / "results"
     submit = [str(ROOT / "bin" / "submit.sh"), "train", "--client-id", "x", "--config", str(config)]
     mark = {"DATA_PREFIX": str(prefix), "BC4ALL_RESULTS": str(results)}
-    done = run_alone(*submit, "--", "--driver-memory", f"{HEAP_MB}m", seconds=180, **mark)
+    options = ["--driver-memory", f"{HEAP_MB}m", "--driver-java-options", QUICK_JAVA]
+    done = run_alone(*submit, "--", *options, seconds=180, **mark)
     assert done.returncode == 3, done.stdout
     assert "Terminating due to java.lang.OutOfMemoryError" in done.stdout
     assert "Traceback" not in done.stdout
@@ -100,7 +101,7 @@ sys.exit(run_application(JobRequest("train", ("x",), False, "2026-01-31", Path(s
 def test_a_driver_whose_java_has_ended_says_so_in_a_line(prefix: Path) -> None:
     """And may be tried again: where Java is the child, as in a managed service, its exit code is not the job's."""
     config = deliver_a_giant(prefix)
-    options = f"{OPTIONS} --driver-java-options -XX:+ExitOnOutOfMemoryError pyspark-shell"
+    options = f"{OPTIONS} --conf spark.driver.defaultJavaOptions=-XX:+ExitOnOutOfMemoryError pyspark-shell"
     command = [sys.executable, "-c", APPLICATION, str(config)]
     done = run_alone(*command, seconds=180, PYSPARK_SUBMIT_ARGS=options, DATA_PREFIX=str(prefix))
     assert done.returncode == 75, done.stdout

@@ -24,7 +24,7 @@ from bc4all.jobs.predict_job import predict
 from bc4all.jobs.session import phase
 from bc4all.jobs.train_job import train
 from bc4all.launch.class_archive import ARCHIVE
-from tests.conftest import DAY, ROOT, make_client, published_rows
+from tests.conftest import DAY, QUICK_JAVA, ROOT, make_client, published_rows
 
 
 def test_one_broken_client_leaves_the_others_alone(job: JobContext, prefix: Path, sample: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_users_commands_work_from_anywhere(submitted: dict[str, str], prefix: 
     """
     params = '{"n_estimators": 5, "random_state": 1}'
     log = tmp_path / "classes.log"
-    options = ("--conf", "spark.ui.enabled=false", "--driver-java-options", f"-Xlog:class+load:file={log}")
+    options = ("--conf", "spark.ui.enabled=false", "--driver-java-options", f"{QUICK_JAVA} -Xlog:class+load:file={log}")
     trained = submit(submitted, "train", "--all", "--model-params", params, "--", *options)
     assert trained.returncode == 0, trained.stderr
     if ARCHIVE.stat().st_size:  # empty where this Java could not make it
@@ -145,7 +145,8 @@ def test_two_clients_are_tuned_and_written_at_a_time(submitted: dict[str, str]) 
     config = Path(submitted["PROJECT"]) / "conf" / "clients.yaml"
     config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients:\n  client_0:\n  client_1:\n  client_2:\n")
     clients = ("--client-id", "client_0", "--client-id", "client_2")
-    tuned = submit(submitted, "tune", *clients, "--budget", "2", "--write", "--", "--conf", "spark.ui.enabled=false")
+    options = ("--conf", "spark.ui.enabled=false", "--driver-java-options", QUICK_JAVA)
+    tuned = submit(submitted, "tune", *clients, "--budget", "2", "--write", "--", *options)
     assert tuned.returncode == 0, tuned.stderr
     for client_id in ("client_0", "client_2"):
         assert f"{client_id}: tune: 2 of 2 tried, best: log-loss" in tuned.stdout
