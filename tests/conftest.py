@@ -161,6 +161,13 @@ def write_file(prefix: Path, kind: str, client_id: str, name: str, content: str 
     return file
 
 
+def deliver_some(source: Path, prefix: Path, client_id: str, rows: int) -> None:
+    """Deliver a client's first products of both kinds, from a folder where it has more, in files of the same names."""
+    for kind in ("train", "prediction"):
+        (file,) = (source / kind / f"client_id={client_id}").iterdir()
+        write_file(prefix, kind, client_id, file.name, pd.read_csv(file, dtype=str, nrows=rows, keep_default_na=False))
+
+
 @pytest.fixture
 def deliver(prefix: Path) -> Callable[..., Path]:
     """Write a file of a client's partition: `deliver("train", "x", "a.csv", "text")`."""

@@ -3,7 +3,6 @@
 import gzip
 import io
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +26,7 @@ from bc4all.jobs.fleet import Outcome, run_fleet
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.state import State
-from tests.conftest import FEATURES, make_client, published_rows
+from tests.conftest import FEATURES, deliver_some, make_client, published_rows
 from tests.faults.conftest import Published, partition, rows_of
 
 Deliver = Callable[..., Path]
@@ -92,9 +91,8 @@ REFUSED = {
 
 @pytest.fixture
 def two(published: Published, spark: SparkSession, sample: Path) -> JobContext:
-    """client_0, trained and published, and client_1, which is well."""
-    for kind in ("train", "prediction"):
-        shutil.copytree(sample / kind / "client_id=client_1", published.prefix / kind / "client_id=client_1")
+    """client_0, trained and published, and client_1, which is well and has few products."""
+    deliver_some(sample, published.prefix, "client_1", 200)
     job = published.job(spark)
     train(job, make_client("client_1"))
     return job

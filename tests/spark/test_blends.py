@@ -1,7 +1,6 @@
 """Blends, calibration and `model: auto` through the jobs, held against plain scikit-learn."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from bc4all.model.blend import Blend, EmbeddedForest
 from bc4all.model.training_set import split
 from bc4all.registry.tracking import tracking_uri
 from bc4all.registry.versions import LoadedModel
-from tests.conftest import FEATURES, make_client, published_rows
+from tests.conftest import FEATURES, deliver_some, make_client, published_rows
 
 Deliver = Callable[..., Path]
 TREES = {"n_estimators": 20, "random_state": 3, "min_samples_leaf": 2}
@@ -44,10 +43,9 @@ VOTE = {
 }
 
 
-def delivered(prefix: Path, source: Path, client_id: str) -> pd.DataFrame:
-    """A client's data copied to the prefix, and its training part."""
-    for kind in ("train", "prediction"):
-        shutil.copytree(source / kind / f"client_id={client_id}", prefix / kind / f"client_id={client_id}")
+def delivered(prefix: Path, source: Path, client_id: str, rows: int = 1500) -> pd.DataFrame:
+    """A client's first products of both kinds, delivered, and those to learn from."""
+    deliver_some(source, prefix, client_id, rows)
     (file,) = (prefix / "train" / f"client_id={client_id}").glob("*.csv.gz")
     return pd.read_csv(file, dtype={"product_id": str, "category_id": str})
 
@@ -132,7 +130,7 @@ def test_fitted_again_a_blend_keeps_its_calibration(job: JobContext, deliver: De
 
 def test_auto_registers_the_best_of_its_list(job: JobContext, prefix: Path, sample: Path) -> None:
     """It is better than the default forest on rows that neither has seen, and the run says what was chosen."""
-    delivered(prefix, sample, "client_2")
+    delivered(prefix, sample, "client_2", rows=600)
     train(job, make_client("client_2"))
     default = champion(job, "client_2").version
     train(job, make_client("client_2", model="auto", model_params={}))
@@ -142,7 +140,7 @@ def test_auto_registers_the_best_of_its_list(job: JobContext, prefix: Path, samp
     said = logged(job, "client_2")
     assert said["model"] == "auto"
     assert Client(id="x", features=FEATURES, model=json.loads(said["blend"])).blend
-    assert predict(job, make_client("client_2", model="auto", model_params={})).rows == 1500
+    assert predict(job, make_client("client_2", model="auto", model_params={})).rows == 600
 
 
 def test_auto_takes_titles(job: JobContext, prefix: Path, deliver: Deliver) -> None:
@@ -162,14 +160,14 @@ def test_auto_takes_titles(job: JobContext, prefix: Path, deliver: Deliver) -> N
 
 def test_numbers_may_be_missing(job: JobContext, prefix: Path, sample: Path) -> None:
     """In training or only in what is to be predicted: every family of the list copes with it."""
-    data = delivered(prefix, sample, "client_1")
+    data = delivered(prefix, sample, "client_1", rows=600)
     (file,) = (prefix / "prediction" / "client_id=client_1").glob("*.csv.gz")
     products = pd.read_csv(file, dtype={"product_id": str})
     products.loc[::3, "f0"] = np.nan
     products.to_csv(file, index=False)
     client = make_client("client_1", model="auto", model_params={})
     train(job, client)
-    assert predict(job, client).rows == 1500
+    assert predict(job, client).rows == 600
     data.loc[::5, ["f1", "f2"]] = np.nan
     X = data[list(FEATURES)].to_numpy()
     for name, member in fixed_list(client.features, len(X)):

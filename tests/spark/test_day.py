@@ -1,6 +1,5 @@
 """A day in the life of ten real clients: the scheduler on a fast clock, every job through the real spark-submit."""
 
-import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,20 +13,20 @@ from bc4all.schedule.notices import Notice
 from bc4all.schedule.operations import Operations
 from bc4all.schedule.scheduler import Scheduler
 from bc4all.state import State
-from tests.conftest import published_rows
+from tests.conftest import QUICK_JAVA, deliver_some, published_rows
 
 CLIENTS = [f"client_{number}" for number in range(10)]
 THERE = "Europe/London"
 BAD = "client_9"  # it is never trained
 START = datetime(2026, 1, 31, 22, tzinfo=UTC)
-CONFIGURATION = """
-scheduler: {port: 0}
+CONFIGURATION = f"""
+scheduler: {{port: 0, spark_options: [--driver-java-options, {QUICK_JAVA}]}}
 defaults:
   features: [f0, f1, f2, f3, f4]
-  model_params: {n_estimators: 5, random_state: 1}
+  model_params: {{n_estimators: 5, random_state: 1}}
   timezone: Europe/Berlin
-  train: {schedule: 0 1 1 * *}
-  predict: {schedule: 0 6 * * *}
+  train: {{schedule: 0 1 1 * *}}
+  predict: {{schedule: 0 6 * * *}}
 clients:
 """
 
@@ -35,9 +34,8 @@ clients:
 def test_ten_real_clients_run_a_day(prefix: Path, seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is trained and scored at its hour, with its own result; one that fails reddens none of the others."""
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-    for kind in ("train", "prediction"):
-        for client_id in CLIENTS:
-            shutil.copytree(seed / kind / f"client_id={client_id}", prefix / kind / f"client_id={client_id}")
+    for client_id in CLIENTS:
+        deliver_some(seed, prefix, client_id, 2000)
     lines = [f"  {client_id}:\n" for client_id in CLIENTS[:5]]
     there = f"timezone: {THERE}, train: {{schedule: 0 0 1 * *}}, predict: {{schedule: 0 5 * * *}}"
     lines += [f"  {client_id}: {{{there}}}\n" for client_id in CLIENTS[5:9]]

@@ -1,6 +1,5 @@
 """A real client whose products change: what MLflow, the table and `bc4all status` then say."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.model.features import model_input
 from bc4all.registry.tracking import tracking_uri
-from tests.conftest import make_client
+from tests.conftest import deliver_some, make_client
 
 KINDS = {"title": "text", "brand": "category", "price": "numeric"}
 
@@ -55,8 +54,7 @@ def runs(job: JobContext) -> list[Run]:
 
 def test_a_real_client_that_drifts_is_marked_when_it_lasts(job: JobContext, prefix: Path, seed: Path) -> None:
     """Its own products do not drift; shifted ones are measured at once, and told after two of three predictions."""
-    for kind in ("train", "prediction"):
-        shutil.copytree(seed / kind / "client_id=client_0", prefix / kind / "client_id=client_0")
+    deliver_some(seed, prefix, "client_0", 3000)
     client = make_client("client_0")
     train(job, client)
     calm = predict(job, client)
