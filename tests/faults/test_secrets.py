@@ -1,6 +1,7 @@
 """Secrets of the environment reach no log, no tag, no manifest, no history and no error."""
 
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -19,7 +20,9 @@ from bc4all.layout import Layout
 from bc4all.redaction import redact
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
-from tests.conftest import DAY, ROOT, make_client
+from bc4all.schedule.history import History
+from bc4all.state import State
+from tests.conftest import QUICK_JAVA, ROOT, make_client
 from tests.faults.conftest import Published
 
 SECRETS = {
@@ -40,32 +43,35 @@ def holding(folder: Path, values: list[str]) -> list[str]:
 
 
 def test_a_whole_run_keeps_them_to_itself(published: Published, tmp_path: Path) -> None:
-    """A job that is well, one that fails, and one that cannot reach MLflow: nothing that they write tells."""
+    """A job that is well beside one that fails, and one that cannot reach MLflow: nothing that they write tells."""
+    config = tmp_path / "clients.yaml"
+    quick = f"scheduler: {{spark_options: [--driver-java-options, {QUICK_JAVA}]}}\n"
+    config.write_text(quick + published.config.read_text() + "  client_1:\n")  # which was never trained
+    shutil.copytree(*(published.prefix / "prediction" / f"client_id={name}" for name in ("client_0", "client_1")))
     environment = {
         **os.environ,
         **SECRETS,
-        "BC4ALL_CONFIG": str(published.config),
+        "BC4ALL_CONFIG": str(config),
         "BC4ALL_STATE": str(tmp_path / "state"),
     }
-    for day, code in ((DAY, 0), ("2026-02-01", 1), ("2026-02-02", 2)):
-        if code == 1:
-            (published.prefix / "mlartifacts").rename(tmp_path / "gone")
+    run_now = [sys.executable, "-m", "bc4all.cli.main", "run-now", "predict"]
+    for day, clients, code in (("2026-02-01", ("client_0", "client_1"), 1), ("2026-02-02", ("client_0",), 2)):
         if code == 2:  # no package here can open such a database: its URI, password and all, is in the error
             environment["MLFLOW_TRACKING_URI"] = "mysql://me:db-password@host/db"
-        command = [
-            sys.executable,
-            "-m",
-            "bc4all.cli.main",
-            "run-now",
-            "predict",
-            "--client-id",
-            "client_0",
-            "--date",
-            day,
-        ]
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        asked = [word for client_id in clients for word in ("--client-id", client_id)]
+        done = subprocess.run(
+            [*run_now, *asked, "--date", day], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        )
         assert done.returncode == code, done.stdout + done.stderr
         assert not [value for value in VALUES if value in done.stdout + done.stderr]
+    history = History(State(tmp_path / "state").history)
+    ends = [(run.client, run.day, run.state) for run in history.runs()]
+    history.close()
+    assert sorted(ends) == [
+        ("client_0", "2026-02-01", "done"),
+        ("client_0", "2026-02-02", "failed"),
+        ("client_1", "2026-02-01", "failed"),
+    ]
     assert not holding(published.prefix, VALUES)
     assert not holding(tmp_path / "state", VALUES)
 
