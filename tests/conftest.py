@@ -33,17 +33,23 @@ settings.register_profile("bc4all", deadline=None)  # a shared machine is slow n
 settings.load_profile("bc4all")
 
 
+# Files that take minutes. Of two processes that share the files of tests, none may be left alone with one at the end.
+LONG = ("test_kills", "test_mlflow", "test_memory", "test_day", "test_fleet", "test_tune", "test_files", "test_jobs")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the tests' own mark."""
+    """Name the tests' own mark, and let pytest-xdist take files in our order, not those of many tests first."""
     mark = "starts_from(fixture): DATA_PREFIX is a copy of the folder that this fixture made, once for many tests"
     config.addinivalue_line("markers", mark)
+    config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a Java, so that it can be left out."""
+    """Mark what needs a Java, so that it can be left out; begin with the files that take longest."""
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.java)
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")
