@@ -12,13 +12,12 @@ from pyspark.sql import SparkSession
 
 from bc4all.learning.training import train
 from bc4all.model.training_set import TrainingSet
-from tests.conftest import QUICK_JAVA, make_client
+from tests.conftest import make_client
 
 HEAP_MB = 512
 ROWS, CATEGORIES = 9_000, 2_000  # a float64 a category in each of some 16,000 nodes
 OPTIONS = (
     f"--master local[2] --driver-memory {HEAP_MB}m --conf spark.ui.enabled=false --conf spark.eventLog.enabled=false"
-    f" --driver-java-options {QUICK_JAVA}"
 )
 
 

@@ -101,7 +101,7 @@ sys.exit(run_application(JobRequest("train", ("x",), False, "2026-01-31", Path(s
 def test_a_driver_whose_java_has_ended_says_so_in_a_line(prefix: Path) -> None:
     """And may be tried again: where Java is the child, as in a managed service, its exit code is not the job's."""
     config = deliver_a_giant(prefix)
-    options = f"{OPTIONS} --conf spark.driver.defaultJavaOptions=-XX:+ExitOnOutOfMemoryError pyspark-shell"
+    options = f"{OPTIONS} --driver-java-options -XX:+ExitOnOutOfMemoryError pyspark-shell"
     command = [sys.executable, "-c", APPLICATION, str(config)]
     done = run_alone(*command, seconds=180, PYSPARK_SUBMIT_ARGS=options, DATA_PREFIX=str(prefix))
     assert done.returncode == 75, done.stdout
