@@ -39,9 +39,10 @@ def rooms(modules: set[str]) -> set[str]:
     return {name.split(".")[1] for name in modules if name.startswith("bc4all.")}
 
 
-def test_a_bare_interpreter_can_import_the_model() -> None:
-    """All of model/, without Spark, MLflow, the command line or a configuration."""
-    names = [f"bc4all.model.{file.stem}" for file in sorted((ROOT / "bc4all" / "model").glob("[a-z]*.py"))]
+def test_a_bare_interpreter_can_import_the_workers_rooms() -> None:
+    """All of model/ and reading/, without Spark, MLflow, the command line or a configuration."""
+    files = [file for room in ("model", "reading") for file in sorted((ROOT / "bc4all" / room).glob("[a-z]*.py"))]
+    names = [f"bc4all.{file.parent.name}.{file.stem}" for file in files]
     program = f"import sys, {', '.join(names)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
@@ -71,6 +72,6 @@ def test_a_worker_loads_no_more_than_it_needs(job: JobContext, prefix: Path, sam
     finally:
         del context.environment["WORKERS_OF"]
     loaded = {name for names in fitting for name in names} | set(scoring["module"])
-    assert {"bc4all.learning.fitting", "bc4all.model.ranking"} <= loaded
+    assert {"bc4all.learning.fitting", "bc4all.model.ranking", "bc4all.reading.worker"} <= loaded
     assert not roots(loaded) & (CONTRACTS["bc4all.learning.fitting"] - BROUGHT_BY_OTHERS)
     assert not rooms(loaded) & {"cli", "config", "launch", "registry", "schedule"}
