@@ -2,9 +2,8 @@
 
 The population stability index of two distributions over the same bins is sum((now - then) * ln(now / then)); from 0.1
 on people call it a shift, from 0.2 on a large one (Siddiqi, Credit Risk Scorecards, 2006). Of two samples of the same
-distribution it is not zero but about (bins - 1) * (1 / n + 1 / m), which is taken off. A numeric feature's bins are
-tenths of the training products, a category feature's its values, a text's its length; what is rare is one bin. The
-predicted categories are compared, too. What a bin is stands with the model; Spark counts.
+distribution it is not zero but about (bins - 1) * (1 / n + 1 / m), which is taken off. `model/distribution` says what a
+bin is, and a version keeps its own. The predicted categories are compared, too.
 """
 
 import hashlib
@@ -15,25 +14,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 
 from bc4all.data.partition import named
-from bc4all.kinds import CATEGORY, NUMERIC, Features
+from bc4all.kinds import CATEGORY, Features
+from bc4all.model.distribution import OTHER, BinCounter, feature_profile, value_counts
 from bc4all.model.features import Matrix
 
 PREDICTED = "predicted categories"  # beside the features' names
 PSI_MAX = "psi_max"
-_BINS, _VALUES = 10, 200  # of a number, and of a category feature, at most
 _FEATURES = 200  # the first ones: of thousands each prediction would count for minutes
-_MIN_VALUE_PRODUCTS = 5  # training products of a value that is a bin of its own
-_OTHER = "\0other"  # the bin of all others
 _MIN_ROWS = 30  # fewer give no distribution
-_MAX_VALUE_CHARS = 200  # letters of a value that tell it from others
 _FLOOR = 1e-4  # the share that an empty bin counts as: no logarithm of nothing
-_MISSING = "-1"
 _NAMED = 20  # values that came, or went, at most
 _MAX_METRICS = 100  # metrics of a run
+_MAX_METRIC_CHARS = 200  # of a metric's name
 
 
 @dataclass(frozen=True)
@@ -57,51 +52,34 @@ def profile(X: Matrix, features: Features, predicted: Iterable[str]) -> dict[str
     """
     frame = pd.DataFrame(X, columns=list(features))
     looked_at = list(features.items())[:_FEATURES]
-    found: dict[str, Any] = {name: _feature_profile(frame[name], kind) for name, kind in looked_at}
-    return {"features": found, "predicted": {"counts": _counts(pd.Series(predicted, dtype=object))}}
-
-
-def _feature_profile(values: pd.Series, kind: str) -> dict[str, Any]:
-    if kind == CATEGORY:
-        return {"counts": _counts(values)}
-    numbers = (values if kind == NUMERIC else values.str.len()).to_numpy(dtype=np.float64)
-    known = numbers[~np.isnan(numbers)]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.zeros(0)
-    bins = np.where(np.isnan(numbers), int(_MISSING), np.searchsorted(edges, numbers, side="left"))
-    return {"edges": edges.tolist(), "counts": pd.Series(bins).astype(str).value_counts().to_dict()}
-
-
-def _counts(values: pd.Series) -> dict[str, int]:
-    """Value -> rows; those of rare ones, and of all beyond many, are one."""
-    counts = values.astype(str).str.slice(0, _MAX_VALUE_CHARS).value_counts()
-    kept = {str(value): int(count) for value, count in counts.iloc[:_VALUES].items() if count >= _MIN_VALUE_PRODUCTS}
-    others = int(counts.sum()) - sum(kept.values())
-    return {**kept, _OTHER: others} if others else kept
+    found: dict[str, Any] = {name: feature_profile(frame[name], kind) for name, kind in looked_at}
+    return {"features": found, "predicted": {"counts": value_counts(pd.Series(predicted, dtype=object))}}
 
 
 def compare(stored: Mapping[str, Any], products: DataFrame, features: Features, predicted: Mapping[str, int]) -> Drift:
     """Return how far products to predict, and their best categories (category -> products), are from `profile`."""
     features = {name: kind for name, kind in features.items() if name in stored["features"]}
     then = {name: stored["features"][name]["counts"] for name in features}
-    now = _counted(stored["features"], products, features)
+    now, new = _counted(stored["features"], products, features)
     index = {name: psi(then[name], now[name]) for name in features}
     values = [name for name, kind in features.items() if kind == CATEGORY]
     return Drift(
         psi={**index, PREDICTED: psi(stored["predicted"]["counts"], predicted)},
-        new={
-            name: _unknown(products, name, then[name])
-            for name in values
-            if now[name].get(_OTHER) and _OTHER not in then[name]
-        },
-        vanished={name: sorted(set(then[name]) - set(now[name]) - {"", _OTHER})[:_NAMED] for name in values},
+        new={name: _frequent(new[name]) for name in values if now[name].get(OTHER) and OTHER not in then[name]},
+        vanished={name: sorted(set(then[name]) - set(now[name]) - {"", OTHER})[:_NAMED] for name in values},
     )
+
+
+def _frequent(counts: Mapping[str, int]) -> list[str]:
+    """Return the values of most products."""
+    return sorted(counts, key=lambda value: (-counts[value], value))[:_NAMED]
 
 
 def psi(then: Mapping[str, int], now: Mapping[str, int]) -> float:
     """Return the population stability index of two distributions, given as counts by bin, less what chance explains."""
-    named = {bin_: now.get(bin_, 0) for bin_ in then if bin_ != _OTHER}
-    now = {**named, _OTHER: sum(now.values()) - sum(named.values())}
-    bins = [bin_ for bin_ in {**named, _OTHER: 0} if then.get(bin_) or now[bin_]]
+    named = {bin_: now.get(bin_, 0) for bin_ in then if bin_ != OTHER}
+    now = {**named, OTHER: sum(now.values()) - sum(named.values())}
+    bins = [bin_ for bin_ in {**named, OTHER: 0} if then.get(bin_) or now[bin_]]
     n, m = sum(then.values()), sum(now.values())
     if min(n, m) < _MIN_ROWS:
         return 0.0
@@ -111,40 +89,18 @@ def psi(then: Mapping[str, int], now: Mapping[str, int]) -> float:
     return max(0.0, float(((q - p) * np.log(q / p)).sum()) - by_chance)
 
 
-def _counted(stored: Mapping[str, Any], products: DataFrame, features: Features) -> dict[str, dict[str, int]]:
-    """Return bin -> products of each feature: one pass over them, and no more bins than there were in training."""
-    if not features:
-        return {}
-    pairs = [
-        F.struct(F.lit(place).alias("place"), _bin(named(name), kind, stored[name]).alias("bin"))
-        for place, (name, kind) in enumerate(features.items())
-    ]
-    counted = products.select(F.inline(F.array(*pairs))).groupBy("place", "bin").count().collect()
-    found: dict[str, dict[str, int]] = {name: {} for name in features}
-    names = list(features)
-    for row in counted:
-        found[names[row["place"]]][row["bin"]] = row["count"]
-    return found
-
-
-def _value(column: Column) -> Column:
-    return F.substring(F.coalesce(column, F.lit("")), 1, _MAX_VALUE_CHARS)
-
-
-def _bin(column: Column, kind: str, stored: Mapping[str, Any]) -> Column:
-    if kind == CATEGORY:
-        known = F.array_contains(F.array(*map(F.lit, stored["counts"])), _value(column))
-        return F.when(known, _value(column)).otherwise(F.lit(_OTHER))
-    number = column if kind == NUMERIC else F.length(F.coalesce(column, F.lit(""))).cast("double")
-    place = F.size(F.filter(F.array(*map(F.lit, stored["edges"])), lambda edge: edge < number))
-    return F.when(number.isNull() | F.isnan(number), F.lit(_MISSING)).otherwise(place.cast("string"))
-
-
-def _unknown(products: DataFrame, name: str, then: Mapping[str, int]) -> list[str]:
-    """Values that no training product had, the frequent ones first."""
-    value = _value(named(name)).alias("value")
-    found = products.select(value).where(~F.col("value").isin(list(then))).groupBy("value").count()
-    return [row["value"] for row in found.orderBy(F.desc("count"), "value").limit(_NAMED).collect()]
+def _counted(
+    profiles: Mapping[str, Any], products: DataFrame, features: Features
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
+    """Return bin -> products of each feature, and value -> products of its new values: one pass over the products."""
+    bins: dict[str, dict[str, int]] = {name: {} for name in features}
+    new: dict[str, dict[str, int]] = {name: {} for name in features}
+    if features:
+        counter = BinCounter(features, {name: profiles[name] for name in features})
+        counted = products.select(*map(named, features)).mapInPandas(counter.__call__, BinCounter.SCHEMA)
+        for row in counted.groupBy("name", "bin", "is_new").sum("products").collect():
+            (new if row["is_new"] else bins)[row["name"]][row["bin"]] = row["sum(products)"]
+    return bins, new
 
 
 def drift_metrics(drift: Drift) -> dict[str, float]:
@@ -158,7 +114,7 @@ def _metric(name: str) -> str:
 
     Two that would be alike get a digest each.
     """
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_MAX_VALUE_CHARS]
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_MAX_METRIC_CHARS]
     return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 

@@ -1,0 +1,95 @@
+"""How the values of features spread over bins: of the training products, and, by the same bins, of others.
+
+A numeric feature's bins are tenths of the training products, a category feature's its values, a text's its length; what
+is rare is one bin.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bc4all.kinds import CATEGORY, NUMERIC, Features
+
+OTHER = "\0other"  # the bin of all others
+_MISSING = -1  # the bin of numbers that are missing
+_NUMBER_BINS, _MAX_VALUES = 10, 200  # of a number, and of a category feature
+_MIN_VALUE_PRODUCTS = 5  # training products of a value that is a bin of its own
+_MAX_VALUE_CHARS = 200  # of a value that tell it from others
+_MAX_NEW_VALUES = 1000  # of a feature in a task, the frequent ones: others are counted, and not named
+
+
+def feature_profile(values: pd.Series, kind: str) -> dict[str, Any]:
+    """Return what a feature's values in training looked like, as JSON can hold it: counts by bin, a number's edges."""
+    if kind == CATEGORY:
+        return {"counts": value_counts(values)}
+    numbers = _numbers(values, kind)
+    known = numbers[~np.isnan(numbers)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, _NUMBER_BINS + 1)[1:-1])) if len(known) else np.zeros(0)
+    return {"edges": edges.tolist(), "counts": dict(_count_numbers(numbers, edges))}
+
+
+def value_counts(values: pd.Series) -> dict[str, int]:
+    """Value -> rows; those of rare ones, and of all beyond many, are one."""
+    counts = _texts(values).value_counts()
+    kept = {
+        str(value): int(count) for value, count in counts.iloc[:_MAX_VALUES].items() if count >= _MIN_VALUE_PRODUCTS
+    }
+    others = int(counts.sum()) - sum(kept.values())
+    return {**kept, OTHER: others} if others else kept
+
+
+@dataclass(frozen=True)
+class BinCounter:
+    """Counts products by the bins of their training: what Spark's tasks run on batches of `features`.
+
+    `profiles` has the `feature_profile` of each.
+    """
+
+    features: Features
+    profiles: Mapping[str, Mapping[str, Any]]
+
+    SCHEMA = "name string, bin string, is_new boolean, products long"
+
+    def __call__(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """Yield the counts of all batches, by SCHEMA; `is_new` are values that no training product had."""
+        bins: dict[str, Counter[str]] = {name: Counter() for name in self.features}
+        new: dict[str, Counter[str]] = {name: Counter() for name in self.features}
+        for frame in frames:
+            for name, kind in self.features.items():
+                if kind == CATEGORY:
+                    known, unknown = _count_values(frame[name], self.profiles[name]["counts"])
+                    bins[name] += known
+                    new[name] += unknown
+                else:
+                    bins[name] += _count_numbers(_numbers(frame[name], kind), np.asarray(self.profiles[name]["edges"]))
+        rows = [(name, value, False, count) for name in bins for value, count in bins[name].items()]
+        rows += [(name, value, True, n) for name in new for value, n in new[name].most_common(_MAX_NEW_VALUES)]
+        yield pd.DataFrame(rows, columns=["name", "bin", "is_new", "products"])
+
+
+def _numbers(values: pd.Series, kind: str) -> np.ndarray:
+    """Return what is compared of a number or a text: its length."""
+    numbers = values if kind == NUMERIC else values.fillna("").str.len()
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _count_numbers(numbers: np.ndarray, edges: np.ndarray) -> "Counter[str]":
+    bins = np.where(np.isnan(numbers), _MISSING, np.searchsorted(edges, numbers, side="left"))
+    places, counts = np.unique(bins, return_counts=True)
+    return Counter(dict(zip(places.astype(str).tolist(), counts.tolist(), strict=True)))
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    return values.fillna("").astype(str).str.slice(0, _MAX_VALUE_CHARS)
+
+
+def _count_values(values: pd.Series, profile: Mapping[str, int]) -> tuple["Counter[str]", "Counter[str]"]:
+    """Return the products by bin, and, of the bin of all others, by value."""
+    counts = {str(value): int(count) for value, count in _texts(values).value_counts().items()}
+    new = Counter({value: count for value, count in counts.items() if value not in profile})
+    known = Counter({value: count for value, count in counts.items() if value in profile})
+    return known + Counter({OTHER: new.total()}), new
