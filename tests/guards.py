@@ -419,7 +419,11 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/config/test_config.py::test_refuses_what_is_no_configuration": [
         Guard("bc4all.config.yaml_source.read_yaml", "len(content) > MAX_BYTES", "False"),
-        Guard("bc4all.config.yaml_source._Walk.value", "id(node) in above", "False"),
+        Guard(
+            "bc4all.config.yaml_source._Walk.value",
+            "self._nodes > MAX_NODES or len(above) > MAX_DEPTH or id(node) in above",
+            "False",
+        ),
     ],
     "tests/faults/test_secrets.py::test_a_whole_run_keeps_them_to_itself": [
         Guard("bc4all.errors.Failure.__str__", "redact", "str"),
