@@ -232,7 +232,7 @@ def test_a_journal_that_was_being_written(
 
 
 def test_a_journal_cannot_lead_elsewhere(spark: SparkSession, prefix: Path, layout: Layout, state: State) -> None:
-    """A forged journal that names another run, client or date than may be is no journal."""
+    """A forged journal that names another run, client or date than may be is none: its folder goes as unknown ones."""
     for number, forged in enumerate(
         [
             Journal("other", "x", "predict", DAY, state.id),
@@ -244,8 +244,14 @@ def test_a_journal_cannot_lead_elsewhere(spark: SparkSession, prefix: Path, layo
         folder = prefix / "_staging" / f"forged{number}"
         folder.mkdir(parents=True)
         (folder / JOURNAL).write_text(forged.dumps())
-    assert put_right(FileSystem(spark, layout.prefix), layout, state) == []
-    assert len(list((prefix / "_staging").iterdir())) == 4
+    files = FileSystem(spark, layout.prefix)
+    assert put_right(files, layout, state) == []
+    folders = list((prefix / "_staging").iterdir())
+    assert len(folders) == 4
+    for folder in folders:
+        age(folder, 700)
+    assert put_right(files, layout, state) == []
+    assert not list((prefix / "_staging").iterdir())
 
 
 def test_what_was_replaced_is_kept_for_a_while(spark: SparkSession, prefix: Path, layout: Layout, state: State) -> None:
