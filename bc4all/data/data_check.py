@@ -68,9 +68,10 @@ def _check_columns(storage: fs.FileSystem, path: str, uri: str, wanted: Wanted) 
 def _check_type(uri: str, name: str, found: pa.DataType, kind: str | None) -> None:
     """Raise DataError for what the jobs do not take: an id is text or a whole number, a number may be text."""
     found = found.value_type if pt.is_dictionary(found) else found
-    is_text, is_number = pt.is_string(found) or pt.is_large_string(found), pt.is_integer(found)
+    is_text = pt.is_string(found) or pt.is_large_string(found) or pt.is_string_view(found)
+    is_number = pt.is_integer(found) and not pt.is_uint64(found)  # which Spark reads as a decimal
     if kind is not None:
-        is_number |= pt.is_float32(found) or pt.is_float64(found) or pt.is_decimal(found)
+        is_number |= pt.is_uint64(found) or pt.is_float32(found) or pt.is_float64(found) or pt.is_decimal(found)
         is_text |= pt.is_boolean(found) and kind != NUMERIC
     if not is_text and not is_number:
         remedy = f"deliver it as {'a number' if kind == NUMERIC else 'text'}"

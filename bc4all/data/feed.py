@@ -5,21 +5,19 @@ from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import NumericType, StructField, StructType
 
 from bc4all.data.filesystem import Entry, FileSystem, escape_glob
 from bc4all.data.partition import Footer, Heads, named
 from bc4all.kinds import NUMERIC
 from bc4all.reading.header import Header
-from bc4all.reading.rows import Wanted
+from bc4all.reading.rows import SCHEMA, Wanted
 from bc4all.reading.worker import DeliveredFile, Lines, Table, WholeFiles
 
-# Of rows as `reading.rows.SCHEMA` has them.
-COLUMNS = (
-    "row long, file int, product_id string, category_id string, numbers array<double>, words array<string>, fault"
-    " string, given array<string>, line string, lines int, file_end struct<lines: bigint, empty: bigint, fault: string>"
-)
+COLUMNS = from_arrow_schema(SCHEMA)
 MAX_WHOLE_BYTES = 32 << 20  # as delivered: a task holds such a file, and what it reads of it by and by
+_STRICT = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}  # whatever a cluster's own defaults are
 _UNSPLIT = {"spark.sql.files.maxPartitionBytes": str(1 << 62), "spark.sql.files.openCostInBytes": str(1 << 61)}
 
 
@@ -49,7 +47,7 @@ def _is_whole(entry: Entry, head: Header | Footer | None) -> bool:
 def _read_whole(
     spark: SparkSession, files: FileSystem, chosen: Sequence[DeliveredFile], wanted: Wanted, is_alone: bool
 ) -> DataFrame:
-    contents = spark.read.format("binaryFile").load([escape_glob(file.uri) for file in chosen])
+    contents = spark.read.options(**_STRICT).format("binaryFile").load([escape_glob(file.uri) for file in chosen])
     read = WholeFiles({files.path(file.uri): file for file in chosen}, wanted, is_alone)
     contents = contents.select("path", "content")
     return (contents.coalesce(1) if is_alone else contents).mapInArrow(read.__call__, COLUMNS)
@@ -57,19 +55,20 @@ def _read_whole(
 
 def _read_lines(spark: SparkSession, file: DeliveredFile, header: Header, wanted: Wanted) -> DataFrame:
     """Return the rows of a large file: Hadoop's reader finds its lines, in one task and in their order."""
-    line_break = b"\r" if header.line_break == b"\r" else b"\n"
     unsplit = spark.newSession()  # whose settings hold for these files alone
     for name, value in _UNSPLIT.items():
         unsplit.conf.set(name, value)
-    lines = unsplit.read.text(escape_glob(file.uri), lineSep=line_break.decode())
-    return lines.select(F.col("value").cast("binary")).mapInArrow(Lines(file, wanted, line_break).__call__, COLUMNS)
+    lines = unsplit.read.options(**_STRICT).text(escape_glob(file.uri), lineSep=header.line_break.decode())
+    return lines.select(F.col("value").cast("binary")).mapInArrow(
+        Lines(file, wanted, header.line_break).__call__, COLUMNS
+    )
 
 
 def _read_tables(
     spark: SparkSession, files: FileSystem, chosen: Sequence[DeliveredFile], schema: StructType, wanted: Wanted
 ) -> DataFrame:
     """Return the rows of parquet files whose wanted columns have the types of `schema`."""
-    rows = spark.read.schema(schema).parquet(*[escape_glob(file.uri) for file in chosen])
+    rows = spark.read.options(**_STRICT).schema(schema).parquet(*[escape_glob(file.uri) for file in chosen])
     metadata = rows.metadataColumn("_metadata")
     numbers = [(files.escaped_path(file.uri), file.number) for file in chosen]
     columns = [_plain(field, wanted.features.get(field.name)).alias(f"c{at}") for at, field in enumerate(schema)]
@@ -81,6 +80,7 @@ def _read_tables(
 
 
 def _plain(field: StructField, kind: str | None) -> Column:
-    """Return a column as the worker takes it: a number as it is, all else as Spark's text of it."""
-    is_number = kind == NUMERIC and isinstance(field.dataType, NumericType)
-    return named(field.name).cast("double" if is_number else "string")
+    """Return a column as the worker takes it: a number as it is, all else as the bytes of Spark's text of it."""
+    if kind == NUMERIC and isinstance(field.dataType, NumericType):
+        return named(field.name).cast("double")
+    return named(field.name).cast("string").cast("binary")  # which the worker sees to be UTF-8, or not

@@ -8,13 +8,13 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.types import DataType, StructType
 
@@ -123,11 +123,11 @@ class FileSystem:
                 stream.close()
 
     def path(self, uri: str) -> str:
-        """Return how Hadoop writes the path of a URI: as it is, with one slash where no host is named."""
-        return str(self._path(uri).toString())
+        """Return how a listing of Hadoop writes the path of a URI: with the file system's host, where it has one."""
+        return str(self._fs.makeQualified(self._path(uri)).toString())
 
     def escaped_path(self, uri: str) -> str:
-        """Return how Hadoop writes the path of a URI with escapes, such as %20 for a space."""
+        """Return the same with escapes, such as %20 for a space."""
         return str(self._path(self.path(uri)).toUri().toString())
 
     def parquet_footer(self, uri: str) -> tuple[list[tuple[str, Any]], int]:
@@ -142,16 +142,15 @@ class FileSystem:
             finally:
                 reader.close()
 
-    def spark_type(self, field: Any) -> DataType | None:
-        """Return the type as which Spark reads a parquet column; None where it reads none of its kind."""
-        fields = self._jvm.java.util.ArrayList([field])
-        message = self._jvm.org.apache.parquet.schema.MessageType("file", fields)
+    def spark_types(self, fields: Sequence[Any]) -> list[DataType | None]:
+        """Return the types as which Spark reads parquet columns; None for one of a kind that it does not read."""
+        message = self._jvm.org.apache.parquet.schema.MessageType("file", self._jvm.java.util.ArrayList(list(fields)))
         parquet = self._jvm.org.apache.spark.sql.execution.datasources.parquet
         try:
-            found = parquet.ParquetToSparkSchemaConverter(self._conf).convert(message)
-        except AnalysisException:
-            return None
-        return StructType.fromJson(json.loads(found.json()))[0].dataType
+            schema = parquet.ParquetToSparkSchemaConverter(self._conf).convert(message)
+        except PySparkException:
+            return [None] if len(fields) == 1 else [self.spark_types([field])[0] for field in fields]
+        return [field.dataType for field in StructType.fromJson(json.loads(schema.json()))]
 
     def read_text(self, uri: str) -> str | None:
         """Return a small file as UTF-8; None where there is none. Raises DataError where it is not UTF-8."""

@@ -28,6 +28,7 @@ class Footer:
     rows: int
 
 
+_MAX_TYPE_CHARS = 100  # of a structure of thousands of fields
 Heads = Mapping[Entry, Header | Footer | None]  # None for a file of blank lines alone
 
 
@@ -108,20 +109,22 @@ def _read_footer(files: FileSystem, uri: str, wanted: Wanted) -> Footer:
     columns, rows = files.parquet_footer(uri)
     check_columns(uri, [name for name, _ in columns], wanted.names)
     by_name = dict(columns)
-    types = {name: _checked_type(files, uri, name, by_name[name], wanted) for name in wanted.names}
-    return Footer(StructType([StructField(name, type_) for name, type_ in types.items()]), rows)
+    types = files.spark_types([by_name[name] for name in wanted.names])
+    fields = [
+        StructField(name, _checked_type(uri, name, type_, by_name[name], wanted.features.get(name)))
+        for name, type_ in zip(wanted.names, types, strict=True)
+    ]
+    return Footer(StructType(fields), rows)
 
 
-def _checked_type(files: FileSystem, uri: str, name: str, column: Any, wanted: Wanted) -> DataType:
+def _checked_type(uri: str, name: str, type_: DataType | None, column: Any, kind: str | None) -> DataType:
     """Return the type of a wanted column as Spark has it. Raises DataError where it is none that is taken."""
-    kind = wanted.features.get(name)
-    found = files.spark_type(column)
     if kind is None:  # an id or a category
         taken: tuple[type[DataType], ...] = (StringType, IntegralType)
     else:
         taken = (NumericType, StringType) if kind == NUMERIC else (StringType, NumericType, BooleanType)
-    if not isinstance(found, taken):
-        shown = column.toString() if found is None else found.simpleString()
+    if not isinstance(type_, taken):
+        shown = column.toString() if type_ is None else type_.simpleString()
         remedy = f"deliver it as {'a number' if kind == NUMERIC else 'text'}"
-        raise DataError(f"column {name} is {shown}", uri, remedy)
-    return found
+        raise DataError(f"column {name} is {shown[:_MAX_TYPE_CHARS]}", uri, remedy)
+    return type_

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
@@ -39,14 +37,19 @@ class Products:
     """
 
     accepted: DataFrame
-    refused: DataFrame
     accepted_rows: int
     accepted_ids: int  # their `id_sum`
     refusals: Mapping[str, int]  # reason -> rows
     empty_lines: int  # of commas alone, which are skipped
     checked: DataFrame
+    wanted: Wanted
     folder: str
     source: Sequence[Entry]  # the files as they were listed before they were read
+
+    @property
+    def refused(self) -> DataFrame:
+        """The refused rows."""
+        return _refused(self.checked, self.wanted, self.source)
 
     @property
     def refused_rows(self) -> int:
@@ -85,6 +88,25 @@ def read_prediction(spark: SparkSession, files: FileSystem, folder: str, feature
     return _read(spark, files, folder, Wanted(features, labelled=False))
 
 
+class _End(NamedTuple):
+    """What the row behind a file's last one says."""
+
+    lines: int
+    empty: int
+    fault: str | None
+
+
+_NOTHING = _End(0, 0, None)  # of a file without a byte, which Spark leaves out
+
+
+class _Counts(NamedTuple):
+    """How many rows there are by reason (None for sound ones), and their `id_sum`; by file, the lines they take."""
+
+    rows: dict[str | None, tuple[int, int]]
+    lines: dict[int, int]
+    ends: dict[int, _End]
+
+
 def _read(spark: SparkSession, files: FileSystem, folder: str, wanted: Wanted) -> Products:
     entries = data_files(files, folder)
     with blaming_changes(files, folder, entries):
@@ -97,18 +119,22 @@ def _read(spark: SparkSession, files: FileSystem, folder: str, wanted: Wanted) -
             checked = checked if has_marks else _marked(checked)
             counts = _counted(checked)
             _check_ends(folder, heads, counts)
-        except (Py4JError, PySparkException, DataError):
+            return _products(checked, counts, wanted, folder, entries)
+        except BaseException:
             checked.unpersist()
             raise
+
+
+def _products(checked: DataFrame, counts: _Counts, wanted: Wanted, folder: str, entries: Sequence[Entry]) -> Products:
     accepted_rows, accepted_ids = counts.rows.pop(None, (0, 0))
     return Products(
         accepted=_accepted(checked, wanted),
-        refused=_refused(checked, wanted, entries),
         accepted_rows=accepted_rows,
         accepted_ids=accepted_ids,
         refusals={str(reason): rows for reason, (rows, _) in sorted(counts.rows.items())},
         empty_lines=sum(end.empty for end in counts.ends.values()),
         checked=checked,
+        wanted=wanted,
         folder=folder,
         source=entries,
     )
@@ -132,28 +158,11 @@ def _marked(rows: DataFrame) -> DataFrame:
     marked = joined.withColumn("fault", fault).drop("id", "first").persist(StorageLevel.MEMORY_AND_DISK)
     try:
         marked.count()
-    finally:
-        rows.unpersist()
+    except BaseException:
+        marked.unpersist()
+        raise
+    rows.unpersist()
     return marked
-
-
-class _End(NamedTuple):
-    """What the row behind a file's last one says."""
-
-    lines: int
-    empty: int
-    fault: str | None
-
-
-_NOTHING = _End(0, 0, None)  # of a file without a byte, which Spark leaves out
-
-
-class _Counts(NamedTuple):
-    """How many rows there are by reason (None for sound ones), and their `id_sum`; by file, the lines they take."""
-
-    rows: dict[str | None, tuple[int, int]]
-    lines: dict[int, int]
-    ends: dict[int, _End]
 
 
 def _counted(checked: DataFrame) -> _Counts:

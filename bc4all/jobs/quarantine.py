@@ -1,5 +1,6 @@
 """A client's refused rows: staged beside its output, published with it, and what makes a client fail for them."""
 
+import math
 from typing import Any
 
 import bc4all
@@ -23,7 +24,7 @@ def stage_refused(context: JobContext, publisher: Publisher, client: Client, job
         products.check_unchanged(context.files)
         publish_refused(context, publisher, client, products)
         worst = max(products.refusals, key=lambda reason: products.refusals[reason])
-        raise_it = f" or raise max_quarantine above {products.refused_rows / products.rows:.2f}"
+        raise_it = f" or raise max_quarantine to {math.ceil(100 * products.refused_rows / products.rows) / 100:.2f}"
         raise DataError(
             f"{products.refused_rows} of {products.rows} rows refused, most for: {worst}",
             f"see {publisher.target(QUARANTINE)}",

@@ -30,7 +30,10 @@ class MissingColumn(DataError):
 
 @dataclass(frozen=True)
 class Header:
-    """A CSV file's column names, how many of its bytes come before the first record under them, what ends its line."""
+    """A CSV file's column names, how many of its bytes come before the first record under them, what ends its lines.
+
+    `line_break` is "\\n", also where "\\r\\n" ends lines, or "\\r" where nothing else does.
+    """
 
     names: tuple[str, ...]
     end: int
@@ -69,8 +72,9 @@ def _start(uri: str, head: bytes) -> int:
 def _header(uri: str, head: bytes, start: int, end: int) -> Header | None:
     if not head[start:end].strip():
         return None
-    line_break = _END_OF_LINE.match(head, end)[0]  # type: ignore[index] # the header goes so far
-    return Header(_names(uri, head[start:end]), end + len(line_break), line_break)
+    line_end = _END_OF_LINE.match(head, end).end()  # type: ignore[union-attr] # the header goes so far
+    line_break = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
+    return Header(_names(uri, head[start:end]), line_end, line_break)
 
 
 def _names(uri: str, record: bytes) -> tuple[str, ...]:
@@ -79,8 +83,9 @@ def _names(uri: str, record: bytes) -> tuple[str, ...]:
         names = tuple(name.strip() for name in next(csv.reader([text])))
     except csv.Error as error:
         raise DataError(f"the header cannot be read: {error}", uri, _ASK) from error
-    if len(names) == 1 and ";" in text:
-        raise _wrong_separator(uri, ";")
+    separator = next((letter for letter in ";\t|" if letter in text), None)
+    if len(names) == 1 and separator:
+        raise _wrong_separator(uri, separator)
     return names
 
 
@@ -94,6 +99,8 @@ def _refuse_kinds(uri: str, head: bytes) -> None:
         raise DataError(f"{uri} is UTF-16", remedy="deliver UTF-8")
     if head.startswith(b"\x1f\x8b"):
         raise DataError(f"{uri} is compressed by gzip", remedy="name it .csv.gz")
+    if head.startswith(b"PK\x03\x04"):
+        raise DataError(f"{uri} is a zip archive, or a spreadsheet", remedy="deliver it as CSV")
     if head.startswith(b"PAR1"):
         raise DataError(f"{uri} is a parquet file", remedy="name it .parquet")
 

@@ -19,12 +19,10 @@ SOUND, LENIENT, MALFORMED, EMPTY = range(4)
 
 ESCAPED_QUOTE = b'\\"'  # as some write a quote; RFC 4180 doubles it
 _LF, _CR, _QUOTE, _COMMA = b'\n\r",'
+_OPEN, _BROKEN = -1, -2  # in place of a record's end
 _WHITE = 32  # the largest byte that may be white space
-_OPEN = rb'"[^"]*+(?:""[^"]*+)*+'  # a quoted field without its closing quote
-_FIELD = rb"(?:" + _OPEN + rb'"|[^",\r\n][^,\r\n]*+|)'
-_RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+(?=[\r\n]|\Z)")
-_UNCLOSED = re.compile(rb"(?:" + _FIELD + rb",)*+" + _OPEN + rb"\Z")
-_QUOTED = re.compile(_OPEN + rb'"')
+_QUOTED = re.compile(rb'"[^"]*+(?:""[^"]*+)*+"')
+_PLAIN = re.compile(rb"[^,\r\n]*+")
 
 
 class Records(NamedTuple):
@@ -110,28 +108,55 @@ def _read_irregular(
     """Return the states of lines, the last line of records over several, and the line that wants the next block."""
     special: dict[int, int] = {}
     last_lines: dict[int, int] = {}
+    dead_ends: dict[int, int] = {}
     done = -1
     for line in irregular.tolist():
         if line <= done:
             continue
         start, end = int(lines.starts[line]), int(lines.ends[line])
-        match = _RECORD.match(block, start)
-        last = int(np.searchsorted(lines.ends, match.end())) if match else line
-        may_grow = not is_last and len(block) - start < MAX_RECORD_BYTES
-        if may_grow and (last == len(lines.ends) if match else _UNCLOSED.match(block, start)):
+        stop = _end_of_record(block, start, dead_ends)
+        last = int(np.searchsorted(lines.ends, stop)) if stop >= 0 else line
+        is_open = stop == _OPEN or last == len(lines.ends)
+        if is_open and not is_last and len(block) - start < MAX_RECORD_BYTES:
             return special, last_lines, line
         done = line
-        if match and line < last < len(lines.ends):
+        if line < last < len(lines.ends) and stop - start <= MAX_RECORD_BYTES:
             done = last
-            fields = split(match[0])
+            fields = split(block[start:stop])
             if fields and len(fields) == shape.fields and not shape.is_torn(fields):
                 last_lines[line] = last
                 special[line] = SOUND
             else:
                 special |= _torn(block, shape, lines, line, last)
         else:
-            special[line] = _state(block[start:end], shape, is_strict=match is not None and last == line)
+            special[line] = _state(block[start:end], shape, is_strict=stop == end)
     return special, last_lines, None
+
+
+def _end_of_record(block: bytes, start: int, dead_ends: dict[int, int]) -> int:
+    """Return where the record that begins at `start` ends by RFC 4180: at a line break, or with the block.
+
+    _OPEN where the block ends inside quotes, _BROKEN where a field goes on after its closing quote. `dead_ends` keeps,
+    for each quote that led to either, to which: no quote is followed twice.
+    """
+    opened = []
+    while True:
+        if block[start : start + 1] != b'"':
+            stop = _PLAIN.match(block, start).end()  # type: ignore[union-attr] # it matches the empty field, too
+        elif start in dead_ends:
+            stop = dead_ends[start]
+        else:
+            opened.append(start)
+            quoted = _QUOTED.match(block, start)
+            stop = quoted.end() if quoted else _OPEN
+            if quoted and block[stop : stop + 1] not in (b"", b",", b"\r", b"\n"):
+                stop = _BROKEN
+        if stop < 0:
+            dead_ends.update(dict.fromkeys(opened, stop))
+            return stop
+        if block[stop : stop + 1] != b",":
+            return stop
+        start = stop + 1
 
 
 def _torn(block: bytes, shape: Shape, lines: _Lines, first: int, last: int) -> dict[int, int]:
@@ -143,13 +168,13 @@ def _torn(block: bytes, shape: Shape, lines: _Lines, first: int, last: int) -> d
         if quotes % 2:
             states[line] = MALFORMED
         elif quotes:
-            states[line] = _state(record, shape, is_strict=_RECORD.fullmatch(record) is not None)
+            states[line] = _state(record, shape, is_strict=_end_of_record(record, 0, {}) == len(record))
     return states
 
 
 def _state(record: bytes, shape: Shape, is_strict: bool) -> int:
     fields = split(record)
-    if fields is None or len(fields) != shape.fields:
+    if fields is None or len(fields) != shape.fields or len(record) > MAX_RECORD_BYTES:
         return MALFORMED
     if is_strict:
         return SOUND
@@ -188,6 +213,7 @@ def _states(octets: np.ndarray, lines: _Lines, quotes: np.ndarray, fields: int) 
         commas = commas[before % 2 == 0]
     counts = np.searchsorted(commas, lines.ends) - np.searchsorted(commas, lines.starts)
     states = np.where(counts == fields - 1, SOUND, MALFORMED).astype(np.uint8)
+    states[lines.ends - lines.starts > MAX_RECORD_BYTES] = MALFORMED
     states[(counts == lines.ends - lines.starts) & (counts > 0)] = EMPTY
     return states
 

@@ -102,11 +102,11 @@ class _Reading:
 
     def rows(self, header: Header, pieces: Iterable[Bytes]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of what comes after the header."""
-        numbers = [header.names.index(name) for name in self._wanted.names]
-        kinds = self._wanted.features
-        texts = [header.names.index(name) for name, kind in kinds.items() if kind == TEXT]
+        places = {name: number for number, name in enumerate(header.names)}
+        numbers = [places[name] for name in self._wanted.names]
+        texts = {places[name]: None for name, kind in self._wanted.features.items() if kind == TEXT}
         one_line = [number for number in numbers if number not in texts]
-        shape = Shape(len(header.names), lambda fields: _is_torn(fields, one_line, texts))
+        shape = Shape(len(header.names), lambda fields: _is_torn(fields, one_line, list(texts)))
         rest, is_skipping = b"", False
         for piece in pieces:
             block = rest + piece
@@ -119,7 +119,8 @@ class _Reading:
             rest = block[taken:]
             if not taken and len(rest) > MAX_RECORD_BYTES:
                 yield self._refused([rest], [_TOO_LONG], np.array([self._rows]))
-                rest, is_skipping = b"", True
+                rest = b"\r" if rest.endswith(b"\r") else b""  # which may be the first half of "\r\n"
+                is_skipping = not rest
                 self._rows, self._lines = self._rows + 1, self._lines + 1
         records, taken = find_records(rest, shape, is_last=True)
         yield from self._batches(rest, taken, records, shape.fields, numbers)
@@ -145,7 +146,7 @@ class _Reading:
         malformed = np.flatnonzero(records.states == MALFORMED)
         if len(malformed):
             lines = [block[records.starts[at] : records.ends[at]] for at in malformed.tolist()]
-            reasons = [_ESCAPED if ESCAPED_QUOTE in line else MALFORMED_LINE for line in lines]
+            reasons = [_reason(line) for line in lines]
             yield self._refused(lines, reasons, first + malformed)
 
     def _refused(self, lines: list[bytes], reasons: list[str], rows: np.ndarray) -> pa.RecordBatch:
@@ -157,6 +158,13 @@ class _Reading:
             line=[line[:_MAX_LINE_BYTES].decode(errors="replace") for line in lines],
             lines=np.ones(len(rows)),
         )
+
+
+def _reason(line: bytes) -> str:
+    """Return why a line is no record."""
+    if len(line) > MAX_RECORD_BYTES:
+        return _TOO_LONG
+    return _ESCAPED if ESCAPED_QUOTE in line else MALFORMED_LINE
 
 
 def value_rows(

@@ -11,6 +11,7 @@ from bc4all.reading.rows import DOUBLED, Wanted, read_csv, value_rows
 from bc4all.reading.unpacking import Bytes, pieces_of, unpacked
 
 Batches = Iterator[pa.RecordBatch]
+MAX_TABLE_BYTES = 1 << 23  # of a batch of columns: of ten thousand columns Spark's own are a gigabyte
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def _first_of_each(batches: Iterable[pa.RecordBatch]) -> Batches:
                     doubled.append(row)
                 known.add(product)
         if doubled:
-            faults = [DOUBLED if row in set(doubled) else fault for row, fault in enumerate(faults)]
+            for row in doubled:
+                faults[row] = DOUBLED
             place = batch.schema.get_field_index("fault")
             batch = batch.set_column(place, batch.schema.field(place), pa.array(faults, pa.string()))
         yield batch
@@ -91,8 +93,10 @@ class Lines:
 
     def _pieces(self, batches: Batches) -> Iterator[Bytes]:
         for batch in batches:
-            lines = pa.ListArray.from_arrays([0, batch.num_rows], batch.column(0))
-            yield pc.binary_join(lines, self.line_break)[0].as_buffer().to_pybytes() + self.line_break
+            lines = pa.LargeListArray.from_arrays([0, batch.num_rows], batch.column(0).cast(pa.large_binary()))
+            joined = pc.binary_join(lines, self.line_break)[0].as_buffer()
+            yield from pieces_of(memoryview(joined))
+            yield self.line_break
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,10 @@ class Table:
 
     def __call__(self, batches: Batches) -> Batches:
         """Yield the rows."""
-        for batch in batches:
-            columns = dict(zip(self.wanted.names, batch.columns, strict=False))
-            file, row = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in batch.columns[-2:])
-            yield value_rows(columns, self.wanted, file, row, np.ones(len(row)))
+        for large in batches:
+            rows = max(1, large.num_rows * MAX_TABLE_BYTES // max(large.nbytes, 1))
+            for start in range(0, large.num_rows, rows):
+                batch = large.slice(start, rows)
+                columns = dict(zip(self.wanted.names, batch.columns, strict=False))
+                file, row = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in batch.columns[-2:])
+                yield value_rows(columns, self.wanted, file, row, np.ones(len(row)))

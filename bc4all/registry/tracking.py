@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import MAX_DATASET_SCHEMA_SIZE
 from sqlalchemy.exc import SQLAlchemyError
 
 import bc4all
@@ -270,7 +271,7 @@ class Run:
             digest=sha256[:36],  # MLflow keeps 36 characters
             source_type="bc4all",
             source=json.dumps({"uri": folder}),
-            schema=json.dumps({"mlflow_colspec": columns}),
+            schema=_schema(columns),
             profile=json.dumps({"num_rows": rows, "sha256": sha256}),
         )
         used = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
@@ -279,6 +280,14 @@ class Run:
 
 def _experiment_name(kind: JobKind, client_id: ClientId) -> str:
     return f"{kind.experiment}_{client_id}"
+
+
+def _schema(columns: list[dict[str, Any]]) -> str:
+    """Return MLflow's text of a dataset's columns: of as many as it takes."""
+    text = json.dumps({"mlflow_colspec": columns})
+    if len(text) <= MAX_DATASET_SCHEMA_SIZE:
+        return text
+    return json.dumps({"mlflow_colspec": columns[: len(columns) * MAX_DATASET_SCHEMA_SIZE // (2 * len(text))]})
 
 
 def column_types(features: Features) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """Drivers whose Java has little memory: what fits comes through, and what does not ends the job in words."""
 
-import gzip
 import os
 import subprocess
 import sys
@@ -8,6 +7,8 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.conftest import QUICK_JAVA, ROOT
 from tests.faults.small_heap import HEAP_MB, OPTIONS
@@ -53,12 +54,10 @@ def deliver_a_giant(prefix: Path) -> Path:
     """Deliver products of which one has a title that no heap here can hold; return the configuration."""
     folder = prefix / "train" / "client_id=x"
     folder.mkdir(parents=True)
-    with gzip.open(folder / "a.csv.gz", "wb", compresslevel=1) as file:
-        file.write(b"product_id,category_id,title\n" + b"".join(b"p%d,c%d,t\n" % (n, n % 2) for n in range(20)))
-        file.write(b'giant,c0,"')
-        for _ in range(ROOM_MB):
-            file.write(b"a" * (1 << 20))
-        file.write(b'"\n')
+    ids = [f"p{number}" for number in range(20)]
+    columns = {"product_id": ids, "category_id": ["a", "b"] * 10, "title": ["t"] * 19 + ["a" * (ROOM_MB << 20)]}
+    # Spark's own reader takes parquet files apart, in Java.
+    pq.write_table(pa.table(columns), folder / "a.parquet", compression="gzip", use_dictionary=False)
     config = prefix / "clients.yaml"
     config.write_text("defaults: {features: [{name: title, kind: text}]}\nclients:\n  x:\n")
     return config
