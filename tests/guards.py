@@ -329,10 +329,10 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_delivered.py::test_what_real_files_taught": [
         Guard("bc4all.data.partition.data_files", "check_name(entry.uri, entry.is_file)", "pass"),
         Guard("bc4all.errors.Failure.__str__", "printable", "str.__add__"),
-        Guard("bc4all.data.partition._checked_type", "not isinstance(found, taken)", "False"),
+        Guard("bc4all.data.partition._checked_type", "not isinstance(type_, taken)", "False"),
     ],
     "tests/spark/test_products.py::test_the_first_of_two_ids_counts": [
-        Guard("bc4all.reading.worker._first_of_each", "product in known", "False"),
+        Guard("bc4all.reading.worker._first_of_each", "product in ids", "False"),
         Guard("bc4all.data.products._marked", "doubled.isEmpty()", "True"),
     ],
     "tests/faults/test_files.py::test_a_link_that_leads_nowhere": [
@@ -351,7 +351,7 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/spark/test_products.py::test_ten_thousand_columns": [
         Guard(
             "bc4all.reading.rows._Reading.rows",
-            "numbers = [header.names.index(name) for name in self._wanted.names]",
+            "numbers = [places[name] for name in self._wanted.names]",
             "numbers = list(range(len(self._wanted.names)))",
         ),
     ],

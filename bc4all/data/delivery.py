@@ -27,7 +27,7 @@ def data_names(folder: str, names: Sequence[str]) -> list[str]:
 
 
 def file_kind(uri: str) -> str:
-    """`csv` or `parquet`, by the file's name. Raises DataError for any other."""
+    """Return `csv` or `parquet`, by the file's name. Raises DataError for any other."""
     for ending, kind in _KINDS.items():
         if uri.endswith(ending):
             return kind

@@ -16,7 +16,7 @@ from bc4all.reading.rows import SCHEMA, Wanted
 from bc4all.reading.worker import DeliveredFile, Lines, Table, WholeFiles
 
 COLUMNS = from_arrow_schema(SCHEMA)
-MAX_WHOLE_BYTES = 32 << 20  # as delivered: a task holds such a file, and what it reads of it by and by
+MAX_WHOLE_BYTES = 32 << 20  # as delivered: a task holds such a file whole, and what it unpacks in pieces
 _STRICT = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}  # whatever a cluster's own defaults are
 _UNSPLIT = {"spark.sql.files.maxPartitionBytes": str(1 << 62), "spark.sql.files.openCostInBytes": str(1 << 61)}
 

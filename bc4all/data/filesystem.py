@@ -49,7 +49,7 @@ def _entry(folder: str, status: Any) -> Entry:
 
 
 def escape_glob(uri: str) -> str:
-    """`uri` so that Spark's readers take it as one path, not as a pattern."""
+    """Return `uri` so that Spark's readers take it as one path, not as a pattern."""
     return _GLOB.sub(r"\\\1", uri)
 
 

@@ -40,7 +40,7 @@ def start_session(name: str, layout: Layout) -> SparkSession:
     try:
         if SparkConf().get("spark.eventLog.enabled", "false") == "true":
             builder = builder.config("spark.eventLog.dir", _event_folder(layout))
-        return builder.getOrCreate()
+        return _without_tracebacks(builder.getOrCreate())
     except (Py4JError, PySparkException) as error:
         text = str(error.java_exception.getMessage() if hasattr(error, "java_exception") else error).splitlines()[0]
         raise TransientFailure(
@@ -48,6 +48,16 @@ def start_session(name: str, layout: Layout) -> SparkSession:
             f"master {SparkConf().get('spark.master')}",
             "is the cluster up, and its address right? The log says more",
         ) from error
+
+
+def _without_tracebacks(spark: SparkSession) -> SparkSession:
+    """Log what goes wrong where Java reports workers' accumulators: pyspark would print it between the job's own lines.
+
+    It is what a thread sees first of a Java that has ended; the job says so itself.
+    """
+    server: Any = spark.sparkContext._accumulatorServer
+    server.handle_error = lambda request, address: log.debug("accumulators: Java is not there", exc_info=True)
+    return spark
 
 
 def _event_folder(layout: Layout) -> str:

@@ -11,7 +11,7 @@ from bc4all.reading.rows import DOUBLED, Wanted, read_csv, value_rows
 from bc4all.reading.unpacking import Bytes, pieces_of, unpacked
 
 Batches = Iterator[pa.RecordBatch]
-MAX_TABLE_BYTES = 1 << 23  # of a batch of columns: of ten thousand columns Spark's own are a gigabyte
+MAX_BATCH_BYTES = 1 << 20  # Spark cuts by rows: of ten thousand columns its batches are a gigabyte
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _pairs(batch: pa.RecordBatch) -> Iterator[tuple[str, memoryview]]:
 
 def _first_of_each(batches: Iterable[pa.RecordBatch]) -> Batches:
     """Yield the batches; a sound row whose id a sound row before it has is marked as doubled."""
-    known: set[str] = set()
+    ids: set[str] = set()
     for batch in batches:
         faults = batch["fault"].to_pylist()
         doubled = []
@@ -68,9 +68,9 @@ def _first_of_each(batches: Iterable[pa.RecordBatch]) -> Batches:
             zip(batch["product_id"].to_pylist(), faults, batch["file_end"].is_valid().to_pylist(), strict=True)
         ):
             if fault is None and not end:
-                if product in known:
+                if product in ids:
                     doubled.append(row)
-                known.add(product)
+                ids.add(product)
         if doubled:
             for row in doubled:
                 faults[row] = DOUBLED
@@ -92,11 +92,9 @@ class Lines:
         return read_csv(self.file.uri, self.file.number, self._pieces(batches), self.wanted)
 
     def _pieces(self, batches: Batches) -> Iterator[Bytes]:
-        for batch in batches:
-            lines = pa.LargeListArray.from_arrays([0, batch.num_rows], batch.column(0).cast(pa.large_binary()))
-            joined = pc.binary_join(lines, self.line_break)[0].as_buffer()
-            yield from pieces_of(memoryview(joined))
-            yield self.line_break
+        for batch in _small(batches):
+            lines = pa.ListArray.from_arrays([0, batch.num_rows], batch.column(0))
+            yield pc.binary_join(lines, self.line_break)[0].as_buffer().to_pybytes() + self.line_break
 
 
 @dataclass(frozen=True)
@@ -107,10 +105,15 @@ class Table:
 
     def __call__(self, batches: Batches) -> Batches:
         """Yield the rows."""
-        for large in batches:
-            rows = max(1, large.num_rows * MAX_TABLE_BYTES // max(large.nbytes, 1))
-            for start in range(0, large.num_rows, rows):
-                batch = large.slice(start, rows)
-                columns = dict(zip(self.wanted.names, batch.columns, strict=False))
-                file, row = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in batch.columns[-2:])
-                yield value_rows(columns, self.wanted, file, row, np.ones(len(row)))
+        for batch in _small(batches):
+            columns = dict(zip(self.wanted.names, batch.columns, strict=False))
+            file, row = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in batch.columns[-2:])
+            yield value_rows(columns, self.wanted, file, row, np.ones(len(row)))
+
+
+def _small(batches: Batches) -> Batches:
+    """Yield the batches cut to MAX_BATCH_BYTES, or to single rows."""
+    for batch in batches:
+        rows = max(1, batch.num_rows * MAX_BATCH_BYTES // max(batch.nbytes, 1))
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)

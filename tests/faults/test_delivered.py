@@ -22,7 +22,6 @@ from tests.conftest import ROOT, make_client
 
 F0 = make_client("x", features=("f0",))
 PRODUCTS = pd.DataFrame({"product_id": ["1", "2"], "category_id": ["a", "b"], "f0": [1.0, 2.0]})
-Deliver = Callable[[str], Path]
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import SparkSession
@@ -198,6 +200,45 @@ def test_ten_thousand_columns(deliver: Deliver, read: Callable[..., Products]) -
     deliver("train", "x", "a.csv", f"product_id,category_id,{names}\n1,k,{values}\n2,k,{values}\n")
     products = read(features=("f9999", "f0"))
     assert [tuple(row)[2:4] for row in products.accepted.collect()] == [(9999.0, 0.0)] * 2
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
+def test_a_large_file_is_read_line_by_line_to_the_same_rows(
+    deliver: Deliver, read: Callable[..., Products], line_break: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hadoop's reader finds the lines of a large file: rows, reasons and their order are those of a small one."""
+    lines = ["product_id,category_id,f0,title", *(f"{row},t" for row in BAD_ROWS), 'q,k,1,"a\n\n b, c"', '7,k,1,"a']
+    lines += ['lenient,k,3,"ab"cd', *(f"p{i},k,{i},title {i}" for i in range(30_000)), "p7,k,1,again"]
+    text = line_break.join(lines)
+    deliver("train", "x", "a.csv", text)
+    deliver("train", "x", "b.csv.gz", text + line_break)
+    features = {"f0": "numeric", "title": "text"}
+
+    def rows() -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], dict[str, int]]:
+        products = read(features=features)
+        accepted = [tuple(row) for row in products.accepted.orderBy("_row").collect()]
+        refused = sorted((tuple(row) for row in products.refused.collect()), key=str)
+        products.release()
+        return accepted, refused, dict(products.refusals)
+
+    whole = rows()
+    monkeypatch.setattr("bc4all.data.feed.MAX_WHOLE_BYTES", 1000)
+    assert rows() == whole
+    assert len(whole[0]) > 30_000
+
+
+def test_parquet_text_that_is_not_utf_8_is_refused(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """Arrow and Spark keep such bytes as they are: they are seen as in a CSV file."""
+    columns = {
+        "product_id": [b"St\xfchle", b"\xfc", b"ok"],
+        "category_id": [b"a", b"b", b"c"],
+        "title": [b"t", b"", b"\xfc"],
+    }
+    texts = {name: pa.array(values, pa.binary()).view(pa.string()) for name, values in columns.items()}
+    pq.write_table(pa.table({**texts, "f0": [1.0, 2.0, 3.0]}), deliver("train", "x", "a.parquet", ""))
+    products = read(features={"f0": "numeric", "title": "text"})
+    assert [row["title"] for row in products.accepted.collect()] == ["\ufffd"]
+    assert products.refusals == {"product_id is not UTF-8": 2}
 
 
 @pytest.mark.parametrize("second", ["b.csv", "b.csv.gz", "b.parquet"])
