@@ -1,7 +1,7 @@
 """The names of columns: those of delivered products, and the one that jobs keep beside them while they work."""
 
-PRODUCT, CATEGORY = "product_id", "category_id"
+PRODUCT_ID, CATEGORY_ID = "product_id", "category_id"
 
 ROW = "_row"  # a row's place in its partition, file by file and line by line
 
-RESERVED = (PRODUCT, CATEGORY, ROW)  # no feature may be called so
+RESERVED = (PRODUCT_ID, CATEGORY_ID, ROW)  # no feature may be called so

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from bc4all.column_names import CATEGORY, PRODUCT, ROW
+from bc4all.column_names import CATEGORY_ID, PRODUCT_ID, ROW
 from bc4all.data.partition import named
 from bc4all.errors import DataError
 from bc4all.kinds import Features
@@ -26,9 +26,9 @@ def collect(accepted: DataFrame, features: Features, new_names: Mapping[str, str
 
     Raises DataError where they hold fewer than two categories.
     """
-    hashed = F.xxhash64(PRODUCT).alias(_ID)
-    table: pa.Table = accepted.select(ROW, CATEGORY, hashed, *map(named, features)).toArrow().sort_by(ROW)
-    codes, names = pd.factorize(table[CATEGORY].to_numpy(zero_copy_only=False), sort=True)
+    hashed = F.xxhash64(PRODUCT_ID).alias(_ID)
+    table: pa.Table = accepted.select(ROW, CATEGORY_ID, hashed, *map(named, features)).toArrow().sort_by(ROW)
+    codes, names = pd.factorize(table[CATEGORY_ID].to_numpy(zero_copy_only=False), sort=True)
     if new_names:
         unmet = sorted(set(new_names) - set(names))
         if unmet:
@@ -37,6 +37,6 @@ def collect(accepted: DataFrame, features: Features, new_names: Mapping[str, str
         names, codes = rename(names, codes, new_names)
     if len(names) < 2:
         found = f"{len(names)} category" if len(names) else "no category"
-        raise DataError(f"there is {found} where a classifier needs two", CATEGORY, "deliver more products")
+        raise DataError(f"there is {found} where a classifier needs two", CATEGORY_ID, "deliver more products")
     X = model_input(table.select(list(features)).to_pandas(), features)
     return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), table[_ID].to_numpy())

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
-from bc4all.column_names import CATEGORY, PRODUCT, ROW
+from bc4all.column_names import CATEGORY_ID, PRODUCT_ID, ROW
 from bc4all.data.audit import id_sum
 from bc4all.data.feed import read_rows
 from bc4all.data.filesystem import Entry, FileSystem
@@ -147,13 +147,13 @@ def _marked(rows: DataFrame) -> DataFrame:
     """
     by_id = (
         rows.where(_SOUND)
-        .groupBy(F.col(PRODUCT).alias("id"))
+        .groupBy(F.col(PRODUCT_ID).alias("id"))
         .agg(F.min("row").alias("first"), F.count("*").alias("times"))
     )
     doubled = by_id.where("times > 1").drop("times")
     if doubled.isEmpty():
         return rows
-    joined = rows.join(doubled, F.expr(f"{_SOUND} AND {PRODUCT} = id AND row > first"), "left")
+    joined = rows.join(doubled, F.expr(f"{_SOUND} AND {PRODUCT_ID} = id AND row > first"), "left")
     fault = F.when(F.col("first").isNotNull(), F.lit(DOUBLED)).otherwise(F.col("fault"))
     marked = joined.withColumn("fault", fault).drop("id", "first").persist(StorageLevel.MEMORY_AND_DISK)
     try:
@@ -169,7 +169,7 @@ def _counted(checked: DataFrame) -> _Counts:
     is_row = F.col("file_end").isNull()
     counted = checked.groupBy("file", "fault").agg(
         F.count_if(is_row).alias("rows"),
-        id_sum(PRODUCT, is_row).alias("ids"),
+        id_sum(PRODUCT_ID, is_row).alias("ids"),
         F.sum("lines").alias("lines"),
         F.max("file_end").alias("file_end"),
     )
@@ -208,13 +208,13 @@ def _check_ends(folder: str, heads: Heads, counts: _Counts) -> None:
 
 
 def _accepted(checked: DataFrame, wanted: Wanted) -> DataFrame:
-    ids = [PRODUCT, *([CATEGORY] if wanted.labelled else [])]
+    ids = [PRODUCT_ID, *([CATEGORY_ID] if wanted.labelled else [])]
     values = [f"{value} AS {quoted(name)}" for name, value in _values(wanted.features).items()]
     return checked.where(_SOUND).selectExpr(*ids, *values, f"row AS {ROW}")
 
 
 def _refused(checked: DataFrame, wanted: Wanted, entries: Sequence[Entry]) -> DataFrame:
-    values = {PRODUCT: PRODUCT, CATEGORY: CATEGORY, **_values(wanted.features)}
+    values = {PRODUCT_ID: PRODUCT_ID, CATEGORY_ID: CATEGORY_ID, **_values(wanted.features)}
     for name, kind in wanted.features.items():
         if kind == NUMERIC:
             values[name] = f"nullif({values[name]}, double('NaN'))"

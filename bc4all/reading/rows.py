@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bc4all.column_names import CATEGORY, PRODUCT
+from bc4all.column_names import CATEGORY_ID, PRODUCT_ID
 from bc4all.errors import DataError
 from bc4all.kinds import TEXT, Features
 from bc4all.reading.header import Header, check_columns, find_header
@@ -59,7 +59,7 @@ class Wanted:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the wanted columns."""
-        return (PRODUCT, *([CATEGORY] if self.labelled else []), *self.features)
+        return (PRODUCT_ID, *([CATEGORY_ID] if self.labelled else []), *self.features)
 
 
 def read_csv(uri: str, file: int, pieces: Iterable[Bytes], wanted: Wanted) -> Iterator[pa.RecordBatch]:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bc4all.column_names import CATEGORY, PRODUCT
+from bc4all.column_names import CATEGORY_ID, PRODUCT_ID
 from bc4all.kinds import NUMERIC, Features
 
 # What float("…") takes, without hexadecimal forms and underscores. "NaN" is a missing value.
@@ -34,21 +34,21 @@ class Values(NamedTuple):
 
 
 def read_values(columns: Mapping[str, pa.Array], features: Features) -> Values:
-    """Return the values of columns by their names: PRODUCT, CATEGORY if there is a label, and all `features`.
+    """Return the values of columns by their names: PRODUCT_ID, CATEGORY_ID if there is a label, and all `features`.
 
     Each is an array of text (binary or string), a numeric feature perhaps of numbers already.
     """
     faults: dict[str, list[tuple[np.ndarray, str]]] = {}
-    ids = {name: as_text(columns[name]) for name in (PRODUCT, CATEGORY) if name in columns}
+    ids = {name: as_text(columns[name]) for name in (PRODUCT_ID, CATEGORY_ID) if name in columns}
     for name, texts in ids.items():
         faults[name] = _id_faults(name, texts)
     numeric = [name for name, kind in features.items() if kind == NUMERIC]
-    numbers = np.empty((len(ids[PRODUCT]), len(numeric)))
+    numbers = np.empty((len(ids[PRODUCT_ID]), len(numeric)))
     for place, name in enumerate(numeric):
         numbers[:, place], faults[name] = _read_numbers(name, columns[name])
     words = [as_text(columns[name]) for name, kind in features.items() if kind != NUMERIC]
     ordered = [fault for name in (*ids, *features) for fault in faults.get(name, ())]
-    return Values(ids[PRODUCT], ids.get(CATEGORY), numbers, words, _joined(ordered, len(numbers)))
+    return Values(ids[PRODUCT_ID], ids.get(CATEGORY_ID), numbers, words, _joined(ordered, len(numbers)))
 
 
 def as_text(column: pa.Array) -> pa.Array:
