@@ -33,7 +33,7 @@ class Products:
 
     `accepted` has product_id string, category_id string (training only), the features (numeric ones as double, NaN
     where missing, others as string, null where missing) and `_row`; `refused` the same columns as text, the raw line if
-    it would not split, the file, the reason.
+    it would not split, the file, the reason (`_line`, `_file`, `_reason` where a feature has that name).
     """
 
     accepted: DataFrame
@@ -222,11 +222,11 @@ def _refused(checked: DataFrame, wanted: Wanted, entries: Sequence[Entry]) -> Da
         f"coalesce(given[{place}], CAST({values[name]} AS STRING)) AS {quoted(name)}"
         for place, name in enumerate(wanted.names)
     ]
-    files = F.array(*[F.lit(entry.uri) for entry in entries])
-    refused = checked.where("fault IS NOT NULL")
-    return refused.select(
-        *map(F.expr, texts), F.col("line"), files[F.col("file")].alias("file"), F.col("fault").alias("reason")
-    )
+    file = F.array(*[F.lit(entry.uri) for entry in entries])[F.col("file")]
+    about = {"line": F.col("line"), "file": file, "reason": F.col("fault")}
+    # A feature may be called so, too: two columns of one name cannot be written.
+    columns = [column.alias(f"_{name}" if name in wanted.features else name) for name, column in about.items()]
+    return checked.where("fault IS NOT NULL").select(*map(F.expr, texts), *columns)
 
 
 def _values(features: Features) -> dict[str, str]:

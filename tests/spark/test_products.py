@@ -227,6 +227,16 @@ def test_a_large_file_is_read_line_by_line_to_the_same_rows(
     assert len(whole[0]) > 30_000
 
 
+def test_features_may_be_called_as_quarantines_columns(deliver: Deliver, read: Callable[..., Products]) -> None:
+    """`line`, `file` and `reason` are features like others; what quarantine says gets an underscore."""
+    deliver("train", "x", "a.csv", "product_id,category_id,line,file,reason\n1,k,1,2,3\n2,k,x,2,3\n")
+    products = read(features=("line", "file", "reason"))
+    (row,) = products.refused.collect()
+    assert (row["line"], row["file"], row["reason"]) == ("x", "2", "3")
+    assert (row["_reason"], row["_line"]) == ("line is no number", None)
+    assert row["_file"].endswith("a.csv")
+
+
 def test_parquet_text_that_is_not_utf_8_is_refused(deliver: Deliver, read: Callable[..., Products]) -> None:
     """Arrow and Spark keep such bytes as they are: they are seen as in a CSV file."""
     columns = {
