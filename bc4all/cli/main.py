@@ -47,7 +47,7 @@ def check(config: Path) -> None:
     Example: bc4all check
     """
     from bc4all.config.fleet_file import load_fleet
-    from bc4all.config.tuned import tuned_clients, tuned_file
+    from bc4all.config.tuned import tuned_files
     from bc4all.data.data_check import check_data
 
     fleet = load_fleet(config)
@@ -55,8 +55,9 @@ def check(config: Path) -> None:
         own = fleet.own_models[client_id]
         hidden = f", hidden by {' and '.join(own)} of its entry in {config}" if own else ""
         click.echo(f"{client_id}: {tuned.model.name}, tuned ({tuned.file}){hidden}")
-    for client_id in sorted(tuned_clients(config) - fleet.clients.keys()):
-        click.echo(f"{tuned_file(config, client_id)} is of no client of {config}")
+    for file in tuned_files(config):
+        if file.stem not in fleet.clients:
+            click.echo(f"{file} is of no client of {config}")
     layout = Layout.from_environment()
     faults = [fault for client in fleet.enabled for fault in check_data(layout, client)]
     for fault in faults:

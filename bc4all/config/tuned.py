@@ -48,9 +48,9 @@ def tuned_file(config: Path, client_id: ClientId) -> Path:
     return tuned_folder(config) / f"{client_id}.yaml"
 
 
-def tuned_clients(config: Path) -> set[ClientId]:
-    """Return the ids for which there are files, whether the configuration has these clients or not."""
-    return {ClientId(file.stem) for file in tuned_folder(config).glob("*.yaml")}
+def tuned_files(config: Path) -> list[Path]:
+    """Return the files that are there, whether the configuration has a client of that name or not."""
+    return sorted(tuned_folder(config).glob("*.yaml"))
 
 
 def read_tuned(config: Path, client_id: ClientId) -> TunedModel | None:

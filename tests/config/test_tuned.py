@@ -79,12 +79,15 @@ def test_an_own_model_hides_the_tuned_one(config: Path, client_id: str, key: str
 
 
 def test_check_shows_tuned_models(config: Path) -> None:
-    """Each that is in force, and the file of a client that is gone."""
+    """Each that is in force, and the files of a client that is gone, and of a name that is no client's."""
     file = write_tuned(config, "a", as_yaml(MODEL, "tuned"))
     stray = write_tuned(config, "gone", as_yaml(MODEL, "tuned"))
+    copy = stray.rename(stray.with_name("a (copy).yaml"))
+    write_tuned(config, "gone", as_yaml(MODEL, "tuned"))
     printed = CliRunner().invoke(main, ["check", "--config", str(config)]).output
     assert f"a: ExtraTreesClassifier + LogisticRegression, temperature, tuned ({file})\n" in printed
-    assert f"{stray} is of no client of {config}\n" in printed
+    for unused in (stray, copy):
+        assert f"{unused} is of no client of {config}\n" in printed
 
 
 @pytest.mark.parametrize(
