@@ -14,6 +14,7 @@ does not get it. Where no model is named at all, a client of numbers alone has a
 
 import json
 from pathlib import Path
+from typing import Any
 
 from bc4all.config.blocks import read_block
 from bc4all.config.category_map import CategoryMap, read_category_map
@@ -34,14 +35,7 @@ _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
 def load_fleet(path: Path) -> Fleet:
     """Read a configuration file. Raises ConfigurationError with a line `file:line:column: message` for each fault."""
     source = read_yaml(path)
-    top = source.value if isinstance(source.value, dict) else {}
-    for key in top:
-        if key not in _BLOCKS:
-            source.add_fault((key,), f"unknown key {key!r}{did_you_mean(key, list(_BLOCKS))}")
-    if not isinstance(top.get("clients"), dict):
-        missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
-        source.add_fault(("clients",), missing)
-        source.raise_faults()
+    top = _blocks(source)
     defaults = read_block(source, ("defaults",), top.get("defaults"), ClientSettings) or ClientSettings()
     judged: dict[str, list[tuple[Place, str]]] = {}
     clients: dict[ClientId, Client] = {}
@@ -84,6 +78,19 @@ def load_fleet(path: Path) -> Fleet:
         scheduler=scheduler or SchedulerSettings(),
         publishing=publishing or PublishingSettings(),
     )
+
+
+def _blocks(source: YamlSource) -> dict[str, Any]:
+    """Return the file's blocks, `clients` among them. Raises ConfigurationError where that is missing."""
+    blocks = source.value if isinstance(source.value, dict) else {}
+    for key in blocks:
+        if key not in _BLOCKS:
+            source.add_fault((key,), f"unknown key {key!r}{did_you_mean(key, list(_BLOCKS))}")
+    if not isinstance(blocks.get("clients"), dict):
+        missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
+        source.add_fault(("clients",), missing)
+        source.raise_faults()
+    return blocks
 
 
 def _read_beside(source: YamlSource, client_id: ClientId) -> tuple[CategoryMap | None, TunedModel | None]:

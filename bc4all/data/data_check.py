@@ -6,7 +6,7 @@ from pyarrow import fs
 from pyarrow import types as pt
 
 from bc4all.config.clients import Client
-from bc4all.data.delivery import check_listed, check_name, data_names, file_kind
+from bc4all.data.delivery import check_listed, check_name, data_names, file_kind, wrong_type
 from bc4all.data.published import open_folder
 from bc4all.errors import DataError, Failure
 from bc4all.kinds import NUMERIC
@@ -74,5 +74,4 @@ def _check_type(uri: str, name: str, found: pa.DataType, kind: str | None) -> No
         is_number |= pt.is_uint64(found) or pt.is_float32(found) or pt.is_float64(found) or pt.is_decimal(found)
         is_text |= pt.is_boolean(found) and kind != NUMERIC
     if not is_text and not is_number:
-        remedy = f"deliver it as {'a number' if kind == NUMERIC else 'text'}"
-        raise DataError(f"column {name} is {found}", uri, remedy)
+        raise wrong_type(uri, name, str(found), kind)

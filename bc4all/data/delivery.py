@@ -8,8 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 
 from bc4all.errors import DataError, TransientFailure
+from bc4all.kinds import NUMERIC
 
 _KINDS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
+_MAX_TYPE_CHARS = 100  # of a structure of thousands of fields
 _REMEDY = "deliver the file itself, or remove the name"
 
 
@@ -40,6 +42,12 @@ def check_name(uri: str, is_file: bool) -> None:
         raise DataError(f"{uri} is a folder", remedy="deliver the files in it, not the folder")
     if ":" in uri.rpartition("/")[2]:
         raise DataError(f"{uri} has a colon in its name", remedy="Hadoop opens no such file: give it another name")
+
+
+def wrong_type(uri: str, name: str, shown: str, kind: str | None) -> DataError:
+    """Return the failure of a parquet column of a type that is not taken; `kind` is None for an id or a category."""
+    remedy = f"deliver it as {'a number' if kind == NUMERIC else 'text'}"
+    return DataError(f"column {name} is {shown[:_MAX_TYPE_CHARS]}", uri, remedy)
 
 
 def changed(folder: str) -> TransientFailure:

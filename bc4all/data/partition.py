@@ -12,9 +12,9 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DataType, IntegralType, NumericType, StringType, StructField, StructType
 
-from bc4all.data.delivery import changed, check_listed, check_name, data_names, file_kind, is_data
+from bc4all.data.delivery import changed, check_listed, check_name, data_names, file_kind, is_data, wrong_type
 from bc4all.data.filesystem import Entry, FileSystem
-from bc4all.errors import DataError, Failure
+from bc4all.errors import Failure
 from bc4all.kinds import NUMERIC
 from bc4all.reading.header import Header, check_columns, find_header
 from bc4all.reading.rows import Wanted
@@ -28,7 +28,6 @@ class Footer:
     rows: int
 
 
-_MAX_TYPE_CHARS = 100  # of a structure of thousands of fields
 Heads = Mapping[Entry, Header | Footer | None]  # None for a file of blank lines alone
 
 
@@ -125,6 +124,5 @@ def _checked_type(uri: str, name: str, type_: DataType | None, column: Any, kind
         taken = (NumericType, StringType) if kind == NUMERIC else (StringType, NumericType, BooleanType)
     if not isinstance(type_, taken):
         shown = column.toString() if type_ is None else type_.simpleString()
-        remedy = f"deliver it as {'a number' if kind == NUMERIC else 'text'}"
-        raise DataError(f"column {name} is {shown[:_MAX_TYPE_CHARS]}", uri, remedy)
+        raise wrong_type(uri, name, shown, kind)
     return type_

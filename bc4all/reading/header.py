@@ -13,7 +13,7 @@ _HEAD_BYTES = (1 << 16, 1 << 24)  # first what nearly every header fits into, th
 
 _BREAK = rb"(?:\r\n|\r|\n)"
 _BLANK_LINES = re.compile(rb"(?:[^\S\r\n]*" + _BREAK + rb")*")
-_SEPARATOR_LINE = re.compile(rb"sep=(.)[^\S\r\n]*" + _BREAK)  # by which Excel is told what separates fields
+_SEPARATOR_LINE = re.compile(rb"sep=(.)[^\S\r\n]*" + _BREAK)  # Excel's own first line, which names the separator
 # A name may go over lines inside its quotes. One whose further lines hold a comma is rather a quote that is not closed:
 # then the header ends with its line.
 _QUOTED = rb'"(?:[^"\r\n]|"")*+(?:' + _BREAK + rb'(?:[^",\r\n]|"")*+)*+"'

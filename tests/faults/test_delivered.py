@@ -74,7 +74,7 @@ def a_wanted_nanosecond(folder: Path) -> None:
     pq.write_table(pa.table({**PRODUCTS, "f0": pa.array([1, 2], pa.timestamp("ns"))}), folder / "a.parquet")
 
 
-# What is delivered, and what is said of it.
+# The delivery, and the message.
 REFUSED: dict[Callable[[Path], None], str] = {
     folder_as_file: "a.parquet is a folder (deliver the files in it",
     colon: "export_10:30.csv has a colon in its name (Hadoop opens no such file: give it another name)",
@@ -129,7 +129,7 @@ def test_a_column_that_is_not_asked_for_is_no_matter(prefix: Path, read: Callabl
     assert read().accepted_rows == 2
 
 
-# The shared faults by folder: the features, and how many rows are sound; or what is said.
+# The shared faults by folder: the features, and the number of sound rows or the message.
 SHARED: dict[str, tuple[tuple[str, ...], int | str]] = {
     "backslash_quotes": (("f0", "f1"), 0),
     "cr_only": (("f0", "f1"), 160),

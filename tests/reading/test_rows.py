@@ -143,7 +143,7 @@ def test_a_backslash_escapes_nothing(value: str) -> None:
 
 
 def test_lines_of_commas_alone_are_skipped_and_counted() -> None:
-    """Excel leaves empty cells below a table: they are no products, and their number is told."""
+    """Excel leaves empty cells below a table: they are no products, and are counted."""
     found = read(f"{HEADER}\n1,k,t,1\n,,,\n\n,,,,,\n2,k,t,2\n,,,\n")
     assert ([row[0] for row in sound(found)], refused(found)) == (["1", "2"], [])
     assert found[-1]["file_end"] == {"lines": 5, "empty": 3, "fault": None}
@@ -221,7 +221,7 @@ def test_a_bomb_is_unpacked_in_pieces() -> None:
 
 
 def test_a_quote_at_each_lines_end_is_linear() -> None:
-    """A hostile file, of which each line opens a quote that the next one closes: no quote is followed twice."""
+    """In a hostile file each line opens a quote that the next one closes: each quote is followed once."""
     found = read(f"{HEADER}\n" + 'x","\n' * 200_000)
     assert sound(found) == []
     assert_accounted_for(found)
