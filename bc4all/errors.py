@@ -24,7 +24,7 @@ class Failure(RuntimeError):
     """
 
     exit_code = EXIT_TERMINAL
-    _kept = ""  # letters that are not printed, and stay
+    _controls = ""  # control characters that its text may hold
 
     def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
         super().__init__(what, where, remedy)
@@ -32,7 +32,7 @@ class Failure(RuntimeError):
 
     def __str__(self) -> str:
         hints = ", ".join(part for part in (self.where, self.remedy) if part)
-        return printable(redact(f"{self.what} ({hints})" if hints else self.what), self._kept)
+        return printable(redact(f"{self.what} ({hints})" if hints else self.what), self._controls)
 
 
 class DataError(Failure, ValueError):
@@ -47,7 +47,7 @@ class ConfigurationError(Failure, ValueError):
     """The configuration or the command line is wrong; nothing was started."""
 
     exit_code = EXIT_USAGE
-    _kept = "\n"  # a line for each fault
+    _controls = "\n"  # a line for each fault
 
 
 class TransientFailure(Failure):

@@ -17,6 +17,6 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown + (["…"] if len(names) > _MAX_NAMES else []))
 
 
-def printable(text: str, kept: str = "") -> str:
-    """Return a text without what a terminal or a log would obey, but for the letters `kept`: escapes, line breaks."""
-    return "".join(letter if letter.isprintable() or letter in kept else "\ufffd" for letter in text)
+def printable(text: str, controls: str = "") -> str:
+    """Return a text without what a terminal or a log would obey, escapes and line breaks, but for these `controls`."""
+    return "".join(letter if letter.isprintable() or letter in controls else "\ufffd" for letter in text)

@@ -87,14 +87,14 @@ def write_model(
 
 
 def described(description: Path, client_id: ClientId) -> Features:
-    """Return the features that a version's description tells, once it has told that it is this client's.
+    """Return the features of a version by its description. Raises ModelError where that is not this client's.
 
     Of a version that was registered before there were descriptions, that is its MLmodel file.
     """
     try:
-        told = _from_mlmodel(description) if description.name == MLMODEL else json.loads(description.read_text())
-        owner = told.get("client_id", client_id)
-        features: Features = feature_kinds([{"name": name, "kind": kind} for name, kind in told["features"].items()])
+        facts = _from_mlmodel(description) if description.name == MLMODEL else json.loads(description.read_text())
+        owner = facts.get("client_id", client_id)
+        features: Features = feature_kinds([{"name": name, "kind": kind} for name, kind in facts["features"].items()])
     except (ConfigurationError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError("the version has no readable signature", description.name, AGAIN) from error
     if owner != client_id:
@@ -103,8 +103,8 @@ def described(description: Path, client_id: ClientId) -> Features:
 
 
 def _from_mlmodel(file: Path) -> dict[str, Any]:
-    """Return what an MLmodel file tells of its owner and features."""
-    said = read_yaml(file)
-    said.raise_faults()
-    told = said.value.get("metadata") or {}
-    return {**told, "features": json.loads(told["features"])}
+    """Return the owner and the features that an MLmodel file names."""
+    document = read_yaml(file)
+    document.raise_faults()
+    facts = document.value.get("metadata") or {}
+    return {**facts, "features": json.loads(facts["features"])}
