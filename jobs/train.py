@@ -1,7 +1,7 @@
 """The train job, started by bin/submit.sh through spark-submit."""
 
 from bc4all.cli.options import job_command
-from bc4all.jobs.application import run_application
+from bc4all.jobs.application import run_and_leave
 
 if __name__ == "__main__":
-    job_command("train", run_application)(prog_name="bin/submit.sh train")
+    job_command("train", run_and_leave)(prog_name="bin/submit.sh train")

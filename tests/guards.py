@@ -40,7 +40,7 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_copied_prefix.py::test_a_copied_store_with_absolute_addresses_is_refused": [
         Guard(
-            "bc4all.jobs.application._outcomes",
+            "bc4all.jobs.work.open_registry",
             "registry.tracking.check_owner([client.id for client in clients])",
             "pass",
         ),

@@ -32,8 +32,12 @@ _HIDING = ("model", "model_params")  # of a client's own entry: its tuned model 
 _BLOCKS = ("defaults", "clients", "scheduler", "publishing")
 
 
-def load_fleet(path: Path) -> Fleet:
-    """Read a configuration file. Raises ConfigurationError with a line `file:line:column: message` for each fault."""
+def load_fleet(path: Path, fits: bool = True) -> Fleet:
+    """Read a configuration file. Raises ConfigurationError with a line `file:line:column: message` for each fault.
+
+    Where nothing is going to be fitted, models and their parameters are not held against scikit-learn, whose import
+    takes more than a second.
+    """
     source = read_yaml(path)
     top = _blocks(source)
     defaults = read_block(source, ("defaults",), top.get("defaults"), ClientSettings) or ClientSettings()
@@ -61,9 +65,10 @@ def load_fleet(path: Path) -> Fleet:
             in_force = None if own_models[client_id] else found
             client = _merge(source, client_id, defaults, own, in_force)
             clients[client_id] = client.model_copy(update={"category_map": category_map})
-            _check_estimator(source, client, own, in_force, judged)
+            if fits:
+                _check_estimator(source, client, own, in_force, judged)
     shared = default_model(defaults, defaults.features or {})
-    if shared not in [client.model for client in clients.values()]:
+    if fits and shared not in [client.model for client in clients.values()]:
         # No client has it, so none was judged by it: it would be found wrong only when one does.
         for place, message in model_faults(shared, defaults.model_params or {}, defaults.features or {}):
             source.add_fault(("defaults", *place), message)

@@ -1,14 +1,16 @@
 """A job as a Spark application: from its request to its exit code."""
 
+import atexit
 import contextlib
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -19,18 +21,17 @@ from bc4all.config.tuned import check_writable
 from bc4all.data.recovery import recover
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
-from bc4all.jobs.context import JobContext
+from bc4all.job_kinds import PREDICT
 from bc4all.jobs.fleet import Outcome, exit_code, run_fleet, summary
-from bc4all.jobs.predict_job import predict
 from bc4all.jobs.session import driver_host, executor_hosts, is_local, java_has_ended, start_session
-from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
-from bc4all.registry.tracking import Tracking, tracking_uri
-from bc4all.registry.versions import Registry
 from bc4all.request import JobRequest
 from bc4all.state import State
 from bc4all.variables import LOG_FORM, RESULTS, TERMINAL_COLUMNS
+
+if TYPE_CHECKING:
+    from bc4all.registry.versions import Registry
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +58,34 @@ def run_application(request: JobRequest) -> int:
     return exit_code(outcomes)
 
 
+def run_and_leave(request: JobRequest) -> NoReturn:
+    """Do what `run_application` does, and end this process with its exit code.
+
+    What Python would still do, to free each object of half a gigabyte, takes a second, and the system does it anyway.
+    """
+    code = run_application(request)
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
     """Start Spark, which `stack` stops, and do the job for every client."""
-    fleet = load_fleet(request.config)
+    fleet = load_fleet(request.config, fits=request.job != PREDICT.name)
     clients = selected_clients(fleet, request)
     if request.write:
         check_writable(request.config)
     layout = Layout.from_environment()
-    state, registry = State.from_environment(layout), Registry(Tracking(tracking_uri(layout), layout))
-    registry.tracking.check_owner([client.id for client in clients])
-    spark = start_session(f"bc4all {request.job} {request.day}", layout)
-    stack.callback(_stop, spark)
+    state = State.from_environment(layout)
+    with ThreadPoolExecutor(1, thread_name_prefix="registry") as beside:
+        opening = beside.submit(_open_registry, layout, request.job, clients)
+        spark = start_session(f"bc4all {request.job} {request.day}", layout)
+        stack.callback(_stop, spark)
+    from bc4all.jobs.work import JobContext, client_work  # heavy, and imported by now
+
+    registry = opening.result()
     spark_context = spark.sparkContext
     if request.log_level:
         spark_context.setLogLevel(request.log_level.upper().removesuffix("ING"))
@@ -79,12 +97,20 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
     if not context.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
-    work = _alone(state, request.job, _work(context, request, out))
-    return run_fleet(spark, request.job, clients, work, request.max_parallel, out, _tell_starter)
+    alone = _alone(state, request.job, client_work(context, request, out))
+    return run_fleet(spark, request.job, clients, alone, request.max_parallel, out, _tell_starter)
+
+
+def _open_registry(layout: Layout, job: str, clients: list[Client]) -> "Registry":
+    from bc4all.jobs.work import open_registry  # heavy
+
+    return open_registry(layout, job, clients)
 
 
 def _stop(spark: SparkSession) -> None:
     if not java_has_ended(spark):
+        context: Any = spark.sparkContext
+        context._accumulatorServer = None  # whose thread ends with the process: to wait for it takes a second
         spark.stop()
 
 
@@ -92,16 +118,6 @@ def selected_clients(fleet: Fleet, request: JobRequest) -> list[Client]:
     """Return the clients asked for, as the command line overrides them. Raises ConfigurationError."""
     clients = fleet.enabled if request.every_client else fleet.select(request.client_ids)
     return [client.overridden(request.features, request.model_params) for client in clients]
-
-
-def _work(context: JobContext, request: JobRequest, out: Console) -> Callable[[Client], Outcome]:
-    if request.job == "train":
-        return partial(train, context)
-    if request.job == "predict":
-        return partial(predict, context, number=request.model_version)
-    from bc4all.jobs.tune_job import TuneJob  # with Optuna, which the other jobs do without
-
-    return TuneJob.asked(context, request, out).tune
 
 
 def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callable[[Client], Outcome]:

@@ -215,3 +215,11 @@ def _quiet_caches(spark: SparkSession) -> Iterator[None]:
     """What a killed victim left cached in the tests' Java goes."""
     yield
     spark.catalog.clearCache()
+
+
+@pytest.fixture
+def lent_session(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkSession:
+    """A whole application in this process works with the tests' session, and leaves it running."""
+    monkeypatch.setattr("bc4all.jobs.application.start_session", lambda *_: spark)
+    monkeypatch.setattr("bc4all.jobs.application._stop", lambda spark: None)
+    return spark

@@ -143,15 +143,15 @@ def run_in(prefix: Path, monkeypatch: pytest.MonkeyPatch, config: Path, job: str
     return run_application(JobRequest(job, (), True, DAY, config, max_parallel=1))
 
 
-@pytest.mark.usefixtures("own_log")
+@pytest.mark.usefixtures("own_log", "lent_session")
 @pytest.mark.parametrize("job", ["train", "predict", "tune"])
 def test_a_copied_store_with_absolute_addresses_is_refused(
     of_before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job: str
 ) -> None:
-    """A job of the copy names both places and the command that mends it, before Spark starts; exit code 2."""
+    """A job of the copy names both places and the command that mends it, before it does anything; exit code 2."""
     copy = Path(shutil.copytree(of_before, tmp_path / "copy"))
     before = digests(of_before)
-    monkeypatch.setattr("bc4all.jobs.application.start_session", lambda *_: pytest.fail("Spark was started"))
+    monkeypatch.setattr("bc4all.jobs.application.recover", lambda *_: pytest.fail("the job began"))
     assert run_in(copy, monkeypatch, tmp_path / "clients.yaml", job) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"belong to another DATA_PREFIX, file://{of_before} (this one is file://{copy}," in line
@@ -202,7 +202,7 @@ def test_relocate_wants_the_artifacts_first(of_before: Path, tmp_path: Path, mon
     assert digests(copy) == before
 
 
-@pytest.mark.usefixtures("own_log")
+@pytest.mark.usefixtures("own_log", "lent_session")
 def test_two_prefixes_on_one_store(
     watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

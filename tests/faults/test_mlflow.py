@@ -190,14 +190,14 @@ def versions(server: Server, client_id: str) -> list[int]:
     return sorted(int(version.version) for version in found)
 
 
-@pytest.mark.usefixtures("own_log")
+@pytest.mark.usefixtures("own_log", "lent_session")
 def test_down_at_start(
     published: Published, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is started: exit code 75 and one line that says where MLflow was looked for."""
+    """No client is begun: exit code 75 and one line that says where MLflow was looked for."""
     uri = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr("bc4all.jobs.application.Tracking", partial(Tracking, patience=1.0))
+    monkeypatch.setattr("bc4all.jobs.work.Tracking", partial(Tracking, patience=1.0))
     before = rows_of(partition(published.prefix))
     arguments = JobRequest("predict", ("client_0",), False, DAY, published.config, max_parallel=1)
     assert run_application(arguments) == 75
