@@ -93,6 +93,9 @@ bench-forest: setup ## scikit-learn's forest beside the compact one: size, load 
 bench-large: setup ## train a client of a million products: wall time and memory beside scikit-learn
 	@$(BIN)/python -m bench.large_client
 
+bench-predict: setup ## predict a client of a million products: wall time beside pandas, and beside a plain Spark job
+	@$(BIN)/python -m bench.one_client
+
 bench-titles: setup ## score a client of a million titles: titles a second beside scikit-learn
 	@$(BIN)/python -m bench.titles
 

@@ -1,0 +1,1 @@
+"""What people would write instead, each a program of its own at its best ordinary settings."""
