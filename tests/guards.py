@@ -335,8 +335,8 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.data.partition._checked_type", "not isinstance(type_, taken)", "False"),
     ],
     "tests/spark/test_products.py::test_the_first_of_two_ids_counts": [
-        Guard("bc4all.reading.worker._first_of_each", "product in ids", "False"),
-        Guard("bc4all.data.products._marked", "doubled.isEmpty()", "True"),
+        Guard("bc4all.reading.doubles.mark_all", "product in seen", "False"),
+        Guard("bc4all.data.products._marked", "not len(doubled)", "True"),
     ],
     "tests/faults/test_files.py::test_a_link_that_leads_nowhere": [
         Guard("bc4all.data.delivery.check_listed", "if left_out:", "if False:"),
@@ -349,7 +349,7 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/spark/test_products.py::test_a_feature_may_have_any_name": [
         Guard("bc4all.data.partition.quoted", 'return "`{}`".format(name.replace("`", "``"))', "return name"),
-        Guard("bc4all.jobs.session.SQL_SETTINGS", '{"spark.sql.caseSensitive": "true"}', "{}"),
+        Guard("bc4all.jobs.session.SQL_SETTINGS", "'spark.sql.caseSensitive'", "'spark.app.id'"),
     ],
     "tests/spark/test_products.py::test_ten_thousand_columns": [
         Guard(

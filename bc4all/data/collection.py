@@ -7,28 +7,26 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from bc4all.column_names import CATEGORY_ID, PRODUCT_ID, ROW
-from bc4all.data.partition import named
 from bc4all.errors import DataError
 from bc4all.kinds import Features
 from bc4all.model.features import model_input
 from bc4all.model.taxonomy import rename
 from bc4all.model.training_set import TrainingSet
+from bc4all.reading.packs import id_hashes, rows_of, value_frame
 
 log = logging.getLogger(__name__)
-_ID = "_id"
 
 
 def collect(accepted: DataFrame, features: Features, new_names: Mapping[str, str] | None = None) -> TrainingSet:
-    """Bring the accepted rows to the driver, in the order of their files, their categories under their new names.
+    """Bring the sound rows of packs to the driver, in the order of their files, their categories under their new names.
 
     Raises DataError where they hold fewer than two categories.
     """
-    hashed = F.xxhash64(PRODUCT_ID).alias(_ID)
-    table: pa.Table = accepted.select(ROW, CATEGORY_ID, hashed, *map(named, features)).toArrow().sort_by(ROW)
-    codes, names = pd.factorize(table[CATEGORY_ID].to_numpy(zero_copy_only=False), sort=True)
+    frames = [value_frame(rows_of(pack.as_buffer()), features) for pack in accepted.toArrow()["rows"]]
+    frame = pd.concat(frames).sort_values(ROW, ignore_index=True)
+    codes, names = pd.factorize(frame[CATEGORY_ID].to_numpy(object), sort=True)
     if new_names:
         unmet = sorted(set(new_names) - set(names))
         if unmet:
@@ -38,5 +36,5 @@ def collect(accepted: DataFrame, features: Features, new_names: Mapping[str, str
     if len(names) < 2:
         found = f"{len(names)} category" if len(names) else "no category"
         raise DataError(f"there is {found} where a classifier needs two", CATEGORY_ID, "deliver more products")
-    X = model_input(table.select(list(features)).to_pandas(), features)
-    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), table[_ID].to_numpy())
+    X, ids = model_input(frame, features), id_hashes(pa.array(frame[PRODUCT_ID]))
+    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), ids)

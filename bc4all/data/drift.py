@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
 
-from bc4all.data.partition import named
 from bc4all.kinds import CATEGORY, Features
 from bc4all.model.distribution import OTHER, BinCounter, feature_profile, value_counts
 from bc4all.model.features import Matrix
@@ -56,11 +54,28 @@ def profile(X: Matrix, features: Features, predicted: Iterable[str]) -> dict[str
     return {"features": found, "predicted": {"counts": value_counts(pd.Series(predicted, dtype=object))}}
 
 
-def compare(stored: Mapping[str, Any], products: DataFrame, features: Features, predicted: Mapping[str, int]) -> Drift:
-    """Return how far products to predict, and their best categories (category -> products), are from `profile`."""
-    features = {name: kind for name, kind in features.items() if name in stored["features"]}
+def bin_counter(stored: Mapping[str, Any], features: Features) -> BinCounter:
+    """Return what counts products of `features` for `compare`, by the `profile` that is stored."""
+    counted = {name: kind for name, kind in features.items() if name in stored["features"]}
+    return BinCounter(counted, stored["features"])
+
+
+def compare(
+    stored: Mapping[str, Any],
+    bins: Iterable[tuple[str, str, bool, int]],
+    counter: BinCounter,
+    predicted: Mapping[str, int],
+) -> Drift:
+    """Return how far products to predict, and their best categories (category -> products), are from `profile`.
+
+    `bins` is what `counter` has counted of them.
+    """
+    features = counter.features
     then = {name: stored["features"][name]["counts"] for name in features}
-    now, new = _counted(stored["features"], products, features)
+    now: dict[str, dict[str, int]] = {name: {} for name in features}
+    new: dict[str, dict[str, int]] = {name: {} for name in features}
+    for name, bin_, is_new, products in bins:
+        (new if is_new else now)[name][bin_] = products
     index = {name: psi(then[name], now[name]) for name in features}
     values = [name for name, kind in features.items() if kind == CATEGORY]
     return Drift(
@@ -87,20 +102,6 @@ def psi(then: Mapping[str, int], now: Mapping[str, int]) -> float:
     q = np.maximum([now[bin_] / m for bin_ in bins], _FLOOR)
     by_chance = (len(bins) - 1) * (1 / n + 1 / m)
     return max(0.0, float(((q - p) * np.log(q / p)).sum()) - by_chance)
-
-
-def _counted(
-    profiles: Mapping[str, Any], products: DataFrame, features: Features
-) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
-    """Return bin -> products of each feature, and value -> products of its new values: one pass over the products."""
-    bins: dict[str, dict[str, int]] = {name: {} for name in features}
-    new: dict[str, dict[str, int]] = {name: {} for name in features}
-    if features:
-        counter = BinCounter(features, {name: profiles[name] for name in features})
-        counted = products.select(*map(named, features)).mapInPandas(counter.__call__, BinCounter.SCHEMA)
-        for row in counted.groupBy("name", "bin", "is_new").sum("products").collect():
-            (new if row["is_new"] else bins)[row["name"]][row["bin"]] = row["sum(products)"]
-    return bins, new
 
 
 def drift_metrics(drift: Drift) -> dict[str, float]:

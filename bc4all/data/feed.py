@@ -12,17 +12,18 @@ from bc4all.data.filesystem import Entry, FileSystem, escape_glob
 from bc4all.data.partition import Footer, Heads, named
 from bc4all.kinds import NUMERIC
 from bc4all.reading.header import Header
-from bc4all.reading.rows import SCHEMA, Wanted
+from bc4all.reading.packs import PACKS
+from bc4all.reading.rows import Wanted
 from bc4all.reading.worker import DeliveredFile, Lines, Table, WholeFiles
 
-COLUMNS = from_arrow_schema(SCHEMA)
+COLUMNS = from_arrow_schema(PACKS)
 MAX_WHOLE_BYTES = 32 << 20  # as delivered: a task holds such a file whole, and what it unpacks in pieces
 _STRICT = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}  # whatever a cluster's own defaults are
 _UNSPLIT = {"spark.sql.files.maxPartitionBytes": str(1 << 62), "spark.sql.files.openCostInBytes": str(1 << 61)}
 
 
-def read_rows(spark: SparkSession, files: FileSystem, heads: Heads, wanted: Wanted) -> tuple[DataFrame, bool]:
-    """Return the rows of delivered files, and whether ids that come twice are marked among them."""
+def read_packs(spark: SparkSession, files: FileSystem, heads: Heads, wanted: Wanted) -> tuple[DataFrame, bool]:
+    """Return the packs of delivered files' rows, and whether ids that come twice are marked among them."""
     numbered = [(DeliveredFile(number, entry.uri), entry, head) for number, (entry, head) in enumerate(heads.items())]
     whole = [file for file, entry, head in numbered if _is_whole(entry, head)]
     is_alone = len(whole) == len(heads) and sum(entry.size for entry in heads) <= MAX_WHOLE_BYTES

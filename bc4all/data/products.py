@@ -1,55 +1,66 @@
 """A client's products: which rows are sound, and which are refused, with the reason.
 
-Every row of every file ends up either in `accepted` or in `refused`; what is sound is decided in `reading`, inside the
-tasks. Nothing here writes.
+Every row of every file ends up either among the accepted ones or the refused; what is sound is decided in `reading`,
+inside the tasks. Nothing here writes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.storagelevel import StorageLevel
 
-from bc4all.column_names import CATEGORY_ID, PRODUCT_ID, ROW
-from bc4all.data.audit import id_sum
-from bc4all.data.feed import read_rows
+from bc4all.data.feed import COLUMNS, read_packs
 from bc4all.data.filesystem import Entry, FileSystem
-from bc4all.data.partition import Footer, Heads, blaming_changes, check_unchanged, data_files, quoted, read_heads
+from bc4all.data.partition import Footer, Heads, blaming_changes, check_unchanged, data_files, read_heads
 from bc4all.errors import DataError
-from bc4all.kinds import NUMERIC, Features
-from bc4all.reading.rows import DOUBLED, Wanted
+from bc4all.kinds import Features
+from bc4all.reading.doubles import DOUBLED_ROWS, SHARED, RefuseDoubled, ShareKeys, find_doubled
+from bc4all.reading.facts import BIN, END, KEYS, ROWS
+from bc4all.reading.refusals import Refusals
+from bc4all.reading.rows import Wanted
 
-# As files lie in storage; about 20,000 products of five features in a .csv.gz.
-_BYTES_A_TASK = 1 << 20
-_SOUND = "fault IS NULL AND file_end IS NULL"
+_BYTES_A_TASK = 8 << 20  # as files lie in storage; of a .csv.gz, about 120,000 products of five features
+_KEYS_A_TASK = 4_000_000  # that are compared in one: 100 MB
 
 
 @dataclass(frozen=True)
 class Products:
-    """One client's partition, read once and kept until `release`.
+    """One client's partition, read once and kept until `release`, as packs by `reading.packs.PACKS`.
 
-    `accepted` has product_id string, category_id string (training only), the features (numeric ones as double, NaN
-    where missing, others as string, null where missing) and `_row`; `refused` the same columns as text, the raw line if
-    it would not split, the file, the reason (`_line`, `_file`, `_reason` where a feature has that name).
+    A task takes sound rows out of a pack by `reading.packs.value_frame`.
     """
 
-    accepted: DataFrame
+    packs: DataFrame
     accepted_rows: int
     accepted_ids: int  # their `id_sum`
     refusals: Mapping[str, int]  # reason -> rows
     empty_lines: int  # of commas alone, which are skipped
-    checked: DataFrame
+    bins: Sequence[tuple[str, str, bool, int]]  # what `Wanted.count` has counted of accepted rows
     wanted: Wanted
     folder: str
     source: Sequence[Entry]  # the files as they were listed before they were read
 
     @property
+    def accepted(self) -> DataFrame:
+        """The packs that have sound rows: `rows binary`."""
+        return _packs_where(self.packs, "IS NULL")
+
+    @property
     def refused(self) -> DataFrame:
-        """The refused rows."""
-        return _refused(self.checked, self.wanted, self.source)
+        """The refused rows, as text: the wanted columns, the raw line if it would not split, the file, the reason.
+
+        These three are called `_line`, `_file`, `_reason` where a feature has that name.
+        """
+        refusals = Refusals(self.wanted, [entry.uri for entry in self.source])
+        schema = from_arrow_schema(refusals.schema)
+        return _packs_where(self.packs, "IS NOT NULL").mapInArrow(refusals.__call__, schema)
 
     @property
     def refused_rows(self) -> int:
@@ -70,8 +81,8 @@ class Products:
         check_unchanged(files, self.folder, self.source)
 
     def release(self) -> None:
-        """Give the cached rows back."""
-        self.checked.unpersist()
+        """Give the kept packs back."""
+        self.packs.unpersist()
 
 
 def read_training(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
@@ -79,13 +90,19 @@ def read_training(spark: SparkSession, files: FileSystem, folder: str, features:
     return _read(spark, files, folder, Wanted(features, labelled=True))
 
 
-def read_prediction(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
-    """Return the products in `folder`.
+def read_prediction(
+    spark: SparkSession,
+    files: FileSystem,
+    folder: str,
+    features: Features,
+    count: Callable[[pd.DataFrame], Iterable[tuple[str, str, bool, int]]] | None = None,
+) -> Products:
+    """Return the products in `folder`, with what `count` gives of them as their `bins`.
 
     Raises DataError where there is no partition, no row, a missing or doubled column, a file of another kind, or one
     of which not every record is found again in the rows.
     """
-    return _read(spark, files, folder, Wanted(features, labelled=False))
+    return _read(spark, files, folder, Wanted(features, labelled=False, count=count))
 
 
 class _End(NamedTuple):
@@ -100,87 +117,100 @@ _NOTHING = _End(0, 0, None)  # of a file without a byte, which Spark leaves out
 
 
 class _Counts(NamedTuple):
-    """How many rows there are by reason (None for sound ones), and their `id_sum`; by file, the lines they take."""
+    """What the packs say of all rows: those of each reason (None for sound ones) and their `id_sum`; by file, the lines
+    that they take and how it ends; what else was counted.
+    """
 
     rows: dict[str | None, tuple[int, int]]
     lines: dict[int, int]
     ends: dict[int, _End]
+    bins: list[tuple[str, str, bool, int]]
 
 
 def _read(spark: SparkSession, files: FileSystem, folder: str, wanted: Wanted) -> Products:
     entries = data_files(files, folder)
     with blaming_changes(files, folder, entries):
         heads = read_heads(files, entries, wanted)
-        rows, has_marks = read_rows(spark, files, heads, wanted)
-        # A .csv.gz is one task, however large: a shuffle spreads its rows over the cluster.
+        packs, has_marks = read_packs(spark, files, heads, wanted)
         tasks = math.ceil(sum(entry.size for entry in heads) / _BYTES_A_TASK)
-        checked = (rows.repartition(tasks, "row") if tasks > 1 else rows).persist(StorageLevel.MEMORY_AND_DISK)
+        if tasks > 1:  # a .csv.gz is one task, however large: a shuffle of packs spreads its rows over the cluster
+            packs = packs.repartition(tasks, "first")
+        packs = packs.persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            checked = checked if has_marks else _marked(checked)
-            counts = _counted(checked)
+            counts = _counted(packs)
+            if not has_marks:
+                packs, counts = _marked(spark, packs, counts, wanted)
             _check_ends(folder, heads, counts)
-            return _products(checked, counts, wanted, folder, entries)
+            return _products(packs, counts, wanted, folder, entries)
         except BaseException:
-            checked.unpersist()
+            packs.unpersist()
             raise
 
 
-def _products(checked: DataFrame, counts: _Counts, wanted: Wanted, folder: str, entries: Sequence[Entry]) -> Products:
+def _products(packs: DataFrame, counts: _Counts, wanted: Wanted, folder: str, entries: Sequence[Entry]) -> Products:
     accepted_rows, accepted_ids = counts.rows.pop(None, (0, 0))
     return Products(
-        accepted=_accepted(checked, wanted),
+        packs=packs,
         accepted_rows=accepted_rows,
         accepted_ids=accepted_ids,
         refusals={str(reason): rows for reason, (rows, _) in sorted(counts.rows.items())},
         empty_lines=sum(end.empty for end in counts.ends.values()),
-        checked=checked,
+        bins=counts.bins,
         wanted=wanted,
         folder=folder,
         source=entries,
     )
 
 
-def _marked(rows: DataFrame) -> DataFrame:
-    """Return the rows, kept, with those marked that have the id of a sound row before them.
+def _packs_where(packs: DataFrame, condition: str) -> DataFrame:
+    return packs.where(f"exists(facts, fact -> fact.kind = '{ROWS}' AND fact.name {condition})").select("rows")
+
+
+def _marked(spark: SparkSession, packs: DataFrame, counts: _Counts, wanted: Wanted) -> tuple[DataFrame, _Counts]:
+    """Return the packs, kept, with those rows refused that have the id of a sound row before them; and the counts.
 
     Rows that are refused anyway stay apart: a sound row is never the duplicate of one of them.
     """
-    by_id = (
-        rows.where(_SOUND)
-        .groupBy(F.col(PRODUCT_ID).alias("id"))
-        .agg(F.min("row").alias("first"), F.count("*").alias("times"))
-    )
-    doubled = by_id.where("times > 1").drop("times")
-    if doubled.isEmpty():
-        return rows
-    joined = rows.join(doubled, F.expr(f"{_SOUND} AND {PRODUCT_ID} = id AND row > first"), "left")
-    fault = F.when(F.col("first").isNotNull(), F.lit(DOUBLED)).otherwise(F.col("fault"))
-    marked = joined.withColumn("fault", fault).drop("id", "first").persist(StorageLevel.MEMORY_AND_DISK)
+    doubled = _doubled_rows(packs.where("keys IS NOT NULL").select("keys"), counts.rows.get(None, (0, 0))[0])
+    if not len(doubled):
+        return packs, counts
+    refuse = RefuseDoubled(wanted, spark.sparkContext.broadcast(doubled))
+    marked = packs.mapInArrow(refuse.__call__, COLUMNS).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        marked.count()
+        counts = _counted(marked)
     except BaseException:
         marked.unpersist()
         raise
-    rows.unpersist()
-    return marked
+    packs.unpersist()
+    return marked, counts
 
 
-def _counted(checked: DataFrame) -> _Counts:
-    is_row = F.col("file_end").isNull()
-    counted = checked.groupBy("file", "fault").agg(
-        F.count_if(is_row).alias("rows"),
-        id_sum(PRODUCT_ID, is_row).alias("ids"),
-        F.sum("lines").alias("lines"),
-        F.max("file_end").alias("file_end"),
-    )
-    counts = _Counts({}, {}, {})
-    for row in counted.collect():
-        counts.lines[row["file"]] = counts.lines.get(row["file"], 0) + row["lines"]
-        if row["file_end"] is not None:
-            counts.ends[row["file"]] = _End(*row["file_end"])
-        if row["rows"]:
-            rows, ids = counts.rows.get(row["fault"], (0, 0))
-            counts.rows[row["fault"]] = rows + row["rows"], ids ^ row["ids"]
+def _doubled_rows(keys: DataFrame, count: int) -> np.ndarray:
+    """Return the numbers of the rows that come later than one of the same id, sorted: of packs with so many `keys`."""
+    tasks = math.ceil(count / _KEYS_A_TASK)
+    if tasks > 1:
+        shared = keys.mapInArrow(ShareKeys(tasks).__call__, from_arrow_schema(SHARED))
+        keys = shared.repartitionById(tasks, "bucket").select("keys")
+    else:
+        keys = keys.coalesce(1)
+    found = keys.mapInArrow(find_doubled, from_arrow_schema(DOUBLED_ROWS))
+    return np.sort(found.toArrow()["row"].to_numpy())
+
+
+def _counted(packs: DataFrame) -> _Counts:
+    """Return what the packs say of themselves, which are there, and kept, when this is known."""
+    found = packs.selectExpr("inline(facts)").groupBy(*KEYS)
+    sums = F.sum("count").alias("count"), F.sum("lines").alias("lines"), F.bit_xor("ids").alias("ids")
+    counts = _Counts({}, {}, {}, [])
+    for kind, file, name, bin_, is_new, count, lines, ids in found.agg(*sums).collect():
+        if kind == END:
+            counts.ends[file] = _End(lines, count, name)
+        elif kind == BIN:
+            counts.bins.append((name, bin_, is_new, count))
+        else:
+            counts.lines[file] = counts.lines.get(file, 0) + lines
+            rows, sum_of_ids = counts.rows.get(name, (0, 0))
+            counts.rows[name] = rows + count, sum_of_ids ^ ids
     return counts
 
 
@@ -205,34 +235,3 @@ def _check_ends(folder: str, heads: Heads, counts: _Counts) -> None:
             raise DataError(f"{entry.uri}: {-lost} lines too many are in its rows", remedy=remedy)
     if not counts.rows:
         raise DataError("there are no rows", folder, "deliver the client's products")
-
-
-def _accepted(checked: DataFrame, wanted: Wanted) -> DataFrame:
-    ids = [PRODUCT_ID, *([CATEGORY_ID] if wanted.labelled else [])]
-    values = [f"{value} AS {quoted(name)}" for name, value in _values(wanted.features).items()]
-    return checked.where(_SOUND).selectExpr(*ids, *values, f"row AS {ROW}")
-
-
-def _refused(checked: DataFrame, wanted: Wanted, entries: Sequence[Entry]) -> DataFrame:
-    values = {PRODUCT_ID: PRODUCT_ID, CATEGORY_ID: CATEGORY_ID, **_values(wanted.features)}
-    for name, kind in wanted.features.items():
-        if kind == NUMERIC:
-            values[name] = f"nullif({values[name]}, double('NaN'))"
-    texts = [
-        f"coalesce(given[{place}], CAST({values[name]} AS STRING)) AS {quoted(name)}"
-        for place, name in enumerate(wanted.names)
-    ]
-    file = F.array(*[F.lit(entry.uri) for entry in entries])[F.col("file")]
-    about = {"line": F.col("line"), "file": file, "reason": F.col("fault")}
-    # A feature may be called so, too: two columns of one name cannot be written.
-    columns = [column.alias(f"_{name}" if name in wanted.features else name) for name, column in about.items()]
-    return checked.where("fault IS NOT NULL").select(*map(F.expr, texts), *columns)
-
-
-def _values(features: Features) -> dict[str, str]:
-    """Return by feature, in their order, the expression of its values: its place among the numbers or the words."""
-    numbers = [name for name, kind in features.items() if kind == NUMERIC]
-    words = [name for name, kind in features.items() if kind != NUMERIC]
-    places = {name: f"numbers[{place}]" for place, name in enumerate(numbers)}
-    places |= {name: f"words[{place}]" for place, name in enumerate(words)}
-    return {name: places[name] for name in features}

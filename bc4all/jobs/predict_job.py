@@ -9,7 +9,7 @@ from pyspark.errors import PySparkException
 
 from bc4all.config.clients import Client
 from bc4all.data.audit import audit
-from bc4all.data.drift import PSI_MAX, Drift, compare, drift_metrics, is_lasting
+from bc4all.data.drift import PSI_MAX, Drift, bin_counter, compare, drift_metrics, is_lasting
 from bc4all.data.failures import as_failure
 from bc4all.data.journal import OUTPUT
 from bc4all.data.products import Products, read_prediction
@@ -54,8 +54,10 @@ def predict(context: JobContext, client: Client, number: int | None = None) -> O
 
 def _read_for(context: JobContext, loaded: LoadedModel, client: Client) -> Products:
     """Read the products to score, with the columns that the model was trained on."""
+    stored, folder = loaded.stored.get(PROFILE), context.layout.prediction(client.id)
+    count = bin_counter(stored, loaded.features) if stored else None
     try:
-        return read_prediction(context.spark, context.files, context.layout.prediction(client.id), loaded.features)
+        return read_prediction(context.spark, context.files, folder, loaded.features, count)
     except MissingColumn as error:
         model = f"{loaded.version.name} version {loaded.version.number}"
         raise DataError(
@@ -102,7 +104,7 @@ def _measure_drift(
         return None
     try:
         with phase(context.spark, client.id, "predict", "drift"):
-            return compare(stored, products.accepted, loaded.features, predicted)
+            return compare(stored, products.bins, bin_counter(stored, loaded.features), predicted)
     except (Py4JError, PySparkException) as error:  # a by-product: what was asked for is the categories
         log.warning("%s: the drift was not measured: %s", client.id, as_failure(error))
         return None

@@ -20,8 +20,12 @@ from bc4all.layout import Layout
 
 log = logging.getLogger(__name__)
 
-# What the results depend on, whatever a cluster's own defaults are: f0 and F0 are two columns.
-SQL_SETTINGS: dict[str, bool | float | int | str | None] = {"spark.sql.caseSensitive": "true"}
+# What the jobs depend on, whatever a cluster's own defaults are: f0 and F0 are two columns; a worker is not given ten
+# thousand packs, or files, at once.
+SQL_SETTINGS: dict[str, bool | float | int | str | None] = {
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
+}
 
 # No package, another Python, no Python: how a worker that cannot work puts it.
 _BROKEN_PYTHON = re.compile(r"No module named .*|PYTHON_VERSION_MISMATCH.*|Cannot run program .*")

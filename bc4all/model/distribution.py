@@ -5,7 +5,7 @@ is rare is one bin.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ _MISSING = -1  # the bin of numbers that are missing
 _NUMBER_BINS, _MAX_VALUES = 10, 200  # of a number, and of a category feature
 _MIN_VALUE_PRODUCTS = 5  # training products of a value that is a bin of its own
 _MAX_VALUE_CHARS = 200  # of a value that tell it from others
-_MAX_NEW_VALUES = 1000  # of a feature in a task, the frequent ones: others are counted, and not named
+_MAX_NEW_VALUES = 100  # of a feature in what a task counts at once, the frequent ones: others are not named
 
 
 def feature_profile(values: pd.Series, kind: str) -> dict[str, Any]:
@@ -44,31 +44,24 @@ def value_counts(values: pd.Series) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class BinCounter:
-    """Counts products by the bins of their training: what Spark's tasks run on batches of `features`.
+    """Counts products by the bins of their training: what Spark's tasks run on what they read.
 
-    `profiles` has the `feature_profile` of each.
+    `profiles` has the `feature_profile` of each feature that is counted.
     """
 
     features: Features
     profiles: Mapping[str, Mapping[str, Any]]
 
-    SCHEMA = "name string, bin string, is_new boolean, products long"
-
-    def __call__(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """Yield the counts of all batches, by SCHEMA; `is_new` are values that no training product had."""
-        bins: dict[str, Counter[str]] = {name: Counter() for name in self.features}
-        new: dict[str, Counter[str]] = {name: Counter() for name in self.features}
-        for frame in frames:
-            for name, kind in self.features.items():
-                if kind == CATEGORY:
-                    known, unknown = _count_values(frame[name], self.profiles[name]["counts"])
-                    bins[name] += known
-                    new[name] += unknown
-                else:
-                    bins[name] += _count_numbers(_numbers(frame[name], kind), np.asarray(self.profiles[name]["edges"]))
-        rows = [(name, value, False, count) for name in bins for value, count in bins[name].items()]
-        rows += [(name, value, True, n) for name in new for value, n in new[name].most_common(_MAX_NEW_VALUES)]
-        yield pd.DataFrame(rows, columns=["name", "bin", "is_new", "products"])
+    def __call__(self, frame: pd.DataFrame) -> Iterator[tuple[str, str, bool, int]]:
+        """Yield each feature's bins that are not empty: name, bin, whether it is of values new since then, products."""
+        for name, kind in self.features.items():
+            profile, new = self.profiles[name], Counter[str]()
+            if kind == CATEGORY:
+                bins, new = _count_values(frame[name], profile["counts"])
+            else:
+                bins = _count_numbers(_numbers(frame[name], kind), np.asarray(profile["edges"]))
+            yield from ((name, value, False, products) for value, products in bins.items())
+            yield from ((name, value, True, products) for value, products in new.most_common(_MAX_NEW_VALUES))
 
 
 def _numbers(values: pd.Series, kind: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 The order is the same everywhere: by falling probability, equal ones by the category's place in `classes_`.
 """
 
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -57,7 +57,7 @@ def score_frame(
     labels = np.asarray(model.classes_, dtype=object)
     scored = pd.DataFrame(
         {
-            "product_id": _texts(frame["product_id"].to_numpy(), np.repeat(np.arange(rows), ranks)),
+            "product_id": _texts(frame["product_id"].array, np.repeat(np.arange(rows), ranks)),
             "pred_label": _texts(labels, best.ravel()),
             "pred_score": scores.ravel(),
             "rank": np.tile(np.arange(ranks, dtype=np.int32), rows),
@@ -69,6 +69,6 @@ def score_frame(
     return scored
 
 
-def _texts(values: np.ndarray, places: np.ndarray) -> pd.api.extensions.ExtensionArray:
+def _texts(values: Any, places: np.ndarray) -> pd.api.extensions.ExtensionArray:
     """Return the values at some places as a column of text that Arrow holds."""
     return pd.arrays.ArrowExtensionArray(pa.array(values, pa.string()).take(pa.array(places)))

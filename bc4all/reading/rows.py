@@ -5,12 +5,13 @@ many lines it has. Nothing here raises for what a file holds: the fault is in a 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from bc4all.column_names import CATEGORY_ID, PRODUCT_ID
@@ -39,7 +40,6 @@ SCHEMA = pa.schema(
     ]
 )
 MALFORMED_LINE = "malformed CSV line"
-DOUBLED = "duplicate product_id"
 _ESCAPED = f'{MALFORMED_LINE}: a quote is escaped by a backslash, which CSV doubles ("")'
 _TOO_LONG = f"{MALFORMED_LINE}: longer than {MAX_RECORD_BYTES >> 20} MiB"
 _MAX_LINE_BYTES = 1 << 16  # of a malformed line, kept
@@ -51,10 +51,15 @@ _BREAKS = re.compile(rb"[\r\n]+")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is read of each file: products with `features`, and their categories where they are `labelled`."""
+    """What is read of each file: products with `features`, and their categories where they are `labelled`.
+
+    `count` says what else is counted of a frame of sound rows: products by feature, bin, and whether it is of values
+    that are new.
+    """
 
     features: Features
     labelled: bool
+    count: Callable[[pd.DataFrame], Iterable[tuple[str, str, bool, int]]] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What Spark's tasks run on delivered files: batches of Spark's rows in, batches of `rows.SCHEMA` out."""
+"""What Spark's tasks run on delivered files: batches of Spark's rows in, packs of their rows out."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bc4all.reading.rows import DOUBLED, Wanted, read_csv, value_rows
+from bc4all.reading.doubles import mark_all
+from bc4all.reading.packs import Batches, packed
+from bc4all.reading.rows import Wanted, read_csv, value_rows
 from bc4all.reading.unpacking import Bytes, pieces_of, unpacked
 
-Batches = Iterator[pa.RecordBatch]
 MAX_BATCH_BYTES = 1 << 20  # Spark cuts by rows: of ten thousand columns its batches are a gigabyte
 
 
@@ -39,11 +40,12 @@ class WholeFiles:
     is_alone: bool
 
     def __call__(self, batches: Batches) -> Batches:
-        """Yield the rows of the files."""
-        if not self.is_alone:
-            return (rows for batch in batches for path, content in _pairs(batch) for rows in self._read(path, content))
-        contents = sorted((pair for batch in batches for pair in _pairs(batch)), key=lambda pair: self._number(pair[0]))
-        return _first_of_each(rows for path, content in contents for rows in self._read(path, content))
+        """Yield the packs of the files."""
+        contents: Iterable[tuple[str, memoryview]] = (pair for batch in batches for pair in _pairs(batch))
+        if self.is_alone:
+            contents = sorted(contents, key=lambda pair: self._number(pair[0]))
+        rows = (rows for path, content in contents for rows in self._read(path, content))
+        return (packed(some, self.wanted) for some in (mark_all(rows) if self.is_alone else rows))
 
     def _number(self, path: str) -> int:
         return self.files[path].number
@@ -58,27 +60,6 @@ def _pairs(batch: pa.RecordBatch) -> Iterator[tuple[str, memoryview]]:
         yield path.as_py(), memoryview(content.as_buffer())
 
 
-def _first_of_each(batches: Iterable[pa.RecordBatch]) -> Batches:
-    """Yield the batches; a sound row whose id a sound row before it has is marked as doubled."""
-    ids: set[str] = set()
-    for batch in batches:
-        faults = batch["fault"].to_pylist()
-        doubled = []
-        for row, (product, fault, end) in enumerate(
-            zip(batch["product_id"].to_pylist(), faults, batch["file_end"].is_valid().to_pylist(), strict=True)
-        ):
-            if fault is None and not end:
-                if product in ids:
-                    doubled.append(row)
-                ids.add(product)
-        if doubled:
-            for row in doubled:
-                faults[row] = DOUBLED
-            place = batch.schema.get_field_index("fault")
-            batch = batch.set_column(place, batch.schema.field(place), pa.array(faults, pa.string()))
-        yield batch
-
-
 @dataclass(frozen=True)
 class Lines:
     """Reads one CSV file that comes line by line, in its order: rows of one column, its bytes without line break."""
@@ -88,8 +69,9 @@ class Lines:
     line_break: bytes
 
     def __call__(self, batches: Batches) -> Batches:
-        """Yield the rows of the file."""
-        return read_csv(self.file.uri, self.file.number, self._pieces(batches), self.wanted)
+        """Yield the packs of the file."""
+        rows = read_csv(self.file.uri, self.file.number, self._pieces(batches), self.wanted)
+        return (packed(some, self.wanted) for some in rows)
 
     def _pieces(self, batches: Batches) -> Iterator[Bytes]:
         for batch in _small(batches):
@@ -104,11 +86,11 @@ class Table:
     wanted: Wanted
 
     def __call__(self, batches: Batches) -> Batches:
-        """Yield the rows."""
+        """Yield their packs."""
         for batch in _small(batches):
             columns = dict(zip(self.wanted.names, batch.columns, strict=False))
             file, row = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in batch.columns[-2:])
-            yield value_rows(columns, self.wanted, file, row, np.ones(len(row)))
+            yield packed(value_rows(columns, self.wanted, file, row, np.ones(len(row))), self.wanted)
 
 
 def _small(batches: Batches) -> Batches:

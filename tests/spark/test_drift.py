@@ -1,5 +1,6 @@
 """A real client whose products change: what MLflow, the table and `bc4all status` then say."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from pyspark.sql import SparkSession
 
-from bc4all.data.drift import PREDICTED, compare, profile
+from bc4all.data.drift import PREDICTED, bin_counter, compare, profile
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
@@ -31,13 +31,22 @@ def frame(rows: int, brand: str = "acme") -> pd.DataFrame:
     )
 
 
-def test_spark_counts_as_pandas_does(spark: SparkSession) -> None:
-    """The same products have no drift, by whatever way they were counted; other brands are seen, and named."""
+def test_what_tasks_count_is_what_training_counted() -> None:
+    """The same products have no drift, however they were cut into packs; other brands are seen, and named."""
     data = frame(1000)
     stored = profile(model_input(data, KINDS), KINDS, ["a"] * 700 + ["b"] * 300)
-    same = compare(stored, spark.createDataFrame(data), KINDS, {"a": 70, "b": 30})
+    counter = bin_counter(stored, KINDS)
+
+    def counted(products: pd.DataFrame) -> list[tuple[str, str, bool, int]]:
+        bins: Counter[tuple[str, str, bool]] = Counter()
+        for start in range(0, 1000, 300):
+            for name, value, is_new, count in counter(products[start : start + 300]):
+                bins[name, value, is_new] += count
+        return [(*key, count) for key, count in bins.items()]
+
+    same = compare(stored, counted(data), counter, {"a": 70, "b": 30})
     assert same.psi == pytest.approx(dict.fromkeys([*KINDS, PREDICTED], 0), abs=1e-9)
-    other = compare(stored, spark.createDataFrame(frame(1000, "frost")), KINDS, {"a": 30, "b": 70})
+    other = compare(stored, counted(frame(1000, "frost")), counter, {"a": 30, "b": 70})
     assert other.above(0.2)[0].startswith("brand ")
     assert (other.new["brand"], other.vanished["brand"]) == (["frost"], ["acme"])
     assert other.psi[PREDICTED] > 0.2

@@ -7,7 +7,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
 from bc4all.data.filesystem import FileSystem
@@ -15,6 +14,7 @@ from bc4all.data.products import Products, read_prediction, read_training
 from bc4all.errors import DataError
 from bc4all.kinds import Features
 from bc4all.layout import Layout
+from tests.reading.packs import accepted_frame
 
 Deliver = Callable[..., Path]
 
@@ -60,7 +60,7 @@ def test_refuses_a_bad_row_with_its_reason(deliver: Deliver, read: Callable[...,
     """A row that cannot be used is kept apart with what it said; the others are not touched."""
     deliver("train", "x", "a.csv", f"product_id,category_id,f0\n1,a,1\n{row}\n2,b,2\n")
     products = read()
-    assert [r["product_id"] for r in products.accepted.orderBy("_row").collect()] == ["1", "2"]
+    assert accepted_frame(products)["product_id"].tolist() == ["1", "2"]
     (refused,) = products.refused.collect()
     assert refused["reason"] == BAD_ROWS[row]
     assert refused["file"].endswith("a.csv")
@@ -76,7 +76,7 @@ def test_refuses_a_bad_row_with_its_reason(deliver: Deliver, read: Callable[...,
 def test_keeps_text_as_text_and_missing_numbers_as_data(deliver: Deliver, read: Callable[..., Products]) -> None:
     """00123 is not 123, quotes and commas belong to a name, and an absent number is no fault."""
     deliver("train", "x", "a.csv", 'f0,more,category_id,product_id\n,x,007,00123\nNaN,y,"a, ""b""",123\n1e-3,z,7,é\n')
-    rows = read().accepted.orderBy("_row").toPandas()
+    rows = accepted_frame(read())
     assert rows["product_id"].tolist() == ["00123", "123", "é"]
     assert rows["category_id"].tolist() == ["007", 'a, "b"', "7"]
     assert rows["f0"].isna().tolist() == [True, True, False]
@@ -91,7 +91,7 @@ def test_matches_columns_by_name_in_each_file(deliver: Deliver, read: Callable[.
         deliver("train", "x", "c.parquet", "").with_name("c.parquet")
     )
     deliver("train", "x", "_SUCCESS", "")
-    rows = read().accepted.toPandas().sort_values("product_id")
+    rows = accepted_frame(read()).sort_values("product_id")
     assert rows[["product_id", "category_id", "f0"]].to_numpy().tolist() == [
         ["1", "a", 1.5],
         ["2", "b", 2.5],
@@ -105,7 +105,7 @@ def test_a_quoted_line_break_belongs_to_its_value(deliver: Deliver, read: Callab
     deliver("train", "x", "unix.csv", text)
     deliver("train", "x", "dos.csv.gz", text.replace("\n", "\r\n").replace(",x,", ",p,").replace("\n1,", "\n4,"))
     products = read(features=("f0",))
-    rows = products.accepted.orderBy("product_id").toPandas()
+    rows = accepted_frame(products).sort_values("product_id")
     assert rows["product_id"].tolist() == ["1", "2", "3", "4"]
     assert rows["category_id"].tolist() == ["x", "y", "z", "p"]
     assert products.refusals == {"duplicate product_id": 2}
@@ -130,7 +130,7 @@ def test_a_quote_that_is_never_closed_costs_its_own_line(
 TITLES = {"title": "text", "brand": "category", "f0": "numeric"}
 
 
-def test_text_is_taken_as_it_is(spark: SparkSession, deliver: Deliver, read: Callable[..., Products]) -> None:
+def test_text_is_taken_as_it_is(deliver: Deliver, read: Callable[..., Products]) -> None:
     """A title may be missing, go over lines, hold quotes, commas, formulas, or what is not UTF-8; so may a brand."""
     titles = [None, "two\nlines", 'a "quoted", one', "=1+1", "\ufffd", " ", "x" * 10_000, "three\r\nlines, and, commas"]
     frame = pd.DataFrame({"product_id": [f"{i}" for i in range(8)], "category_id": "k", "title": titles, "f0": 1.0})
@@ -139,9 +139,8 @@ def test_text_is_taken_as_it_is(spark: SparkSession, deliver: Deliver, read: Cal
     assert products.refusals == {}
     brands = [None, *titles[2:5], None, "b", "c", "d"]
     rows = [(str(i), *texts) for i, texts in enumerate(zip(titles, brands, strict=True))]
-    expected = spark.createDataFrame(rows, "product_id string, title string, brand string")
-    found = products.accepted.select("product_id", "title", "brand")
-    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
+    found = accepted_frame(products)[["product_id", "title", "brand"]]
+    assert [tuple(row) for row in found.to_numpy().tolist()] == rows
 
 
 @pytest.mark.parametrize("wide", [3, 40])
@@ -160,7 +159,7 @@ def test_numbers_can_be_text(deliver: Deliver, read: Callable[..., Products]) ->
     """A brand that is a number in a parquet file, or a truth value, is its text."""
     frame = pd.DataFrame({"product_id": ["1"], "category_id": ["k"], "title": [7], "brand": [True], "f0": [1]})
     frame.to_parquet(deliver("train", "x", "a.parquet", ""))
-    (row,) = read(features=TITLES).accepted.collect()
+    (row,) = accepted_frame(read(features=TITLES)).to_dict("records")
     assert (row["title"], row["brand"], row["f0"]) == ("7", "true", 1.0)
     frame.assign(title=[[1, 2]]).to_parquet(deliver("train", "x", "a.parquet", ""))
     with pytest.raises(DataError, match="column title is array<bigint>"):
@@ -190,7 +189,7 @@ def test_a_feature_may_have_any_name(deliver: Deliver, read: Callable[..., Produ
     file = deliver("train", "x", f"a.{kind}", frame)
     if kind == "parquet":
         frame.to_parquet(file)
-    (row,) = read(features=tuple(NAMES)).accepted.collect()
+    (row,) = accepted_frame(read(features=tuple(NAMES))).to_dict("records")
     assert [row[name] for name in NAMES] == [float(i) for i in range(len(NAMES))]
 
 
@@ -199,7 +198,7 @@ def test_ten_thousand_columns(deliver: Deliver, read: Callable[..., Products]) -
     names, values = (",".join(f"{prefix}{i}" for i in range(10_000)) for prefix in ("f", ""))
     deliver("train", "x", "a.csv", f"product_id,category_id,{names}\n1,k,{values}\n2,k,{values}\n")
     products = read(features=("f9999", "f0"))
-    assert [tuple(row)[2:4] for row in products.accepted.collect()] == [(9999.0, 0.0)] * 2
+    assert accepted_frame(products)[["f9999", "f0"]].to_numpy().tolist() == [[9999.0, 0.0]] * 2
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
@@ -216,7 +215,7 @@ def test_a_large_file_is_read_line_by_line_to_the_same_rows(
 
     def rows() -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], dict[str, int]]:
         products = read(features=features)
-        accepted = [tuple(row) for row in products.accepted.orderBy("_row").collect()]
+        accepted = [tuple(row) for row in accepted_frame(products).fillna("missing").to_numpy().tolist()]
         refused = sorted((tuple(row) for row in products.refused.collect()), key=str)
         products.release()
         return accepted, refused, dict(products.refusals)
@@ -247,7 +246,7 @@ def test_parquet_text_that_is_not_utf_8_is_refused(deliver: Deliver, read: Calla
     texts = {name: pa.array(values, pa.binary()).view(pa.string()) for name, values in columns.items()}
     pq.write_table(pa.table({**texts, "f0": [1.0, 2.0, 3.0]}), deliver("train", "x", "a.parquet", ""))
     products = read(features={"f0": "numeric", "title": "text"})
-    assert [row["title"] for row in products.accepted.collect()] == ["\ufffd"]
+    assert accepted_frame(products)["title"].tolist() == ["\ufffd"]
     assert products.refusals == {"product_id is not UTF-8": 2}
 
 
@@ -260,7 +259,7 @@ def test_the_first_of_two_ids_counts(deliver: Deliver, read: Callable[..., Produ
     if second.endswith(".parquet"):
         frame.to_parquet(file)
     products = read()
-    rows = products.accepted.orderBy("_row").collect()
+    rows = accepted_frame(products).to_dict("records")
     assert [(row["product_id"], row["category_id"], row["f0"]) for row in rows] == [
         *(("1", "b", 1.0), ("2", "a", 3.0), ("3", "c", 5.0)),
     ]
@@ -279,8 +278,9 @@ def test_every_row_is_in_one_place(deliver: Deliver, read: Callable[..., Product
     ]
     deliver("train", "x", "a.csv", "\n".join(lines))
     products = read()
-    assert products.accepted.count() + products.refused.count() == products.rows == len(lines) - 1
-    assert products.accepted.select("product_id").distinct().count() == products.accepted_rows
+    accepted = accepted_frame(products)
+    assert len(accepted) + products.refused.count() == products.rows == len(lines) - 1
+    assert accepted["product_id"].nunique() == products.accepted_rows == len(accepted)
 
 
 @pytest.mark.parametrize(
@@ -320,10 +320,13 @@ def test_refuses_a_column_of_another_type(deliver: Deliver, read: Callable[..., 
         read("prediction")
 
 
-def test_spreads_one_large_gzip(deliver: Deliver, read: Callable[..., Products]) -> None:
+def test_spreads_one_large_gzip(
+    deliver: Deliver, read: Callable[..., Products], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A .csv.gz is one task to read, and several to score."""
     import numpy as np
 
+    monkeypatch.setattr("bc4all.data.products._BYTES_A_TASK", 1 << 20)
     values = np.random.default_rng(0).normal(size=120_000)
     deliver("prediction", "x", "a.csv.gz", pd.DataFrame({"product_id": np.arange(120_000), "f0": values}))
     assert read("prediction").accepted.rdd.getNumPartitions() > 1
