@@ -15,7 +15,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 UNIT := tests --ignore=tests/spark --ignore=tests/faults --ignore=tests/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large bench-titles quality quality-tuned guards soak lock clean
+.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large bench-predict bench-titles quality quality-tuned guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24

@@ -19,7 +19,7 @@ from bc4all.errors import ConfigurationError
 
 JAVA = 17  # the oldest that will do; for Python see __init__.py
 _OTHER_JAVA = f"install Java {JAVA} or newer (apt-get install openjdk-17-jre-headless), or set JAVA_HOME"
-WORKER_PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "numba")
+WORKER_PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "numba", "xxhash")
 
 SHIP_IT = "ship the environment: make env-archive, then see docs/cluster.md"
 
