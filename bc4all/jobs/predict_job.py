@@ -1,16 +1,11 @@
 """The predict job, for one client at a time: from its products to published categories."""
 
 import json
-import logging
 from collections.abc import Mapping
-
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 
 from bc4all.config.clients import Client
 from bc4all.data.audit import audit
 from bc4all.data.drift import PSI_MAX, Drift, bin_counter, compare, drift_metrics, is_lasting
-from bc4all.data.failures import as_failure
 from bc4all.data.journal import OUTPUT
 from bc4all.data.products import Products, read_prediction
 from bc4all.data.publishing import Publisher
@@ -27,8 +22,6 @@ from bc4all.model.ranking import TOP
 from bc4all.reading.header import MissingColumn
 from bc4all.registry.tracking import Run
 from bc4all.registry.versions import CURVES, PROFILE, LoadedModel
-
-log = logging.getLogger(__name__)
 
 _MAX_TAG_CHARS = 4000  # MLflow takes 8000
 
@@ -81,7 +74,7 @@ def _score_and_publish(
     with phase(context.spark, client.id, "predict", "audit"):
         classes = [str(label) for label in loaded.model.classes_]
         rows, best = audit(context.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
-    drifted = _measure_drift(context, client, loaded, products, {label: count for label, (count, _) in best.items()})
+    drifted = _measure_drift(loaded, products, {label: count for label, (count, _) in best.items()})
     products.check_unchanged(context.files)
     publish_refused(context, publisher, client, products)
     version_facts = {
@@ -95,19 +88,12 @@ def _score_and_publish(
     return rows, drifted
 
 
-def _measure_drift(
-    context: JobContext, client: Client, loaded: LoadedModel, products: Products, predicted: Mapping[str, int]
-) -> Drift | None:
+def _measure_drift(loaded: LoadedModel, products: Products, predicted: Mapping[str, int]) -> Drift | None:
     """Return how far the products are from the training's; None where that is not known."""
     stored = loaded.stored.get(PROFILE)
     if not stored:
         return None
-    try:
-        with phase(context.spark, client.id, "predict", "drift"):
-            return compare(stored, products.bins, bin_counter(stored, loaded.features), predicted)
-    except (Py4JError, PySparkException) as error:  # a by-product: what was asked for is the categories
-        log.warning("%s: the drift was not measured: %s", client.id, as_failure(error))
-        return None
+    return compare(stored, products.bins, bin_counter(stored, loaded.features), predicted)
 
 
 def _record_drift(context: JobContext, run: Run, client: Client, version: int, drifted: Drift) -> str:

@@ -94,7 +94,7 @@ def assert_spark_says_whose_work_it_is(events: Path) -> None:
                 event = json.loads(line)
                 if event["Event"] in ("SparkListenerJobStart", "SparkListenerStageSubmitted"):
                     names.add(event["Properties"].get("spark.job.description"))
-        phases = ("read", "collect", "fit") if job == "train" else ("read", "score", "audit", "drift")
+        phases = ("read", "collect", "fit") if job == "train" else ("read", "score", "audit")
         mine = {f"{client_id} · {job} · {phase}" for client_id in CLIENTS for phase in phases}
         assert names == {"bc4all · start · versions", *mine}
 
