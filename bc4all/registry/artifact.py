@@ -17,7 +17,6 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 from bc4all.config.clients import Client
 from bc4all.config.settings import feature_kinds
 from bc4all.config.yaml_source import read_yaml
-from bc4all.environment import WORKER_PACKAGES
 from bc4all.errors import ConfigurationError, ModelError
 from bc4all.identity import ClientId
 from bc4all.kinds import Features
@@ -37,9 +36,9 @@ SAVED = (
     *("input_example.json", "serving_input_example.json"),
 )
 AGAIN = "train the client again"
-# What a server that loads a version installs. bc4all is not among them: it is in no index, where anybody could publish
-# a package of that name; an image for serving brings it.
-_REQUIREMENTS = (*WORKER_PACKAGES, "skops")
+# What a server that loads a version installs: it scores, and reads no files. bc4all is not among them: it is in no
+# index, where anybody could publish a package of that name; an image for serving brings it.
+_REQUIREMENTS = ("numpy", "pandas", "pyarrow", "scikit-learn", "numba", "skops")
 
 
 def write_model(
