@@ -32,6 +32,15 @@ _LOCAL = "local[*,4]"  # 4: a task whose Python worker dies is tried again, as i
 
 # Else one thread of Spark's dies of it, and the job waits for that thread for ever.
 _EXIT_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
+# A job is over before most of its code has paid for Java's second compiler, which takes the cores from what works: it
+# waits for 40 times as many calls. That is a quarter less CPU for a client of 5,660 products, and for four millions.
+# Without that compiler a small client is quicker still, and four millions are slower.
+_SECOND_COMPILER_LATER = (
+    "-XX:Tier4InvocationThreshold=200000",
+    "-XX:Tier4MinInvocationThreshold=24000",
+    "-XX:Tier4CompileThreshold=600000",
+    "-XX:Tier4BackEdgeThreshold=1600000",
+)
 _DRIVER_JAVA = "spark.driver.defaultJavaOptions"
 
 
@@ -68,6 +77,8 @@ def spark_submit(request: JobRequest, argv: list[str]) -> list[str]:
             options.default(f"spark.kubernetes.driverEnv.{name}", value)
     else:
         options.default("spark.pyspark.driver.python", sys.executable)
+        if master(request).startswith("local"):  # whose tasks run in this Java; a client's driver elsewhere does little
+            java += _SECOND_COMPILER_LATER
         temporary = os.environ.get("TMPDIR", "")
         if temporary and not re.search(r"\s", temporary):  # Java asks for its own setting
             java.append(f"-Djava.io.tmpdir={temporary}")

@@ -188,6 +188,13 @@ def test_a_java_without_memory_ends(mode: str, monkeypatch: pytest.MonkeyPatch) 
     assert words.index(f"spark.driver.defaultJavaOptions={merged}") > words.index(own)
 
 
+@pytest.mark.parametrize(("master", "is_later"), [("local[*]", True), ("spark://a:7077", False), ("yarn", False)])
+def test_javas_second_compiler_waits_where_the_tasks_are_the_drivers(master: str, is_later: bool) -> None:
+    """Executors, which live longer, keep Java's own thresholds, and so do their drivers."""
+    java = settings(command("--master", master))["spark.driver.defaultJavaOptions"]
+    assert ("-XX:Tier4InvocationThreshold=200000" in java.split()) == is_later
+
+
 def test_a_driver_elsewhere_cannot_write_tuned_models() -> None:
     """They would be gone with it."""
     arguments = JobRequest("tune", ("a",), False, "2026-01-31", ROOT / "conf" / "clients.yaml", 4, write=True)
