@@ -1,16 +1,21 @@
 """Both jobs on a cluster of separate processes: the same rows as on a laptop, whatever happens to a worker."""
 
 import json
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 from mlflow import MlflowClient
 
 from tests.cluster.conftest import CLIENTS, Cluster, Project, bare_environment, json_events, on_cluster
@@ -116,6 +121,48 @@ def predict_and_kill_a_worker(project: Project, cluster: Cluster) -> subprocess.
         cluster.workers[0].kill()
         running.wait()
     return subprocess.CompletedProcess(running.args, running.returncode, log.read_text())
+
+
+SPECULATION = {
+    "spark.speculation": "true",
+    "spark.speculation.interval": "100ms",
+    "spark.speculation.minTaskRuntime": "100ms",
+    "spark.speculation.quantile": "0.1",
+    "spark.speculation.multiplier": "1.1",
+}
+
+
+@pytest.mark.parametrize("fault", ["lost", "doubled"])
+def test_what_is_counted_while_products_are_read_counts_once(cluster: Cluster, tmp_path: Path, fault: str) -> None:
+    """An executor is killed in mid-file, or a slow task is started twice: each row, id and bin is there, and once."""
+    ids = np.arange(6 * 25_000)
+    for file in range(6):
+        folder = tmp_path / "prediction" / "client_id=x"
+        folder.mkdir(parents=True, exist_ok=True)
+        part = ids[file * 25_000 : (file + 1) * 25_000 + 5_000]  # the last ones come again in the next file
+        pd.DataFrame({"product_id": part, "f0": part / 7}).to_csv(folder / f"{file}.csv", index=False)
+    settings = {"spark.sql.shuffle.partitions": "4", "spark.ui.enabled": "false"} | SPECULATION
+    told = {
+        one: read_on({**settings, "spark.master": url}, tmp_path, one)
+        for one, url in (("nothing", "local[2]"), (fault, cluster.url))
+    }
+    assert told[fault].pop("attempts") > told["nothing"].pop("attempts") == 1
+    assert told[fault] == told["nothing"]
+    assert (told[fault]["accepted"], told[fault]["bins"]) == (len(ids), len(ids))
+    assert told[fault]["refused"] == {"duplicate product_id": 5 * 5_000}
+
+
+def read_on(settings: Mapping[str, str], prefix: Path, fault: str) -> dict[str, Any]:
+    """What tests.cluster.reader tells of the client's products, where something goes wrong."""
+    options = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
+    told = {"PYSPARK_SUBMIT_ARGS": shlex.join([*options, "pyspark-shell"]), "PYSPARK_PYTHON": sys.executable}
+    environment = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(ROOT / "conf"), **told}
+    shutil.rmtree(prefix / "seen", ignore_errors=True)
+    command = [sys.executable, "-m", "tests.cluster.reader", fault, str(prefix)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    counted: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return counted
 
 
 def test_workers_without_the_environment_are_told_apart(cluster: Cluster, make_project: MakeProject) -> None:
