@@ -31,6 +31,9 @@ def mark_all(batches: Iterable[pa.RecordBatch]) -> Batches:
     """Yield all rows of a client, by `rows.SCHEMA` and in order, with the doubled ones refused."""
     seen: set[str] = set()
     for rows in batches:
+        if rows["file_end"].null_count < rows.num_rows:
+            yield rows
+            continue
         kept, doubled = sound(rows), []
         for row, product in zip(kept["row"].to_pylist(), kept[PRODUCT_ID].to_pylist(), strict=True):
             if product in seen:

@@ -1,4 +1,4 @@
-"""Rows as Spark carries them: packs of some thousand, as bytes that Java passes on, with what it must know of them.
+"""Rows as Spark carries them: in packs of 1 to 2 MB, as bytes that Java passes on, with what it must know of them.
 
 A pack is what a task reads at once; nothing between two Python workers takes its rows apart.
 """
@@ -30,6 +30,8 @@ PACKS = pa.schema(
     ]
 )
 _SPARKS_SEED = 42  # of its function xxhash64
+# What a model gets at once: a pack is 6 rows of ten thousand columns, or 130,000 of one.
+_BATCH_ROWS, _BATCH_BYTES = 10_000, 16 << 20
 
 
 def packed(rows: pa.RecordBatch, wanted: Wanted) -> pa.RecordBatch:
@@ -118,7 +120,22 @@ def arrow_texts(texts: pa.Array) -> pd.api.extensions.ExtensionArray:
 
 
 def value_frames(frames: Iterable[pd.DataFrame], features: Features) -> Iterator[pd.DataFrame]:
-    """Yield the `value_frame` of each pack of frames, as mapInPandas gives them to a task."""
-    for frame in frames:
-        for content in frame["rows"]:
-            yield value_frame(rows_of(content), features)
+    """Yield `value_frame`s of at most 10,000 rows, from packs as mapInPandas gives them to a task."""
+    packs = (rows_of(content) for frame in frames for content in frame["rows"])
+    for rows in _even(packs):
+        yield value_frame(rows, features)
+
+
+def _even(packs: Batches) -> Batches:
+    """Yield the sound rows of packs in their order: at most _BATCH_ROWS at once, and of small packs _BATCH_BYTES."""
+    waiting: list[pa.RecordBatch] = []
+    for pack in map(sound, packs):
+        for start in range(0, pack.num_rows, _BATCH_ROWS):
+            part = pack.slice(start, _BATCH_ROWS)
+            held_rows, held_bytes = sum(one.num_rows for one in waiting), sum(one.nbytes for one in waiting)
+            if waiting and (held_rows + part.num_rows > _BATCH_ROWS or held_bytes + part.nbytes > _BATCH_BYTES):
+                yield pa.concat_batches(waiting)
+                waiting = []
+            waiting.append(part)
+    if waiting:
+        yield pa.concat_batches(waiting)

@@ -5,12 +5,13 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bc4all.kinds import Features
 from bc4all.reading.doubles import DOUBLED, RefuseDoubled, ShareKeys, find_doubled, mark_all
-from bc4all.reading.packs import packed, rows_of, value_frame
+from bc4all.reading.packs import PACKED, packed, rows_in, rows_of, value_frame, value_frames
 from bc4all.reading.refusals import Refusals
 from bc4all.reading.rows import Wanted, read_csv
 
@@ -59,7 +60,7 @@ def test_the_first_of_two_ids_counts_in_one_task() -> None:
 @given(st.lists(st.sampled_from("abcdefgh"), max_size=30), st.integers(1, 5), st.integers(1, 7))
 def test_the_first_of_two_ids_counts_in_many_tasks(ids: list[str], buckets: int, pack_rows: int) -> None:
     """However rows are cut into packs, and keys dealt out: as if one task had them all."""
-    lines = [f"{product},k,t,1" for product in ids]
+    lines = [f"{product},k,t{place},1" for place, product in enumerate(ids)]
     alone = facts([packed(rows, WANTED) for rows in mark_all(read(lines))])
     (*values, end) = read(lines)
     parts = [rows.slice(at, pack_rows) for rows in values for at in range(0, rows.num_rows, pack_rows)]
@@ -75,6 +76,34 @@ def test_the_first_of_two_ids_counts_in_many_tasks(ids: list[str], buckets: int,
 
     refused = [pack for some in packs for pack in RefuseDoubled(WANTED, Value)(iter([some]))]
     assert facts(refused) == alone
+    firsts = {product: f"t{place}" for place, product in reversed(list(enumerate(ids)))}
+    frames = [value_frame(rows, FEATURES) for rows in rows_in(refused[:-1])]
+    assert {row.product_id: row.title for frame in frames for row in frame.itertuples()} == firsts
+
+
+def test_one_equal_hash_of_two_makes_no_double() -> None:
+    """Of two ids whose first hashes are the same, both stay; a third row with both hashes of the first is later."""
+    keys = np.array([[7, 7, 7, 8], [1, 2, 1, 1], [30, 20, 40, 10]], np.int64)
+    column = pa.array([keys.tobytes()], pa.binary())
+    (found,) = find_doubled(iter([pa.RecordBatch.from_arrays([column], ["keys"])]))
+    assert found["row"].to_pylist() == [40]
+
+
+@pytest.mark.parametrize("sizes", [[25_000, 3], [1] * 50, [10_000, 10_001], [9_999, 1, 1]])
+def test_a_model_gets_rows_in_batches_of_bounded_size(sizes: list[int]) -> None:
+    """However large or small packs are: every row once, in order, ten thousand at most."""
+    rows, ends = np.arange(sum(sizes)), np.cumsum(sizes)
+    batches = [
+        part for part in read([f"p{row},k,t{row},{row}" for row in rows.tolist()]) if part["file_end"].null_count
+    ]
+    whole = pa.Table.from_batches(batches).combine_chunks().to_batches()[0].select(PACKED.names)
+    packs = [whole.slice(end - size, size).serialize().to_pybytes() for size, end in zip(sizes, ends, strict=True)]
+    frames = list(value_frames([pd.DataFrame({"rows": packs})], WANTED.features))
+    assert max(map(len, frames)) <= 10_000
+    assert len(frames) <= len(rows) / 10_000 + 2
+    joined = pd.concat(frames, ignore_index=True)
+    assert joined["f0"].tolist() == rows.tolist()
+    assert joined["title"].tolist() == [f"t{row}" for row in rows.tolist()]
 
 
 def test_refused_rows_say_what_they_said() -> None:

@@ -1,4 +1,4 @@
-"""Packs in Spark: ids' hashes are Spark's own, and rows are found again where tasks are lost or started twice."""
+"""Packs in Spark: ids' hashes are Spark's own, and rows with the same id are found in any number of tasks."""
 
 from collections.abc import Callable
 from pathlib import Path
