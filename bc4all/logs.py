@@ -4,6 +4,7 @@ Every event carries what `log_context` said last on its thread: application, cli
 """
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ def start_log(level: str, structured: bool) -> None:
     logging.getLogger("bc4all").setLevel(level.upper())
     # As text, a client's outcome stands on standard output already.
     logging.getLogger("bc4all.outcome").disabled = not structured
-    for chatty in ("mlflow", "alembic"):  # they set their own level when imported
+    os.environ["MLFLOW_LOGGING_LEVEL"] = logging.getLevelName(libraries)  # which it sets when it is imported
+    for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(libraries)
     for noisy in ("py4j", "matplotlib", "numba"):  # thousands of lines a client at debug
         logging.getLogger(noisy).setLevel(logging.WARNING)

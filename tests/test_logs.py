@@ -2,7 +2,10 @@
 
 import json
 import logging
+import subprocess
+import sys
 from contextvars import copy_context
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -50,6 +53,14 @@ def test_the_level_is_of_this_project_alone(capsys: pytest.CaptureFixture[str], 
         getattr(logging.getLogger("bc4all.jobs.train_job"), name)("an event")
     logging.getLogger("py4j").debug("noise")
     assert len(capsys.readouterr().err.splitlines()) == seen
+
+
+def test_mlflow_says_no_more_than_it_is_asked_for(tmp_path: Path) -> None:
+    """However late it is imported, and although it sets its own level then."""
+    program = "from bc4all.logs import start_log; start_log('info', True); import mlflow, logging; "
+    program += "print(logging.getLogger('mlflow').getEffectiveLevel())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(logging.WARNING)
 
 
 def test_no_secret_of_the_environment_is_logged(

@@ -10,10 +10,9 @@ from bc4all.errors import ModelError, TransientFailure
 from bc4all.model.ranking import ANSWERED
 
 
-def id_sum(name: str, where: Column | None = None) -> Column:
+def id_sum(name: str) -> Column:
     """Return an aggregate that is equal for equal sets of ids, in any order, and differs if one is lost or doubled."""
-    hashed = F.xxhash64(name)
-    return F.bit_xor(hashed if where is None else F.when(where, hashed))
+    return F.bit_xor(F.xxhash64(name))
 
 
 class Audited(NamedTuple):
