@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -79,10 +80,13 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
         check_writable(request.config)
     layout = Layout.from_environment()
     state = State.from_environment(layout)
-    with ThreadPoolExecutor(1, thread_name_prefix="registry") as beside:
-        opening = beside.submit(_open_registry, layout, request.job, clients)
+    beside = ThreadPoolExecutor(1, thread_name_prefix="registry")
+    opening = beside.submit(copy_context().run, _open_registry, layout, request.job, clients)
+    try:
         spark = start_session(f"bc4all {request.job} {request.day}", layout)
         stack.callback(_stop, spark)
+    finally:
+        beside.shutdown(wait=False)  # where Spark does not start, nobody waits for an MLflow that does not answer
     from bc4all.jobs.work import JobContext, client_work  # heavy, and imported by now
 
     registry = opening.result()
