@@ -1,6 +1,6 @@
 """Ids that come twice: of sound rows with the same one the first counts, by file, then by place in it.
 
-A task that has all rows of a client sees them itself. Else tasks share out what `packs.row_keys` gives, by its hashes,
+A task that has all rows of a client sees them itself. Else tasks share out what `packs.read_keys` gives, by its hashes,
 so that equal ids meet, and who has them says which rows come later: neither rows nor ids travel.
 """
 
