@@ -26,7 +26,9 @@ $(READY): requirements.lock setup.cfg pyproject.toml bin/check-tools.sh
 	@bin/check-tools.sh $(PYTHON)
 	@echo "installing into .venv (the first time this downloads about 1 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# --no-deps: the lock is complete. A pip that resolves it anew stumbles over `coverage[toml]`, which it does not take
+	@# for the coverage that is pinned, as soon as there is a later one.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
