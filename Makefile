@@ -22,12 +22,12 @@ help: ## list the targets
 
 setup: $(READY) $(CLASSES) ## install everything into .venv, as the lock file says
 
+# --no-deps: the lock is complete. A pip that resolves it anew does not take `coverage[toml]`, which pytest-cov asks
+# for, for the coverage that is pinned, and fails as soon as there is a later one.
 $(READY): requirements.lock setup.cfg pyproject.toml bin/check-tools.sh
 	@bin/check-tools.sh $(PYTHON)
 	@echo "installing into .venv (the first time this downloads about 1 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@# --no-deps: the lock is complete. A pip that resolves it anew stumbles over `coverage[toml]`, which it does not take
-	@# for the coverage that is pinned, as soon as there is a later one.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
