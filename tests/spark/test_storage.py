@@ -46,6 +46,7 @@ LOCAL_FILES = {
     "layout": "a relative prefix made absolute",
     "local_files": "small files of this machine",
     "learning/model_size": "how much memory there is",
+    "logs": "the environment",
     "model/blend": "a forest's file inside a model's, in memory",
     "model/forest_file": "a forest's file, downloaded",
     "model/kernel": "numba's cache",
