@@ -13,6 +13,7 @@ does not get it. Where no model is named at all, a client of numbers alone has a
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,8 @@ def load_fleet(path: Path, fits: bool = True) -> Fleet:
             clients[client_id] = client.model_copy(update={"category_map": category_map})
             if fits:
                 _check_estimator(source, client, own, in_force, judged)
-    shared = default_model(defaults, defaults.features or {})
-    if fits and shared not in [client.model for client in clients.values()]:
-        # No client has it, so none was judged by it: it would be found wrong only when one does.
-        for place, message in model_faults(shared, defaults.model_params or {}, defaults.features or {}):
-            source.add_fault(("defaults", *place), message)
+    if fits:
+        _check_default_model(source, defaults, clients.values())
     scheduler = read_block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
     publishing = read_block(source, ("publishing",), top.get("publishing"), PublishingSettings)
     source.raise_faults()
@@ -83,6 +81,15 @@ def load_fleet(path: Path, fits: bool = True) -> Fleet:
         scheduler=scheduler or SchedulerSettings(),
         publishing=publishing or PublishingSettings(),
     )
+
+
+def _check_default_model(source: YamlSource, defaults: ClientSettings, clients: Iterable[Client]) -> None:
+    """Add the faults of a default model that no client has: it would be found wrong only when one does."""
+    shared = default_model(defaults, defaults.features or {})
+    if shared in [client.model for client in clients]:
+        return
+    for place, message in model_faults(shared, defaults.model_params or {}, defaults.features or {}):
+        source.add_fault(("defaults", *place), message)
 
 
 def _blocks(source: YamlSource) -> dict[str, Any]:
