@@ -129,7 +129,7 @@ _HELP = {
 
 
 def job_command(job: str, run: Callable[[JobRequest], int]) -> click.Command:
-    """Return the command `job`, which exits with what `run` returns, where it does."""
+    """Return the command `job`, which exits with what `run` returns; a `run` may end the process itself."""
 
     def command(spark_options: tuple[str, ...], **given: Any) -> None:
         if given["every_client"] == bool(given["client_ids"]):

@@ -86,7 +86,7 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
         spark = start_session(f"bc4all {request.job} {request.day}", layout)
         stack.callback(_stop, spark)
     finally:
-        beside.shutdown(wait=False)  # where Spark does not start, nobody waits for an MLflow that does not answer
+        beside.shutdown(wait=False)  # a Spark that does not start is told at once, however long MLflow takes
     from bc4all.jobs.work import JobContext, client_work  # heavy, and imported by now
 
     registry = opening.result()

@@ -31,7 +31,7 @@ def mark_all(batches: Iterable[pa.RecordBatch]) -> Batches:
     """Yield all rows of a client, by `rows.SCHEMA` and in order, with the doubled ones refused."""
     seen: set[str] = set()
     for rows in batches:
-        if rows["file_end"].null_count < rows.num_rows:
+        if rows["file_end"].null_count < rows.num_rows:  # a file's end has no id
             yield rows
             continue
         kept, doubled = sound(rows), []

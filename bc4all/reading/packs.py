@@ -129,13 +129,14 @@ def value_frames(frames: Iterable[pd.DataFrame], features: Features) -> Iterator
 def _even(packs: Batches) -> Batches:
     """Yield the sound rows of packs in their order: at most _BATCH_ROWS at once, and of small packs _BATCH_BYTES."""
     waiting: list[pa.RecordBatch] = []
+    rows = size = 0  # of those that wait
     for pack in map(sound, packs):
         for start in range(0, pack.num_rows, _BATCH_ROWS):
             part = pack.slice(start, _BATCH_ROWS)
-            held_rows, held_bytes = sum(one.num_rows for one in waiting), sum(one.nbytes for one in waiting)
-            if waiting and (held_rows + part.num_rows > _BATCH_ROWS or held_bytes + part.nbytes > _BATCH_BYTES):
+            if waiting and (rows + part.num_rows > _BATCH_ROWS or size + part.nbytes > _BATCH_BYTES):
                 yield pa.concat_batches(waiting)
-                waiting = []
+                waiting, rows, size = [], 0, 0
             waiting.append(part)
+            rows, size = rows + part.num_rows, size + part.nbytes
     if waiting:
         yield pa.concat_batches(waiting)

@@ -25,7 +25,7 @@ from bc4all.jobs.session import start_session
 from bc4all.layout import Layout
 from tests.reading.packs import accepted_frame
 
-_SLOW = 60  # seconds that nobody waits for: the task's copy is done before
+_SLOW = 60  # seconds: the task's copy is done long before
 
 Bins = Iterator[tuple[str, str, bool, int]]
 

@@ -136,9 +136,9 @@ SPECULATION = {
 def test_what_is_counted_while_products_are_read_counts_once(cluster: Cluster, tmp_path: Path, fault: str) -> None:
     """An executor is killed in mid-file, or a slow task is started twice: each row, id and bin is there, and once."""
     ids = np.arange(6 * 25_000)
+    folder = tmp_path / "prediction" / "client_id=x"
+    folder.mkdir(parents=True)
     for file in range(6):
-        folder = tmp_path / "prediction" / "client_id=x"
-        folder.mkdir(parents=True, exist_ok=True)
         part = ids[file * 25_000 : (file + 1) * 25_000 + 5_000]  # the last ones come again in the next file
         pd.DataFrame({"product_id": part, "f0": part / 7}).to_csv(folder / f"{file}.csv", index=False)
     settings = {"spark.sql.shuffle.partitions": "4", "spark.ui.enabled": "false"} | SPECULATION
