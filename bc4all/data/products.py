@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.storagelevel import StorageLevel
 
 from bc4all.data.feed import COLUMNS, read_packs
 from bc4all.data.filesystem import Entry, FileSystem
 from bc4all.data.partition import Footer, Heads, blaming_changes, check_unchanged, data_files, read_heads
 from bc4all.errors import DataError
 from bc4all.kinds import Features
-from bc4all.reading.doubles import DOUBLED_ROWS, SHARED, RefuseDoubled, ShareKeys, find_doubled
+from bc4all.reading.doubles import DOUBLED_ROWS, MAX_SEEN, SHARED, RefuseDoubled, ShareKeys, find_doubled
 from bc4all.reading.facts import BIN, END, KEYS, ROWS
 from bc4all.reading.refusals import Refusals
 from bc4all.reading.rows import Wanted
@@ -31,13 +31,26 @@ _KEYS_A_TASK = 1_000_000  # that are compared in one: 24 MB, and 80 MB more to s
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """Packs that Spark keeps, and the rows that were refused last: an executor's are made again when it is lost."""
+
+    packs: DataFrame
+    doubled: Broadcast[np.ndarray] | None = None
+
+    def release(self) -> None:
+        self.packs.unpersist()
+        if self.doubled:
+            self.doubled.destroy()
+
+
+@dataclass(frozen=True)
 class Products:
     """One client's partition, read once and kept until `release`, as packs by `reading.packs.PACKS`.
 
     A task takes sound rows out of a pack by `reading.packs.value_frame`.
     """
 
-    packs: DataFrame
+    kept: _Kept
     accepted_rows: int
     accepted_ids: int  # their `id_sum`
     refusals: Mapping[str, int]  # reason -> rows
@@ -50,7 +63,7 @@ class Products:
     @property
     def accepted(self) -> DataFrame:
         """The packs that have sound rows: `rows binary`."""
-        return _packs_where(self.packs, "IS NULL")
+        return _packs_where(self.kept.packs, "IS NULL")
 
     @property
     def refused(self) -> DataFrame:
@@ -60,7 +73,7 @@ class Products:
         """
         refusals = Refusals(self.wanted, [entry.uri for entry in self.source])
         schema = from_arrow_schema(refusals.schema)
-        return _packs_where(self.packs, "IS NOT NULL").mapInArrow(refusals.__call__, schema)
+        return _packs_where(self.kept.packs, "IS NOT NULL").mapInArrow(refusals.__call__, schema)
 
     @property
     def refused_rows(self) -> int:
@@ -82,7 +95,7 @@ class Products:
 
     def release(self) -> None:
         """Give the kept packs back."""
-        self.packs.unpersist()
+        self.kept.release()
 
 
 def read_training(spark: SparkSession, files: FileSystem, folder: str, features: Features) -> Products:
@@ -135,22 +148,22 @@ def _read(spark: SparkSession, files: FileSystem, folder: str, wanted: Wanted) -
         tasks = math.ceil(sum(entry.size for entry in heads) / _BYTES_A_TASK)
         if tasks > 1:  # a .csv.gz is one task, however large: a shuffle of packs spreads its rows over the cluster
             packs = packs.repartition(tasks, "first")
-        packs = packs.persist(StorageLevel.MEMORY_AND_DISK)
+        kept = _Kept(packs.persist(StorageLevel.MEMORY_AND_DISK))
         try:
-            counts = _counted(packs)
-            if not has_marks:
-                packs, counts = _marked(spark, packs, counts, wanted)
+            counts = _counted(kept.packs)
+            if not has_marks or counts.rows.get(None, (0, 0))[0] >= MAX_SEEN:
+                kept, counts = _marked(spark, kept, counts, wanted)
             _check_ends(folder, heads, counts)
-            return _products(packs, counts, wanted, folder, entries)
+            return _products(kept, counts, wanted, folder, entries)
         except BaseException:
-            packs.unpersist()
+            kept.release()
             raise
 
 
-def _products(packs: DataFrame, counts: _Counts, wanted: Wanted, folder: str, entries: Sequence[Entry]) -> Products:
+def _products(kept: _Kept, counts: _Counts, wanted: Wanted, folder: str, entries: Sequence[Entry]) -> Products:
     accepted_rows, accepted_ids = counts.rows.pop(None, (0, 0))
     return Products(
-        packs=packs,
+        kept=kept,
         accepted_rows=accepted_rows,
         accepted_ids=accepted_ids,
         refusals={str(reason): rows for reason, (rows, _) in sorted(counts.rows.items())},
@@ -166,22 +179,23 @@ def _packs_where(packs: DataFrame, condition: str) -> DataFrame:
     return packs.where(f"exists(facts, fact -> fact.kind = '{ROWS}' AND fact.name {condition})").select("rows")
 
 
-def _marked(spark: SparkSession, packs: DataFrame, counts: _Counts, wanted: Wanted) -> tuple[DataFrame, _Counts]:
-    """Return the packs, kept, with those rows refused that have the id of a sound row before them; and the counts.
+def _marked(spark: SparkSession, kept: _Kept, counts: _Counts, wanted: Wanted) -> tuple[_Kept, _Counts]:
+    """Return the packs with those rows refused that have the id of a sound row before them; and the counts.
 
     Rows that are refused anyway stay apart: a sound row is never the duplicate of one of them.
     """
-    doubled = _doubled_rows(packs.where("keys IS NOT NULL").select("keys"), counts.rows.get(None, (0, 0))[0])
+    doubled = _doubled_rows(kept.packs.where("keys IS NOT NULL").select("keys"), counts.rows.get(None, (0, 0))[0])
     if not len(doubled):
-        return packs, counts
-    refuse = RefuseDoubled(wanted, spark.sparkContext.broadcast(doubled))
-    marked = packs.mapInArrow(refuse.__call__, COLUMNS).persist(StorageLevel.MEMORY_AND_DISK)
+        return kept, counts
+    shared = spark.sparkContext.broadcast(doubled)
+    packs = kept.packs.mapInArrow(RefuseDoubled(wanted, shared).__call__, COLUMNS)
+    marked = _Kept(packs.persist(StorageLevel.MEMORY_AND_DISK), shared)
     try:
-        counts = _counted(marked)
+        counts = _counted(marked.packs)
     except BaseException:
-        marked.unpersist()
+        marked.release()
         raise
-    packs.unpersist()
+    kept.release()
     return marked, counts
 
 

@@ -16,6 +16,7 @@ from bc4all.reading.packs import Batches, packed, read_keys, rows_of, sound
 from bc4all.reading.rows import Wanted
 
 DOUBLED = "duplicate product_id"
+MAX_SEEN = 1_000_000  # ids that one task remembers: some 100 MB
 SHARED = pa.schema([("bucket", pa.int32()), ("keys", pa.binary())])
 DOUBLED_ROWS = pa.schema([("row", pa.int64())])
 
@@ -28,10 +29,13 @@ class HasValue(Protocol):
 
 
 def mark_all(batches: Iterable[pa.RecordBatch]) -> Batches:
-    """Yield all rows of a client, by `rows.SCHEMA` and in order, with the doubled ones refused."""
+    """Yield all rows of a client, by `rows.SCHEMA` and in order, with the doubled ones refused.
+
+    Behind the first MAX_SEEN ids they are left as they are, for who has the `keys` of all.
+    """
     seen: set[str] = set()
     for rows in batches:
-        if rows["file_end"].null_count < rows.num_rows:  # a file's end has no id
+        if len(seen) >= MAX_SEEN or rows["file_end"].null_count < rows.num_rows:  # a file's end has no id
             yield rows
             continue
         kept, doubled = sound(rows), []

@@ -57,6 +57,16 @@ def test_the_first_of_two_ids_counts_in_one_task() -> None:
     assert facts(packs)["rows", None] == 2
 
 
+def test_a_task_remembers_so_many_ids_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows behind those stay as they are: the keys of all are compared."""
+    monkeypatch.setattr("bc4all.reading.doubles.MAX_SEEN", 2)
+    (*values, end) = read(["p1,k,t,1", "p1,k,t,2", "p2,k,t,3", "p1,k,t,4"])
+    rows = pa.concat_batches(values)
+    parts = [rows.slice(0, 3), rows.slice(3), end]
+    faults = [fault for some in mark_all(parts) for fault in some["fault"].to_pylist()]
+    assert faults == [None, DOUBLED, None, None, None]
+
+
 @given(st.lists(st.sampled_from("abcdefgh"), max_size=30), st.integers(1, 5), st.integers(1, 7))
 def test_the_first_of_two_ids_counts_in_many_tasks(ids: list[str], buckets: int, pack_rows: int) -> None:
     """However rows are cut into packs, and keys dealt out: as if one task had them all."""

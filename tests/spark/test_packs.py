@@ -16,6 +16,7 @@ from bc4all.data.filesystem import FileSystem
 from bc4all.data.products import read_training
 from bc4all.layout import Layout
 from bc4all.reading.packs import id_hashes
+from bc4all.reading.worker import WholeFiles
 from tests.reading.packs import accepted_frame
 
 Deliver = Callable[..., Path]
@@ -29,6 +30,20 @@ def test_ids_have_sparks_own_hashes(spark: SparkSession, ids: list[str]) -> None
     rows = spark.createDataFrame(list(enumerate(ids)), "place int, id string").orderBy("place")
     expected = [row["hash"] for row in rows.select(F.xxhash64("id").alias("hash")).collect()]
     assert id_hashes(pa.array(ids)).tolist() == expected
+
+
+def test_ids_beyond_what_a_task_remembers(
+    spark: SparkSession, deliver: Deliver, prefix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a client with so many that the task which has them all may have stopped to mark them, keys are compared."""
+    monkeypatch.setattr("bc4all.data.products.MAX_SEEN", 2)
+    monkeypatch.setattr("bc4all.data.feed.WholeFiles", lambda *given: WholeFiles(*given[:2], False))  # marks none
+    deliver("train", "x", "a.csv", "product_id,category_id,f0\n1,a,1\n2,a,2\n1,a,3\n")
+    layout = Layout.at(str(prefix))
+    products = read_training(spark, FileSystem(spark, layout.prefix), layout.training("x"), {"f0": "numeric"})
+    assert (products.accepted_rows, products.refusals) == (2, {"duplicate product_id": 1})
+    assert accepted_frame(products)["f0"].tolist() == [1, 2]
+    products.release()
 
 
 def test_ids_that_come_twice_in_many_tasks(
