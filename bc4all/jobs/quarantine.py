@@ -18,7 +18,7 @@ def stage_refused(context: JobContext, publisher: Publisher, client: Client, job
     """Write the refused rows; publish them, and raise DataError, where they are too many or all."""
     if products.refused_rows:
         with phase(context.spark, client.id, job, "quarantine"):
-            staged = publisher.stage(products.refused.coalesce(1), QUARANTINE)
+            staged = publisher.stage(products.refused.repartition(1), QUARANTINE)
             audit_count(context.spark, staged, products.refused_rows)
     if products.too_many_refused(client.max_quarantine):
         products.check_unchanged(context.files)

@@ -12,6 +12,7 @@ from bc4all.config.model_settings import AUTO, BlendSettings
 from bc4all.data.collection import collect
 from bc4all.data.drift import profile
 from bc4all.data.products import Products, read_training
+from bc4all.errors import TransientFailure
 from bc4all.jobs import promotion
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome
@@ -73,6 +74,9 @@ def collect_products(context: JobContext, client: Client, job: str, products: Pr
         new_names = client.category_map.names(context.day) if client.category_map else None
         data = collect(products.accepted, client.features, new_names)
     products.check_unchanged(context.files)
+    if len(data.codes) != products.accepted_rows:
+        lost = f"{len(data.codes)} rows came where {products.accepted_rows} were read"
+        raise TransientFailure(lost, products.folder, "nothing was trained; run it again")
     return data
 
 
