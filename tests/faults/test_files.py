@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.classic.dataframe import DataFrame
 
 from bc4all.cli.main import main
@@ -26,9 +26,11 @@ from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome, run_fleet
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
+from bc4all.reading.worker import WholeFiles
 from bc4all.state import State
 from tests.conftest import FEATURES, deliver_some, make_client, published_rows
 from tests.faults.conftest import Published, partition, rows_of
+from tests.reading.packs import Losing
 
 Deliver = Callable[..., Path]
 HEADER = "product_id,f0,f1,f2,f3,f4"
@@ -188,6 +190,21 @@ def test_a_category_of_ten_thousand_characters(
     assert "\u009b" not in shown.output
 
 
+def test_many_features_of_long_names(job: JobContext, prefix: Path, deliver: Deliver) -> None:
+    """The list of a model's features may be larger than a configuration may be: it is registered, and predicts."""
+    names = [f"{'a long name ' * 60}{number}" for number in range(1500)]
+    values = np.random.default_rng(0).normal(size=(60, len(names)))
+    frame = pd.DataFrame(values, columns=names)
+    frame.insert(0, "product_id", [f"p{number:02}" for number in range(60)])
+    deliver("prediction", "x", "a.csv", frame)
+    frame.insert(1, "category_id", ["a", "b", "c"] * 20)
+    deliver("train", "x", "a.csv", frame)
+    client = make_client("x", features=tuple(names))
+    assert train(job, client).version == 1
+    assert predict(job, client).rows == 60
+    assert set(published_rows(prefix, "x")["product_id"]) == set(frame["product_id"])
+
+
 @pytest.mark.parametrize("change", ["replaced", "added", "gone", "grown"])
 def test_a_partition_that_changes_while_it_is_read(
     published: Published, spark: SparkSession, change: str, monkeypatch: pytest.MonkeyPatch
@@ -296,15 +313,13 @@ def test_a_record_that_the_reader_loses(
 ) -> None:
     """Nothing is published from a file of which a record is missing: exit code 1, and the old partition stays."""
     before = rows_of(partition(published.prefix))
-    deliver_alone(published, "a.csv.gz", gzip.compress(csv(*(f"p{i},1,2,3,4,5" for i in range(50)))))
+    lines = (f"{i if i != 30 else 'lost'},1,2,3,4,5" for i in range(50))
+    deliver_alone(published, "a.csv.gz", gzip.compress(csv(*lines)))
     read = DataFrame.mapInArrow
-    kept = ", ".join(f"'{name}', fact.{name}" for name in ("kind", "file", "name", "bin", "is_new", "count"))
-    lines = "fact.lines - int(fact.kind = 'rows')"
-    lossy = f"transform(facts, fact -> named_struct({kept}, 'lines', {lines}, 'ids', fact.ids))"
 
-    def losing(self: DataFrame, *arguments: object) -> DataFrame:
-        packs = read(self, *arguments)  # type: ignore[arg-type]
-        return packs.withColumn("facts", F.expr(lossy)) if "facts" in packs.columns else packs
+    def losing(self: DataFrame, task: Any, schema: Any) -> DataFrame:
+        reads = isinstance(getattr(task, "__self__", None), WholeFiles)
+        return read(self, Losing(task.__self__).__call__ if reads else task, schema)
 
     monkeypatch.setattr(DataFrame, "mapInArrow", losing)
     (outcome,) = run_fleet(spark, "predict", [make_client("client_0")], partial(predict, published.job(spark)), 1)

@@ -1,10 +1,14 @@
-"""What tests look at: the sound rows of packs as a frame, in the order of their files."""
+"""What tests look at: the sound rows of packs as a frame, in the order of their files; and packs that lack a row."""
+
+from dataclasses import dataclass
 
 import pandas as pd
+import pyarrow.compute as pc
 
 from bc4all.column_names import ROW
 from bc4all.data.products import Products
-from bc4all.reading.packs import rows_of, value_frame
+from bc4all.reading.packs import Batches, packed, rows_of, value_frame
+from bc4all.reading.worker import Lines, Table, WholeFiles
 
 
 def accepted_frame(products: Products) -> pd.DataFrame:
@@ -13,3 +17,18 @@ def accepted_frame(products: Products) -> pd.DataFrame:
     frames = [value_frame(rows_of(content.as_buffer()), products.wanted.features) for content in contents]
     whole = pd.concat(frames).sort_values(ROW, ignore_index=True)
     return whole.astype({"product_id": object, "category_id": object})
+
+
+@dataclass(frozen=True)
+class Losing:
+    """Reads as a task does, and loses the product called "lost"."""
+
+    read: WholeFiles | Lines | Table
+
+    def __call__(self, batches: Batches) -> Batches:
+        """Yield packs that do not know of it."""
+        for pack in self.read(batches):
+            content = pack["rows"][0]
+            rows = rows_of(content.as_buffer()) if content.is_valid else None
+            kept = rows and rows.filter(pc.not_equal(rows["product_id"], "lost"))
+            yield packed(kept, self.read.wanted) if kept else pack

@@ -6,6 +6,8 @@ import io
 import math
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -89,6 +91,31 @@ def may_be_torn(record: tuple[str, ...]) -> bool:
     """Whether a title looks like what a stray quote has swallowed: two lines with the commas of two half records."""
     lines = record[2].replace("\r", "\n").split("\n")
     return len(lines) > 1 and any(line.count(",") >= 1 for line in lines)
+
+
+TITLES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=8) | st.none()
+# No texts that pandas itself takes for another: "1_0", and numbers beyond what float32 holds.
+NUMBERS = st.none() | st.floats(-1e30, 1e30) | st.integers(-(10**15), 10**15)
+
+
+@given(st.lists(st.tuples(TITLES, NUMBERS), max_size=12), st.sampled_from(["", "+", " "]))
+@settings(max_examples=200)
+def test_what_pandas_writes_is_read_as_pandas_reads_it(records: list[tuple[Any, Any]], sign: str) -> None:
+    """Numbers of any size and form to the last bit, and texts of any alphabet; an empty field is a missing value."""
+    numbers = [number if number is None or number < 0 else f"{sign}{number}" for _, number in records]
+    frame = pd.DataFrame({"title": [title for title, _ in records], "f0": pd.Series(numbers, dtype=object)})
+    frame.insert(0, "product_id", [f"p{place}" for place in range(len(frame))])
+    frame.insert(1, "category_id", "k")
+    text = frame.to_csv(index=False)
+    found = read(text)
+    assert refused(found) == []
+    missing: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+    expected = pd.read_csv(io.StringIO(text), dtype={"title": str}, float_precision="round_trip", **missing)
+    ours = pd.DataFrame(sound(found), columns=frame.columns)
+    assert ours["title"].tolist() == [None if pd.isna(title) else title for title in expected["title"]]
+    theirs = pd.to_numeric(expected["f0"]).astype(float)
+    np.testing.assert_array_equal(ours["f0"].astype(float), [float(number) for number in theirs])
+    assert_accounted_for(found)
 
 
 PIECES = ["1", "k", '"', '""', ",", ",", "\n", "\r\n", "\r", " ", "\t", "\0", "é", "\u2028", "\x85", "\ufeff", "true\n"]
