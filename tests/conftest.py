@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from bc4all.config.clients import Client
+from bc4all.data.publishing import Publisher
 from bc4all.data.sample_data import write_sample_data
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.session import SQL_SETTINGS
@@ -101,7 +103,7 @@ def jobs_on(spark: SparkSession, prefix: Path) -> JobContext:
     """The jobs on a prefix."""
     layout = Layout.at(str(prefix))
     registry = Registry(Tracking(tracking_uri(layout), layout))
-    return JobContext(spark, layout, registry, DAY, State.from_environment(layout).id)
+    return JobContext(spark, layout, registry, DAY, State.from_environment(layout))
 
 
 @pytest.fixture(scope="session")
@@ -190,3 +192,10 @@ def published_rows(prefix: Path, client_id: str, day: str = DAY) -> pd.DataFrame
     """A published partition by plain pandas, by product and rank."""
     rows = pd.read_parquet(prefix / "products_categories" / f"client_id={client_id}" / f"date={day}")
     return rows.sort_values(["product_id", "rank"], ignore_index=True)
+
+
+def stage(publisher: Publisher, rows: Any, name: str) -> None:
+    """Stage a client's rows, a DataFrame or what writes itself like one, as if they had been staged with others'."""
+    folder = publisher.shared()
+    rows.write.parquet(folder)
+    publisher.adopt(folder, name)

@@ -284,7 +284,7 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_files.py::test_what_cannot_be_used_is_told_and_harms_nothing": [
         Guard("bc4all.data.failures.as_failure", "reading and tells_of_damage(messages)", "False"),
         Guard("bc4all.data.filesystem._translated", "tells_of_damage(causes(error))", "False"),
-        Guard("bc4all.jobs.predict_job._read_for", "MissingColumn", "ZeroDivisionError"),
+        Guard("bc4all.jobs.predict_job._take", "MissingColumn", "ZeroDivisionError"),
         Guard("bc4all.reading.values._id_faults", "_mask(pc.match_substring(texts, _REPLACED))", "missing"),
         Guard("bc4all.reading.values._id_faults", "_mask(pc.match_substring_regex(texts, _CONTROL))", "missing"),
         Guard("bc4all.reading.header.check_columns", "if doubled:", "if False:"),
@@ -297,7 +297,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.reading.header._start", "start = _BLANK_LINES.match(head, begin).end()", "start = begin"),
     ],
     "tests/faults/test_files.py::test_a_record_that_the_reader_loses": [
-        Guard("bc4all.data.products._check_ends", "lost > 0", "False"),
+        Guard("bc4all.data.tally.check_ends", "lost > 0", "False"),
     ],
     "tests/spark/test_tally.py::test_a_quote_in_a_header_swallows_no_product": [
         Guard(
@@ -336,7 +336,7 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/spark/test_products.py::test_the_first_of_two_ids_counts": [
         Guard("bc4all.reading.doubles.mark_all", "product in seen", "False"),
-        Guard("bc4all.data.products._marked", "not len(doubled)", "True"),
+        Guard("bc4all.data.wave._marked", "not doubled", "True"),
     ],
     "tests/faults/test_files.py::test_a_link_that_leads_nowhere": [
         Guard("bc4all.data.delivery.check_listed", "if left_out:", "if False:"),

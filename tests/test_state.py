@@ -5,11 +5,8 @@ from pathlib import Path
 import pytest
 
 from bc4all.errors import ConfigurationError, TransientFailure
-from bc4all.jobs.application import _alone
-from bc4all.jobs.fleet import Outcome
 from bc4all.layout import Layout
 from bc4all.state import State
-from tests.conftest import make_client
 
 
 def test_lies_beside_the_data_or_at_home() -> None:
@@ -25,21 +22,14 @@ def test_lies_beside_the_data_or_at_home() -> None:
 def test_a_clients_job_excludes_itself_alone(tmp_path: Path) -> None:
     """While it runs, the same job of the same client fails with what a retry may mend; every other one goes on."""
     state = State(tmp_path)
-    done: list[str] = []
-
-    def work(name: str) -> Outcome:
-        done.append(name)
-        return Outcome(name)
-
-    def outer(client: object) -> Outcome:
-        with pytest.raises(TransientFailure, match="another train of this client is running"):
-            _alone(state, "train", lambda client: work("twice"))(make_client("x"))
-        _alone(state, "predict", lambda client: work("predict"))(make_client("x"))
-        return _alone(state, "train", lambda client: work("other"))(make_client("y"))
-
-    _alone(state, "train", outer)(make_client("x"))
-    _alone(state, "train", lambda client: work("again"))(make_client("x"))
-    assert done == ["predict", "other", "again"]
+    twice = pytest.raises(TransientFailure, match="another train of this client is running")
+    with state.exclusive("x", "train"):
+        with twice, state.exclusive("x", "train", patience=0.1):
+            pass
+        with state.exclusive("x", "predict"), state.exclusive("y", "train"):
+            pass
+    with state.exclusive("x", "train"):
+        pass
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

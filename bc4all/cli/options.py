@@ -112,7 +112,7 @@ _SHARED = [
         type=click.IntRange(1, 64),
         default=4,
         show_default=True,
-        help="Clients worked on at a time.",
+        help="Clients worked on at a time; of predictions, waves of clients.",
     ),
     click.option("--features", type=_Checked("json", _feature_list), help="""Instead of the file's: '["f0", "f1"]'."""),
     click.option(

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PythonException
 
-from bc4all.errors import DataError, Failure, ModelError, TransientFailure
+from bc4all.errors import EXIT_TRANSIENT, DataError, Failure, ModelError, TransientFailure
 
 _RAISED = re.compile(r"^([A-Za-z_.]+(?:Error|Exception|Interrupt|Exit)): (.+)$", re.MULTILINE)  # ends a traceback
 _READING = re.compile(r"\[FAILED_READ_FILE[.\w]*\].*? file:? (\S+?)\.?(?:\s|$)")  # Spark's words, whatever the cause
@@ -17,6 +17,9 @@ _DAMAGE = re.compile(
     r"|FAILED_TO_UNCOMPRESS|stream CRC failure"
     r"|: (?:invalid|incorrect|unknown) (?:distance|block|code|bit|stored|lit|head)"
 )
+_WORKER_ENDED = "Python worker exited unexpectedly"
+# A Python worker that raised, or was killed; an executor that was lost with the same task each time.
+_OF_A_TASK = re.compile(rf"^PythonException|{_WORKER_ENDED}|ExecutorLostFailure")
 _WRITTEN = re.compile(r"while writing rows to (\S+?)\.(?:\s|$)")
 _FULL = "No space left on device"
 _MAX_MESSAGE_CHARS = 300  # characters of a library's message
@@ -30,6 +33,9 @@ def as_failure(error: Exception) -> Failure:
     messages = causes(error)
     if isinstance(error, PythonException) or any(message.startswith("PythonException") for message in messages):
         return _of_worker(str(error))
+    if any(_WORKER_ENDED in message for message in messages):
+        remedy = "it was killed, ran out of memory, or its model crashed: see the log; a retry may help"
+        return TransientFailure("a Python worker ended in the middle of its work", remedy=remedy)
     text = messages[-1]
     reading = next((found[1] for found in map(_READING.search, messages) if found), None)
     if reading and is_stale_checksum(messages):
@@ -43,6 +49,20 @@ def as_failure(error: Exception) -> Failure:
     if isinstance(error, ArithmeticError | LookupError | TypeError | AttributeError):
         return Failure(text, remedy="this is a fault of bc4all: see the log")
     return TransientFailure(text, remedy="see the log; a retry may help")
+
+
+def may_be_one_clients(error: Exception) -> bool:
+    """Return whether what a Spark job of many clients raised may be one client's fault: its data, or its model.
+
+    A worker that raised or ended, an executor that was lost each time, a damaged file; not a full disk, or a storage or
+    a cluster that does not answer.
+    """
+    if isinstance(error, Failure):
+        return error.exit_code != EXIT_TRANSIENT
+    if isinstance(error, PythonException):
+        return True
+    messages = causes(error)
+    return tells_of_damage(messages) or is_stale_checksum(messages) or any(map(_OF_A_TASK.search, messages))
 
 
 def _of_worker(said: str) -> Failure:

@@ -1,6 +1,7 @@
 """Delivered files -> the tasks that read them: whole where they are small, line by line or column by column else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -22,62 +23,94 @@ _STRICT = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}  # what
 _UNSPLIT = {"spark.sql.files.maxPartitionBytes": str(1 << 62), "spark.sql.files.openCostInBytes": str(1 << 61)}
 
 
-def read_packs(spark: SparkSession, files: FileSystem, heads: Heads, wanted: Wanted) -> tuple[DataFrame, bool]:
-    """Return the packs of delivered files' rows, and whether ids that come twice are marked among them."""
-    numbered = [(DeliveredFile(number, entry.uri), entry, head) for number, (entry, head) in enumerate(heads.items())]
-    whole = [file for file, entry, head in numbered if _is_whole(entry, head)]
-    is_alone = len(whole) == len(heads) and sum(entry.size for entry in heads) <= MAX_WHOLE_BYTES
-    parts = [_read_whole(spark, files, whole, wanted, is_alone)] if whole else []
-    parts += [
-        _read_lines(spark, file, head, wanted)
-        for file, entry, head in numbered
-        if isinstance(head, Header) and not _is_whole(entry, head)
+@dataclass(frozen=True)
+class Delivery:
+    """A client's files, each with its header or footer, and what is wanted of them; its number among the clients."""
+
+    client: int
+    heads: Heads
+    wanted: Wanted
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files, as they lie in storage."""
+        return sum(entry.size for entry in self.heads)
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of a delivery."""
+
+    delivered: DeliveredFile
+    entry: Entry
+    head: Header | Footer | None
+    wanted: Wanted
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a task gets it whole."""
+        return not isinstance(self.head, Footer) and (self.head is None or self.entry.size <= MAX_WHOLE_BYTES)
+
+
+def read_packs(spark: SparkSession, files: FileSystem, deliveries: Sequence[Delivery]) -> tuple[DataFrame, Set[int]]:
+    """Return the packs of delivered files' rows, and the clients of which ids that come twice are marked in them.
+
+    Those are the clients that one task has all rows of.
+    """
+    found = [
+        _File(DeliveredFile(delivery.client, number, entry.uri), entry, head, delivery.wanted)
+        for delivery in deliveries
+        for number, (entry, head) in enumerate(delivery.heads.items())
     ]
-    tables: dict[str, tuple[StructType, list[DeliveredFile]]] = {}
-    for file, _, head in numbered:
-        if isinstance(head, Footer):
-            tables.setdefault(head.schema.json(), (head.schema, []))[1].append(file)
-    parts += [_read_tables(spark, files, alike, schema, wanted) for schema, alike in tables.values()]
-    return reduce(DataFrame.unionByName, parts), is_alone
+    wanted = {delivery.client: delivery.wanted for delivery in deliveries}
+    whole = [file.delivered for file in found if file.is_whole]
+    in_order = len(deliveries) == 1 and len(whole) == len(found) and deliveries[0].bytes <= MAX_WHOLE_BYTES
+    single = {delivery.client for delivery in deliveries if len(delivery.heads) == 1}
+    alone = set(wanted) if in_order else single & {file.client for file in whole}
+    parts = [_read_whole(spark, WholeFiles(_by_path(files, whole), wanted, alone, in_order))] if whole else []
+    tables: dict[str, tuple[StructType, list[_File]]] = {}
+    for file in found:
+        if isinstance(file.head, Footer):
+            schema = file.head.schema
+            tables.setdefault(f"{schema.json()} {file.wanted.features}", (schema, []))[1].append(file)
+        elif file.head and not file.is_whole:
+            parts.append(_read_lines(spark, file, file.head.line_break))
+    parts += [_read_tables(spark, files, schema, alike) for schema, alike in tables.values()]
+    return reduce(DataFrame.unionByName, parts), alone
 
 
-def _is_whole(entry: Entry, head: Header | Footer | None) -> bool:
-    return not isinstance(head, Footer) and (head is None or entry.size <= MAX_WHOLE_BYTES)
+def _by_path(files: FileSystem, chosen: Sequence[DeliveredFile]) -> Mapping[str, DeliveredFile]:
+    return {files.path(file.uri): file for file in chosen}
 
 
-def _read_whole(
-    spark: SparkSession, files: FileSystem, chosen: Sequence[DeliveredFile], wanted: Wanted, is_alone: bool
-) -> DataFrame:
-    contents = spark.read.options(**_STRICT).format("binaryFile").load([escape_glob(file.uri) for file in chosen])
-    read = WholeFiles({files.path(file.uri): file for file in chosen}, wanted, is_alone)
-    contents = contents.select("path", "content")
-    return (contents.coalesce(1) if is_alone else contents).mapInArrow(read.__call__, COLUMNS)
+def _read_whole(spark: SparkSession, read: WholeFiles) -> DataFrame:
+    uris = [escape_glob(file.uri) for file in read.files.values()]
+    contents = spark.read.options(**_STRICT).format("binaryFile").load(uris).select("path", "content")
+    return (contents.coalesce(1) if read.in_order else contents).mapInArrow(read.__call__, COLUMNS)
 
 
-def _read_lines(spark: SparkSession, file: DeliveredFile, header: Header, wanted: Wanted) -> DataFrame:
+def _read_lines(spark: SparkSession, file: _File, line_break: bytes) -> DataFrame:
     """Return the rows of a large file: Hadoop's reader finds its lines, in one task and in their order."""
     unsplit = spark.newSession()  # whose settings hold for these files alone
     for name, value in _UNSPLIT.items():
         unsplit.conf.set(name, value)
-    lines = unsplit.read.options(**_STRICT).text(escape_glob(file.uri), lineSep=header.line_break.decode())
-    return lines.select(F.col("value").cast("binary")).mapInArrow(
-        Lines(file, wanted, header.line_break).__call__, COLUMNS
-    )
+    lines = unsplit.read.options(**_STRICT).text(escape_glob(file.entry.uri), lineSep=line_break.decode())
+    read = Lines(file.delivered, file.wanted, line_break)
+    return lines.select(F.col("value").cast("binary")).mapInArrow(read.__call__, COLUMNS)
 
 
-def _read_tables(
-    spark: SparkSession, files: FileSystem, chosen: Sequence[DeliveredFile], schema: StructType, wanted: Wanted
-) -> DataFrame:
-    """Return the rows of parquet files whose wanted columns have the types of `schema`."""
-    rows = spark.read.options(**_STRICT).schema(schema).parquet(*[escape_glob(file.uri) for file in chosen])
+def _read_tables(spark: SparkSession, files: FileSystem, schema: StructType, alike: Sequence[_File]) -> DataFrame:
+    """Return the rows of parquet files whose wanted columns have the same kinds, and the types of `schema`."""
+    features = alike[0].wanted.features
+    rows = spark.read.options(**_STRICT).schema(schema).parquet(*[escape_glob(file.entry.uri) for file in alike])
     metadata = rows.metadataColumn("_metadata")
-    numbers = [(files.escaped_path(file.uri), file.number) for file in chosen]
-    columns = [_plain(field, wanted.features.get(field.name)).alias(f"c{at}") for at, field in enumerate(schema)]
+    numbers = [(files.escaped_path(file.entry.uri), file.delivered.client, file.delivered.number) for file in alike]
+    columns = [_plain(field, features.get(field.name)).alias(f"c{at}") for at, field in enumerate(schema)]
     rows = rows.select(*columns, metadata["file_path"].alias("path"), metadata["row_index"].alias("row"))
-    paths = F.broadcast(spark.createDataFrame(numbers, "path string, file long"))
+    paths = F.broadcast(spark.createDataFrame(numbers, "path string, client int, file long"))
     rows = rows.join(paths, "path").drop("path")
-    rows = rows.select(*[f"c{at}" for at in range(len(columns))], "file", "row")
-    return rows.mapInArrow(Table(wanted).__call__, COLUMNS)
+    rows = rows.select(*[f"c{at}" for at in range(len(columns))], "client", "file", "row")
+    return rows.mapInArrow(Table({file.delivered.client: file.wanted for file in alike}).__call__, COLUMNS)
 
 
 def _plain(field: StructField, kind: str | None) -> Column:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
+from bc4all.column_names import CLIENT
 from bc4all.data.filesystem import Entry, FileSystem
 from bc4all.data.journal import JOURNAL, Journal
 from bc4all.errors import Failure, TransientFailure
@@ -22,7 +23,7 @@ from bc4all.layout import MANIFEST, Layout
 
 log = logging.getLogger(__name__)
 
-_SUCCESS = "_SUCCESS"
+_SUCCESS, _SHARED = "_SUCCESS", "shared"
 _LAST = {MANIFEST: 1, _SUCCESS: 2}  # the order in which files go live, where they go one by one
 
 
@@ -51,12 +52,21 @@ class Publisher:
         """Return where the staged folder `name` is published."""
         return self._targets[name]
 
-    def stage(self, rows: DataFrame, name: str) -> str:
-        """Write `rows` as parquet to the staged folder `name`, and return where that is."""
-        folder = f"{self._staging}/{name}"
-        self._files.delete(folder)
-        rows.write.parquet(folder)
+    def shared(self) -> str:
+        """Return an empty folder for what several clients stage together, which is gone with this run's own."""
+        folder = f"{self._staging}/{_SHARED}"
+        self._clear(folder)
         return folder
+
+    def adopt(self, staged: str, name: str) -> None:
+        """Make a client's part of what was staged together the staged folder `name`."""
+        self._clear(f"{self._staging}/{name}")
+        self._move(staged, f"{self._staging}/{name}")
+
+    def _clear(self, folder: str) -> None:
+        """Remove what a wave left there before it was halved."""
+        if self._files.exists(folder):
+            self._files.delete(folder)
 
     def publish(self, name: str, manifest: Mapping[str, Any]) -> None:
         """Make the staged folder the live partition, with its manifest; the one before is replaced whole.
@@ -184,6 +194,16 @@ class Publisher:
                 target,
                 f"what was live is kept in {kept}: once the storage is well, the next job that starts puts it right",
             ) from error
+
+
+def stage_together(rows: DataFrame, folder: str) -> None:
+    """Write rows of several clients as parquet to a folder each, `staged_part` of their number CLIENT."""
+    rows.write.partitionBy(CLIENT).parquet(folder)
+
+
+def staged_part(folder: str, client: int) -> str:
+    """Return where `stage_together` has written a client's rows, without their number."""
+    return f"{folder}/{CLIENT}={client}"
 
 
 @contextmanager

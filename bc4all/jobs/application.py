@@ -5,8 +5,8 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict
@@ -23,7 +23,7 @@ from bc4all.data.recovery import recover
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
 from bc4all.job_kinds import PREDICT
-from bc4all.jobs.fleet import Outcome, exit_code, run_fleet, summary
+from bc4all.jobs.fleet import Outcome, exit_code, run_waves, summary
 from bc4all.jobs.session import driver_host, executor_hosts, is_local, java_has_ended, start_session
 from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 def run_application(request: JobRequest) -> int:
     """Do the job for the clients asked for, print what became of them, and return DESIGN's exit code."""
+    _allow_open_files()
     out = console()
     structured = os.environ.get(LOG_FORM) == "json"
     start_log(request.log_level or ("warning" if out.is_terminal else "info"), structured)
@@ -57,6 +58,12 @@ def run_application(request: JobRequest) -> int:
             return EXIT_INTERRUPTED
     out.print(summary(request.job, outcomes))
     return exit_code(outcomes)
+
+
+def _allow_open_files() -> None:
+    """Let this process have as many files open as the system allows it: a client that is worked on has a lock."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run_and_leave(request: JobRequest) -> NoReturn:
@@ -87,7 +94,7 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
         stack.callback(_stop, spark)
     finally:
         beside.shutdown(wait=False)  # a Spark that does not start is told at once, however long MLflow takes
-    from bc4all.jobs.work import JobContext, client_work  # heavy, and imported by now
+    from bc4all.jobs.work import JobContext, job_waves, job_work  # heavy, and imported by now
 
     registry = opening.result()
     spark_context = spark.sparkContext
@@ -97,12 +104,12 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
     log.info("%s: application %s on %s", request.job, spark_context.applicationId, spark_context.master)
     if not is_local(spark):
         check_hosts(executor_hosts(spark), driver_host(spark))
-    context = JobContext(spark, layout, registry, request.day, state.id)
+    context = JobContext(spark, layout, registry, request.day, state)
     if not context.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
-    alone = _alone(state, request.job, client_work(context, request, out))
-    return run_fleet(spark, request.job, clients, alone, request.max_parallel, out, _tell_starter)
+    waves, work = job_waves(context, request, clients), job_work(context, request, out)
+    return run_waves(spark, request.job, waves, work, request.max_parallel, out, _tell_starter)
 
 
 def _open_registry(layout: Layout, job: str, clients: list[Client]) -> "Registry":
@@ -122,16 +129,6 @@ def selected_clients(fleet: Fleet, request: JobRequest) -> list[Client]:
     """Return the clients asked for, as the command line overrides them. Raises ConfigurationError."""
     clients = fleet.enabled if request.every_client else fleet.select(request.client_ids)
     return [client.overridden(request.features, request.model_params) for client in clients]
-
-
-def _alone(state: State, job: str, work: Callable[[Client], Outcome]) -> Callable[[Client], Outcome]:
-    """Return the work, kept from running beside the same job of the same client, whatever started that."""
-
-    def locked(client: Client) -> Outcome:
-        with state.exclusive(client.id, job):
-            return work(client)
-
-    return locked
 
 
 def _tell_starter(outcome: Outcome) -> None:

@@ -13,23 +13,23 @@ from bc4all.data.publishing import Publisher, publishing
 from bc4all.identity import Day
 from bc4all.job_kinds import JOB_KINDS
 from bc4all.layout import Layout
-from bc4all.logs import log_context
 from bc4all.registry.tracking import Run
 from bc4all.registry.versions import Registry
+from bc4all.state import State
 
 
 @dataclass(frozen=True)
 class JobContext:
     """What every client's job works with. `day` (YYYY-MM-DD) names the run and the partitions that it writes.
 
-    `locks` names the state folder whose locks keep a client's job from running twice.
+    `state` has the locks that keep a client's job from running twice.
     """
 
     spark: SparkSession
     layout: Layout
     registry: Registry
     day: Day
-    locks: str
+    state: State
 
     @property
     def files(self) -> FileSystem:
@@ -38,11 +38,16 @@ class JobContext:
 
     @contextmanager
     def attempt(self, client: Client, job: str) -> Iterator[tuple[Run, Publisher]]:
-        """Open a run in MLflow and its journal, which is there before anything is done, and goes when all is."""
+        """Be alone with the client, and open a run in MLflow and its journal.
+
+        The journal is there before anything is done, and goes when all is. Raises TransientFailure where another
+        process is at the same job of the client.
+        """
         context = self.spark.sparkContext
         page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
         tags = {"application_id": context.applicationId, **page}
-        run = self.registry.tracking.start_run(client, JOB_KINDS[job], self.day, tags)
-        journal = Journal(run.id, client.id, job, self.day, self.locks)
-        with log_context(run_id=run.id), publishing(self.files, self.layout, journal) as publisher, run.recorded():
-            yield run, publisher
+        with self.state.exclusive(client.id, job):
+            run = self.registry.tracking.start_run(client, JOB_KINDS[job], self.day, tags)
+            journal = Journal(run.id, client.id, job, self.day, self.state.id)
+            with publishing(self.files, self.layout, journal) as publisher, run.recorded():
+                yield run, publisher

@@ -1,15 +1,19 @@
 """Many clients in one Spark application: several at a time, each one's failure its own, one table, one exit code.
 
-What happens to a client is passed in as a function; nothing here knows what training or prediction is.
+Clients come in waves, which are worked on as one. What happens to a wave is passed in as a function; nothing here knows
+what training or prediction is.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import NamedTuple
 
 from pyspark import inheritable_thread_target
 from pyspark.sql import SparkSession
@@ -45,6 +49,17 @@ class Outcome:
     drifted: bool = False  # whether its products have drifted, and lastingly
 
 
+class Done(NamedTuple):
+    """What became of one client, or what was raised for it, and the seconds that it took."""
+
+    client: Client
+    result: Outcome | Exception
+    seconds: float
+
+
+Work = Callable[[Sequence[Client]], Iterator[Done]]
+
+
 def run_fleet(
     spark: SparkSession,
     job: str,
@@ -52,28 +67,63 @@ def run_fleet(
     work: Callable[[Client], Outcome],
     max_parallel: int,
     console: Console | None = None,
+) -> list[Outcome]:
+    """Do `work` for every client, each alone, by `run_waves`."""
+    return run_waves(spark, job, [[client] for client in clients], alone(work), max_parallel, console)
+
+
+def alone(work: Callable[[Client], Outcome]) -> Work:
+    """Return the work of a wave that is done for one client after the other."""
+
+    def one_by_one(clients: Sequence[Client]) -> Iterator[Done]:
+        for client in clients:
+            started = time.monotonic()
+            result: Outcome | Exception
+            with log_context(client_id=client.id):
+                try:
+                    result = work(client)
+                except Exception as error:  # noqa: BLE001 - it is this client's, and told as its outcome
+                    result = error
+            yield Done(client, result, time.monotonic() - started)
+
+    return one_by_one
+
+
+def run_waves(
+    spark: SparkSession,
+    job: str,
+    waves: Sequence[Sequence[Client]],
+    work: Work,
+    max_parallel: int,
+    console: Console | None = None,
     tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Do `work` for every client, `max_parallel` at a time, and return the outcomes in the clients' order.
+    """Do `work` for every wave, `max_parallel` at a time, and return the outcomes in the clients' order.
 
     `tell` is called with each outcome as soon as it is there.
     No client's failure reaches another. Ctrl-C cancels what runs, starts nothing more, and is raised again. Raises
     TransientFailure where the driver's Java has ended: no client can go on without it.
     """
     console = console or Console(stderr=True)
+    clients = [client for wave in waves for client in wave]
     done: dict[ClientId, Outcome] = {}
-    pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="client")
+    outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
+    pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="wave")
     try:
         running = []
-        for client in clients:  # each with Spark properties and a log context of its own: what it sets is its alone
+        for wave in waves:  # each with Spark properties and a log context of its own: what it sets is its alone
             attempt = inheritable_thread_target(spark)(_attempt)
-            running.append(pool.submit(copy_context().run, attempt, spark, job, client, work))
+            running.append(pool.submit(copy_context().run, attempt, spark, job, wave, work, outcomes.put))
+            running[-1].add_done_callback(lambda _: outcomes.put(None))
         with _progress(console, job, len(clients)) as advance:
-            for future in as_completed(running):
-                outcome = future.result()
-                done[outcome.client_id] = outcome
-                tell(outcome)
-                advance(outcome)
+            for _ in waves:
+                while (outcome := outcomes.get()) is not None:
+                    done[outcome.client_id] = outcome
+                    tell(outcome)
+                    advance(outcome)
+                ended = [future for future in running if future.done()]
+                for future in ended:
+                    future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         if not java_has_ended(spark):
@@ -122,22 +172,39 @@ def _state(outcome: Outcome) -> str:
     return "failed, retry" if outcome.exit_code == EXIT_TRANSIENT else "failed"
 
 
-def _attempt(spark: SparkSession, job: str, client: Client, work: Callable[[Client], Outcome]) -> Outcome:
-    """Work on one client from start to end: the boundary at which its failure becomes an outcome."""
-    started = time.monotonic()
-    with log_context(client_id=client.id):
-        try:
-            outcome = work(client)
-        except Exception as error:
-            if java_has_ended(spark):  # which is no client's fault; how Java ended is printed
-                remedy = "it ran out of memory (raise --driver-memory), or was killed; run it again"
-                raise TransientFailure("the driver's Java has ended", remedy=remedy) from error
-            failure = as_failure(error)
-            if failure is not error:  # unforeseen: its traceback helps
-                log.info("%s: %s failed", client.id, job, exc_info=True)
-            outcome = Outcome(client.id, error=f"{client.id}: {job} failed: {failure}", exit_code=failure.exit_code)
-        outcome = replace(outcome, seconds=time.monotonic() - started)
-        outcome_log.log(logging.ERROR if outcome.error else logging.INFO, "%s", _line(job, outcome))
+def _attempt(spark: SparkSession, job: str, wave: Sequence[Client], work: Work, put: Callable[[Outcome], None]) -> None:
+    """Work on a wave from start to end: the boundary at which each client's failure becomes an outcome."""
+    # A pool for each place: among jobs of one pool the first goes first, however long it is.
+    spark.sparkContext.setLocalProperty("spark.scheduler.pool", threading.current_thread().name)
+    for done in _all_of(wave, work):
+        with log_context(client_id=done.client.id):
+            put(_outcome(spark, job, done))
+
+
+def _all_of(wave: Sequence[Client], work: Work) -> Iterator[Done]:
+    """Yield what became of each client, whatever the wave itself comes to."""
+    waiting = {client.id: client for client in wave}
+    try:
+        for done in work(wave):
+            del waiting[done.client.id]
+            yield done
+    except Exception as error:  # noqa: BLE001 - other waves go on
+        for client in waiting.values():
+            yield Done(client, error, 0.0)
+
+
+def _outcome(spark: SparkSession, job: str, done: Done) -> Outcome:
+    client_id, result = done.client.id, done.result
+    if isinstance(result, Exception):
+        if java_has_ended(spark):  # which is no client's fault; how Java ended is printed
+            remedy = "it ran out of memory (raise --driver-memory), or was killed; run it again"
+            raise TransientFailure("the driver's Java has ended", remedy=remedy) from result
+        failure = as_failure(result)
+        if failure is not result:  # unforeseen: its traceback helps
+            log.info("%s: %s failed", client_id, job, exc_info=result)
+        result = Outcome(client_id, error=f"{client_id}: {job} failed: {failure}", exit_code=failure.exit_code)
+    outcome = replace(result, seconds=done.seconds)
+    outcome_log.log(logging.ERROR if outcome.error else logging.INFO, "%s", _line(job, outcome))
     return outcome
 
 

@@ -1,91 +1,192 @@
-"""The predict job, for one client at a time: from its products to published categories."""
+"""The predict job: from the products of a wave's clients to their published categories."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from bc4all.config.clients import Client
-from bc4all.data.audit import audit
+from bc4all.data.audit import Audited, Due, audit
 from bc4all.data.drift import PSI_MAX, Drift, bin_counter, compare, drift_metrics, is_lasting
 from bc4all.data.journal import OUTPUT
-from bc4all.data.products import Products, read_prediction
-from bc4all.data.publishing import Publisher
-from bc4all.errors import DataError, ModelError
+from bc4all.data.products import Products
+from bc4all.data.publishing import stage_together, staged_part
+from bc4all.data.wave import Asked, read_wave
+from bc4all.errors import DataError, Failure, ModelError
 from bc4all.job_kinds import PREDICT
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.fleet import Outcome
-from bc4all.jobs.quarantine import manifest, publish_refused, stage_refused
-from bc4all.jobs.scoring import score_products
-from bc4all.jobs.session import phase
+from bc4all.jobs.fleet import Done, Outcome
+from bc4all.jobs.quarantine import keep_refused, manifest, publish_refused, stage_refused
+from bc4all.jobs.scoring import Scorer, score_products, scored_schema
+from bc4all.jobs.waves import Member, Wave
 from bc4all.learning.shared_value import SharedValue
 from bc4all.model.abstention import Thresholds, thresholds
 from bc4all.model.ranking import TOP
 from bc4all.reading.header import MissingColumn
+from bc4all.reading.rows import Wanted
 from bc4all.registry.tracking import Run
 from bc4all.registry.versions import CURVES, PROFILE, LoadedModel
 
 _MAX_TAG_CHARS = 4000  # MLflow takes 8000
+_MODEL_BYTES, _LOADED_AT_ONCE = 200 << 20, 20  # of models' files, which take up to five times as much in memory
+
+
+@dataclass
+class _Prediction:
+    """What a client's prediction has come to."""
+
+    loaded: LoadedModel = field(init=False)
+    limits: Thresholds | None = None
+    products: Products = field(init=False)
+    audited: Audited = field(init=False)
+
+
+_Member = Member[_Prediction]
 
 
 def predict(context: JobContext, client: Client, number: int | None = None) -> Outcome:
-    """Score with the champion (or version `number`), stage, audit, publish. Nothing is published by a failure."""
-    with context.attempt(client, "predict") as (run, publisher):
-        loaded = context.registry.load(client.id, context.registry.find(client.id, number))
-        with phase(context.spark, client.id, "predict", "read"):
-            products = _read_for(context, loaded, client)
-        try:
-            stage_refused(context, publisher, client, "predict", products)
-            rows, drifted = _score_and_publish(context, publisher, client, loaded, products)
-        finally:
-            products.release()
-        run.log({"rows_in": products.rows, "rows_out": rows, "rows_quarantined": products.refused_rows})
-        run.tag({"model_version": loaded.version.number, "model_sha256": loaded.version.tags["sha256"]})
-        note = _record_drift(context, run, client, loaded.version.number, drifted) if drifted else ""
-    rows_in = products.accepted_rows, products.refused_rows
-    version = loaded.version.number
-    return Outcome(client.id, *rows_in, version=version, run_id=run.id, note=note, drifted=bool(note))
+    """Predict one client alone. Raises its failure."""
+    (done,) = predict_wave(context, [client], number)
+    if isinstance(done.result, Exception):
+        raise done.result
+    return done.result
 
 
-def _read_for(context: JobContext, loaded: LoadedModel, client: Client) -> Products:
-    """Read the products to score, with the columns that the model was trained on."""
-    stored, folder = loaded.stored.get(PROFILE), context.layout.prediction(client.id)
-    count = bin_counter(stored, loaded.features) if stored else None
+def predict_wave(context: JobContext, clients: Sequence[Client], number: int | None = None) -> Iterator[Done]:
+    """Score with the champions (or version `number`), stage, audit, publish; yield what became of each client.
+
+    Of a failure nothing is published. Clients whose models would not fit into memory together come one part after the
+    other.
+    """
+    wave, waiting = Wave(context, PREDICT.name, _Prediction), list(clients)
+    while waiting:
+        members: list[_Member] = []
+        while waiting and sum(member.has.loaded.bytes for member in members) < _MODEL_BYTES:
+            asked, waiting = waiting[:_LOADED_AT_ONCE], waiting[_LOADED_AT_ONCE:]
+            members += wave.each(wave.begin(asked), partial(_load, context, number))
+            yield from wave.left()
+        if members:
+            yield from wave.halving(members, partial(_predict_together, context, wave))
+
+
+def _load(context: JobContext, number: int | None, member: _Member) -> None:
+    client_id = member.client.id
+    member.has.loaded = context.registry.load(client_id, context.registry.find(client_id, number))
+    member.has.limits = _thresholds(member.client, member.has.loaded)
+
+
+def _predict_together(context: JobContext, wave: Wave[_Prediction], members: Sequence[_Member]) -> None:
+    """Read, score and audit in the same Spark jobs; publish client by client."""
+    asked = {member.number: _asked(context, member) for member in members}
+    with wave.together(members, "read"):
+        read = read_wave(context.spark, context.files, asked)
     try:
-        return read_prediction(context.spark, context.files, folder, loaded.features, count)
-    except MissingColumn as error:
-        model = f"{loaded.version.name} version {loaded.version.number}"
-        raise DataError(
-            f"{error.what}, on which {model} was trained", error.where, "deliver it, or train the client again"
-        ) from error
-
-
-def _score_and_publish(
-    context: JobContext, publisher: Publisher, client: Client, loaded: LoadedModel, products: Products
-) -> tuple[int, Drift | None]:
-    """Write, check and publish the scored rows; return how many, and how far they are from the training's."""
-    limits = _thresholds(client, loaded)
-    model = SharedValue(context.spark, loaded.model)
-    try:
-        with phase(context.spark, client.id, "predict", "score"):
-            version = loaded.version.number
-            scored = score_products(products.accepted, model, loaded.features, version, limits)
-            staged = publisher.stage(scored, OUTPUT)
+        members = wave.each(members, lambda member: _take(member, read.found[member.number]))
+        if not members:
+            return
+        with wave.staging(members) as folder:
+            members = _stage_refused(context, wave, members, folder)
+            for answered in (False, True):
+                some = [member for member in members if (member.has.limits is not None) == answered]
+                if some:
+                    _stage_scored(context, wave, some, f"{folder}/{OUTPUT}-{answered}")
     finally:
-        model.destroy()
-    with phase(context.spark, client.id, "predict", "audit"):
-        classes = [str(label) for label in loaded.model.classes_]
-        rows, best = audit(context.spark, staged, products.accepted_rows, products.accepted_ids, classes, TOP)
-    drifted = _measure_drift(loaded, products, {label: count for label, (count, _) in best.items()})
+        read.release()
+    wave.finish(wave.inside(members), partial(_publish, context))
+
+
+def _asked(context: JobContext, member: _Member) -> Asked:
+    """Return what to read of a client: the columns that its model was trained on."""
+    loaded, folder = member.has.loaded, context.layout.prediction(member.client.id)
+    stored = loaded.stored.get(PROFILE)
+    count = bin_counter(stored, loaded.features) if stored else None
+    return Asked(folder, Wanted(loaded.features, labelled=False, count=count))
+
+
+def _take(member: _Member, found: Products | Failure) -> None:
+    if isinstance(found, MissingColumn):
+        version = member.has.loaded.version
+        model = f"{version.name} version {version.number}"
+        raise DataError(
+            f"{found.what}, on which {model} was trained", found.where, "deliver it, or train the client again"
+        ) from found
+    if isinstance(found, Failure):
+        raise found
+    member.has.products = found
+
+
+def _stage_refused(context: JobContext, wave: Wave[_Prediction], members: list[_Member], folder: str) -> list[_Member]:
+    some, staged = [member for member in members if member.has.products.refused_rows], {}
+    if some:
+        with wave.together(some, "quarantine"):
+            staged = stage_refused(context.spark, folder, [member.has.products for member in some])
+
+    def keep(member: _Member) -> None:
+        keep_refused(context, member.publisher, member.client, member.has.products, staged.get(member.number))
+
+    return wave.each(members, keep)
+
+
+def _stage_scored(context: JobContext, wave: Wave[_Prediction], members: list[_Member], folder: str) -> None:
+    """Write the categories of all, audit them, and give each client its own."""
+    shared: list[SharedValue[Any]] = []
+    try:
+        with wave.together(members, "score"):
+            scorers = {}
+            for member in members:
+                shared.append(SharedValue(context.spark, member.has.loaded.model))
+                scorers[member.number] = _scorer(member, shared[-1])
+            packs = members[0].has.products.kept.accepted(scorers)
+            stage_together(score_products(packs, scorers), folder)
+    finally:
+        for model in shared:
+            model.destroy()
+    with wave.together(members, "audit"):
+        schema = scored_schema(members[0].has.limits is not None)
+        audited = audit(context.spark, folder, schema, {member.number: _due(member) for member in members}, TOP)
+
+    def adopt(member: _Member) -> None:
+        found = audited[member.number]
+        if isinstance(found, Failure):
+            raise found
+        member.has.audited = found
+        member.publisher.adopt(staged_part(folder, member.number), OUTPUT)
+
+    wave.each(members, adopt)
+
+
+def _scorer(member: _Member, model: SharedValue[Any]) -> Scorer:
+    loaded = member.has.loaded
+    return Scorer(model, loaded.features, loaded.version.number, member.has.limits)
+
+
+def _due(member: _Member) -> Due:
+    products, model = member.has.products, member.has.loaded.model
+    return Due(products.accepted_rows, products.accepted_ids, [str(label) for label in model.classes_])
+
+
+def _publish(context: JobContext, member: _Member) -> Outcome:
+    """Publish what was audited, and record it."""
+    client, products, (rows, best) = member.client, member.has.products, member.has.audited
+    version, run = member.has.loaded.version, member.run
+    drifted = _measure_drift(member.has.loaded, products, {label: count for label, (count, _) in best.items()})
     products.check_unchanged(context.files)
-    publish_refused(context, publisher, client, products)
-    version_facts = {
-        "model": loaded.version.name,
-        "model_version": loaded.version.number,
-        "model_sha256": loaded.version.tags["sha256"],
-    }
-    answered = sum(answered for _, answered in best.values())
-    coverage = {"answered": answered, "coverage": answered / products.accepted_rows} if limits else {}
-    publisher.publish(OUTPUT, manifest(context, client, products) | version_facts | {"rows_out": rows} | coverage)
-    return rows, drifted
+    publish_refused(context, member.publisher, client, products)
+    sha256 = version.tags["sha256"]
+    facts = {"model": version.name, "model_version": version.number, "model_sha256": sha256, "rows_out": rows}
+    if member.has.limits:
+        answered = sum(answered for _, answered in best.values())
+        facts |= {"answered": answered, "coverage": answered / products.accepted_rows}
+    member.publisher.publish(OUTPUT, manifest(context, client, products) | facts)
+    counts: dict[str, float] = {"rows_in": products.rows, "rows_out": rows, "rows_quarantined": products.refused_rows}
+    tags = {"model_version": version.number, "model_sha256": sha256}
+    if drifted:
+        counts, tags = counts | drift_metrics(drifted), tags | _changed_values(drifted)
+    run.log(counts, tags=tags)
+    note = _tell_drift(context, run, client, version.number, drifted) if drifted else ""
+    rows_in = products.accepted_rows, products.refused_rows
+    return Outcome(client.id, *rows_in, version=version.number, run_id=run.id, note=note, drifted=bool(note))
 
 
 def _measure_drift(loaded: LoadedModel, products: Products, predicted: Mapping[str, int]) -> Drift | None:
@@ -96,15 +197,20 @@ def _measure_drift(loaded: LoadedModel, products: Products, predicted: Mapping[s
     return compare(stored, products.bins, bin_counter(stored, loaded.features), predicted)
 
 
-def _record_drift(context: JobContext, run: Run, client: Client, version: int, drifted: Drift) -> str:
-    """Record the drift, and return what to say of it where it lasts."""
-    run.log(drift_metrics(drifted))
+def _changed_values(drifted: Drift) -> dict[str, str]:
     changed = {"new_values": drifted.new, "vanished_values": drifted.vanished}
-    run.tag({name: json.dumps(values)[:_MAX_TAG_CHARS] for name, values in changed.items() if any(values.values())})
+    return {name: json.dumps(values)[:_MAX_TAG_CHARS] for name, values in changed.items() if any(values.values())}
+
+
+def _tell_drift(context: JobContext, run: Run, client: Client, version: int, drifted: Drift) -> str:
+    """Return what to say of a drift that lasts, by this run and those before it."""
+    above = drifted.above(client.drift.psi)
+    if not above:
+        return ""
     recent = context.registry.tracking.recent(client, PREDICT, PSI_MAX, version, client.drift.counts[1])
     if not is_lasting(recent, client.drift.psi, client.drift.counts):
         return ""
-    far = ", ".join(drifted.above(client.drift.psi)[:5])
+    far = ", ".join(above[:5])
     run.tag({"drift": far})
     return f"drift in {client.drift.windows} predictions, PSI: {far}; train again, or look at the data"
 

@@ -1,25 +1,45 @@
 """A client's refused rows: staged beside its output, published with it, and what makes a client fail for them."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+from pyspark.sql import SparkSession
 
 import bc4all
 from bc4all.config.clients import Client
-from bc4all.data.audit import audit_count
+from bc4all.data.audit import audit_counts
 from bc4all.data.journal import QUARANTINE
-from bc4all.data.products import Products
-from bc4all.data.publishing import Publisher
-from bc4all.errors import DataError
+from bc4all.data.products import Products, refused
+from bc4all.data.publishing import Publisher, stage_together, staged_part
+from bc4all.errors import DataError, Failure
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.session import phase
 
 
-def stage_refused(context: JobContext, publisher: Publisher, client: Client, job: str, products: Products) -> None:
-    """Write the refused rows; publish them, and raise DataError, where they are too many or all."""
-    if products.refused_rows:
-        with phase(context.spark, client.id, job, "quarantine"):
-            staged = publisher.stage(products.refused.repartition(1), QUARANTINE)
-            audit_count(context.spark, staged, products.refused_rows)
+def stage_refused(spark: SparkSession, folder: str, read_at_once: Sequence[Products]) -> dict[int, str | Failure]:
+    """Write the refused rows of clients that have some below `folder`; return where, or what went wrong, for each."""
+    alike: dict[tuple[str, ...], list[Products]] = {}
+    for products in read_at_once:
+        alike.setdefault(tuple(products.wanted.names), []).append(products)
+    found: dict[int, str | Failure] = {}
+    for number, some in enumerate(alike.values()):
+        staged = f"{folder}/{QUARANTINE}-{number}"
+        stage_together(refused(some).repartition(1), staged)
+        wrong = audit_counts(spark, staged, {products.number: products.refused_rows for products in some})
+        for products in some:
+            own = products.number
+            found[own] = wrong.get(own, staged_part(staged, own))
+    return found
+
+
+def keep_refused(
+    context: JobContext, publisher: Publisher, client: Client, products: Products, staged: str | Failure | None
+) -> None:
+    """Take what `stage_refused` gave for a client; publish it, and raise DataError, where it is too much, or all."""
+    if isinstance(staged, Failure):
+        raise staged
+    if staged:
+        publisher.adopt(staged, QUARANTINE)
     if products.too_many_refused(client.max_quarantine):
         products.check_unchanged(context.files)
         publish_refused(context, publisher, client, products)

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,11 +20,13 @@ from bc4all.layout import Layout
 
 log = logging.getLogger(__name__)
 
+MAX_WAVE = 200  # clients in the same Spark jobs: a task has a file open for each
 # What the jobs depend on, whatever a cluster's own defaults are: f0 and F0 are two columns; a worker is not given ten
-# thousand packs, or files, at once.
+# thousand packs, or files, at once; a task writes the files of a wave's clients without sorting their rows first.
 SQL_SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
+    "spark.sql.maxConcurrentOutputFileWriters": str(MAX_WAVE),
 }
 
 # No package, another Python, no Python: how a worker that cannot work puts it.
@@ -128,11 +130,24 @@ def executor_hosts(spark: SparkSession) -> list[Host]:
 @contextmanager
 def phase(spark: SparkSession, client_id: ClientId, job: str, name: str) -> Iterator[None]:
     """Name the Spark jobs started inside, on this thread, `client · job · phase`, and log how long they took."""
-    context = spark.sparkContext
-    context.setJobGroup(f"{client_id}/{job}", f"{client_id} · {job} · {name}", interruptOnCancel=True)
+    with wave_phase(spark, [client_id], job, name):
+        yield
+
+
+@contextmanager
+def wave_phase(spark: SparkSession, client_ids: Sequence[ClientId], job: str, name: str) -> Iterator[None]:
+    """Name the Spark jobs that are for many clients `first +99 · job · phase`; each client is a tag of them."""
+    context, first, others = spark.sparkContext, client_ids[0], len(client_ids) - 1
+    told = f"{first} +{others}" if others else first
+    context.setJobGroup(f"{first}/{job}", f"{told} · {job} · {name}", interruptOnCancel=True)
+    tags = client_ids if others else []
+    for tag in tags:
+        context.addJobTag(tag)
     started = time.monotonic()
     try:
         yield
-        log.info("%s: %s: %s took %.1f s", client_id, job, name, time.monotonic() - started)
+        log.info("%s: %s: %s took %.1f s", told, job, name, time.monotonic() - started)
     finally:
+        for tag in tags:
+            context.removeJobTag(tag)
         context.setLocalProperty("spark.job.description", None)  # type: ignore[arg-type]

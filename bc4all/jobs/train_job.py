@@ -11,15 +11,18 @@ from bc4all.config.clients import Client
 from bc4all.config.model_settings import AUTO, BlendSettings
 from bc4all.data.collection import collect
 from bc4all.data.drift import profile
-from bc4all.data.products import Products, read_training
+from bc4all.data.products import Products
+from bc4all.data.publishing import Publisher
+from bc4all.data.wave import read_training
 from bc4all.errors import TransientFailure
 from bc4all.jobs import promotion
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome
-from bc4all.jobs.quarantine import publish_refused, stage_refused
+from bc4all.jobs.quarantine import keep_refused, publish_refused, stage_refused
 from bc4all.jobs.session import phase
 from bc4all.kinds import NUMERIC
 from bc4all.learning import training
+from bc4all.logs import log_context
 from bc4all.model.abstention import curves
 from bc4all.model.features import rows_at
 from bc4all.model.training_set import SPLIT_SEED, TEST_SIZE, TrainingSet
@@ -34,11 +37,11 @@ _MAX_PARAM_CHARS = 6000  # that MLflow takes
 def train(context: JobContext, client: Client) -> Outcome:
     """Read, check, fit, evaluate, register. Raises a Failure, and registers nothing, where a step fails."""
     folder = context.layout.training(client.id)
-    with context.attempt(client, "train") as (run, publisher):
+    with context.attempt(client, "train") as (run, publisher), log_context(run_id=run.id):
         with phase(context.spark, client.id, "train", "read"):
             products = read_training(context.spark, context.files, folder, client.features)
         try:
-            stage_refused(context, publisher, client, "train", products)
+            _keep_refused(context, publisher, client, products)
             data = collect_products(context, client, "train", products)
             publish_refused(context, publisher, client, products)
         finally:
@@ -63,6 +66,14 @@ def train(context: JobContext, client: Client) -> Outcome:
     said = "was promoted" if verdict.promoted else "was not promoted"
     note = f"version {version.number} {said}: {verdict.reason}" if verdict.told or not verdict.promoted else ""
     return Outcome(client.id, *rows, top_5, version.number, run_id=run.id, note=note)
+
+
+def _keep_refused(context: JobContext, publisher: Publisher, client: Client, products: Products) -> None:
+    staged = {}
+    if products.refused_rows:
+        with phase(context.spark, client.id, "train", "quarantine"):
+            staged = stage_refused(context.spark, publisher.shared(), [products])
+    keep_refused(context, publisher, client, products, staged.get(products.number))
 
 
 def collect_products(context: JobContext, client: Client, job: str, products: Products) -> TrainingSet:

@@ -15,7 +15,8 @@ from bc4all.config.estimators import model_faults
 from bc4all.config.fleet_file import load_fleet
 from bc4all.config.model_settings import BlendSettings, counted
 from bc4all.config.tuned import as_yaml, tuned_file, write_tuned
-from bc4all.data.products import Products, read_training
+from bc4all.data.products import Products
+from bc4all.data.wave import read_training
 from bc4all.errors import ConfigurationError, DataError, Failure
 from bc4all.identity import ClientId, Day
 from bc4all.jobs import promotion
@@ -26,6 +27,7 @@ from bc4all.jobs.train_job import collect_products
 from bc4all.learning.blending import Candidate, Limits, Scores, cost
 from bc4all.learning.fitting import Rows, folds
 from bc4all.learning.tuning import Effort, Tuned, tune
+from bc4all.logs import log_context
 from bc4all.model.training_set import TrainingSet, split
 from bc4all.registry.tracking import Run
 from bc4all.request import JobRequest
@@ -58,7 +60,7 @@ class TuneJob:
     def tune(self, client: Client) -> Outcome:
         """Read, check, look for a better model, write or print it. Raises a Failure, and changes nothing, otherwise."""
         context = self.context
-        with context.attempt(client, "tune") as (run, _):
+        with context.attempt(client, "tune") as (run, _), log_context(run_id=run.id):
             products, data = self._collect(client)
             rival = promotion.find_rival(context.registry, client, context.day)
             training, _ = split(data.codes, rival.learned_among(data.ids))

@@ -1,23 +1,28 @@
-"""What a job does to a client, and the MLflow that it does it with.
+"""What a job does to clients, and the MLflow that it does it with.
 
 Imported while Spark starts, in a thread beside it: MLflow and scikit-learn take as long, and either has a core.
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from rich.console import Console
 
 from bc4all.config.clients import Client
+from bc4all.errors import Failure
+from bc4all.job_kinds import PREDICT, TUNE
 from bc4all.jobs.context import JobContext as JobContext
-from bc4all.jobs.fleet import Outcome
+from bc4all.jobs.fleet import Work, alone
+from bc4all.jobs.session import MAX_WAVE
 from bc4all.layout import Layout
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.request import JobRequest
 
 _MODULES = {"train": "bc4all.jobs.train_job", "predict": "bc4all.jobs.predict_job", "tune": "bc4all.jobs.tune_job"}
+
+_WAVE_BYTES = 64 << 20  # as files lie in storage; of a .csv.gz, two million products of five features
 
 
 def open_registry(layout: Layout, job: str, clients: Sequence[Client]) -> Registry:
@@ -31,13 +36,39 @@ def open_registry(layout: Layout, job: str, clients: Sequence[Client]) -> Regist
     return registry
 
 
-def client_work(context: JobContext, request: JobRequest, out: Console) -> Callable[[Client], Outcome]:
-    """Return what the job asked for does to a client."""
+def job_work(context: JobContext, request: JobRequest, out: Console) -> Work:
+    """Return what the job asked for does to a wave of clients."""
     module = importlib.import_module(_MODULES[request.job])
-    if request.job == "tune":
-        work: Callable[[Client], Outcome] = module.TuneJob.asked(context, request, out).tune
-    elif request.job == "predict":
-        work = partial(module.predict, context, number=request.model_version)
-    else:
-        work = partial(module.train, context)
-    return work
+    if request.job == PREDICT.name:
+        return partial(module.predict_wave, context, number=request.model_version)
+    if request.job == TUNE.name:
+        return alone(module.TuneJob.asked(context, request, out).tune)
+    return alone(partial(module.train, context))
+
+
+def job_waves(context: JobContext, request: JobRequest, clients: Sequence[Client]) -> list[list[Client]]:
+    """Return the clients as waves, in their order: of a prediction many small ones, or a large one alone.
+
+    A wave's files take at most _WAVE_BYTES for each task that runs at a time, about a minute of work.
+    """
+    if request.job != PREDICT.name:
+        return [[client] for client in clients]
+    budget = _WAVE_BYTES * context.spark.sparkContext.defaultParallelism
+    waves: list[list[Client]] = []
+    room = 0
+    for client in clients:
+        size = _delivered_bytes(context, client)
+        if room < size or len(waves[-1]) == MAX_WAVE:
+            waves.append([])
+            room = budget
+        waves[-1].append(client)
+        room -= size
+    return waves
+
+
+def _delivered_bytes(context: JobContext, client: Client) -> int:
+    """Return the size of a client's files; nothing where they cannot be listed, which reading them will tell."""
+    try:
+        return sum(entry.size for entry in context.files.listing(context.layout.prediction(client.id)))
+    except Failure:
+        return 0

@@ -20,10 +20,12 @@ _MAX_PIECE_BYTES = 64 << 20
 
 
 class Shared(Protocol[T_co]):
-    """What tasks need of a Broadcast or a SharedValue."""
+    """What tasks need of a SharedValue."""
 
     @property
     def value(self) -> T_co: ...
+
+    def forget(self) -> None: ...
 
 
 class _Assembly:
@@ -69,6 +71,11 @@ class SharedValue(Generic[T]):
         """The value; put together the first time that a worker asks."""
         value: T = self._first[0].value.value(self._others)
         return value
+
+    def forget(self) -> None:
+        """Let go of it in a worker, which may ask again; on the driver it stays."""
+        if hasattr(self._first[0], "_path"):  # it can be read again
+            vars(self._first[0]).pop("_value", None)
 
     def destroy(self) -> None:
         """Let go of it everywhere."""

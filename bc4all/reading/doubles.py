@@ -4,7 +4,7 @@ A task that has all rows of a client sees them itself. Else tasks share out what
 so that equal ids meet, and who has them says which rows come later: neither rows nor ids travel.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,15 +17,15 @@ from bc4all.reading.rows import Wanted
 
 DOUBLED = "duplicate product_id"
 MAX_SEEN = 1_000_000  # ids that one task remembers: some 100 MB
-SHARED = pa.schema([("bucket", pa.int32()), ("keys", pa.binary())])
-DOUBLED_ROWS = pa.schema([("row", pa.int64())])
+SHARED = pa.schema([("bucket", pa.int32()), ("client", pa.int32()), ("keys", pa.binary())])
+DOUBLED_ROWS = pa.schema([("client", pa.int32()), ("row", pa.int64())])
 
 
 class HasValue(Protocol):
     """What a task needs of a Spark broadcast."""
 
     @property
-    def value(self) -> np.ndarray: ...
+    def value(self) -> Mapping[int, np.ndarray]: ...
 
 
 def mark_all(batches: Iterable[pa.RecordBatch]) -> Batches:
@@ -68,20 +68,28 @@ class ShareKeys:
 
     def __call__(self, batches: Batches) -> Batches:
         """Yield each pack's keys by bucket, by SHARED."""
-        for batch in batches:
-            for content in batch["keys"]:
-                keys = read_keys(content.as_buffer())
-                buckets = (keys[0].view(np.uint64) % np.uint64(self.buckets)).astype(np.int32)
-                numbers = np.unique(buckets)
-                parts = [keys[:, buckets == number].tobytes() for number in numbers.tolist()]
-                yield pa.RecordBatch.from_arrays([pa.array(numbers), pa.array(parts, pa.binary())], schema=SHARED)
+        for client, keys in _keys_in(batches):
+            buckets = (keys[0].view(np.uint64) % np.uint64(self.buckets)).astype(np.int32)
+            numbers = np.unique(buckets)
+            parts = [keys[:, buckets == number].tobytes() for number in numbers.tolist()]
+            clients = pa.array([client] * len(numbers), pa.int32())
+            yield pa.RecordBatch.from_arrays([pa.array(numbers), clients, pa.array(parts, pa.binary())], schema=SHARED)
 
 
 def find_doubled(batches: Batches) -> Batches:
     """Yield, from all keys of some buckets, the rows that come later than one with their id, by DOUBLED_ROWS."""
-    parts = [read_keys(content.as_buffer()) for batch in batches for content in batch["keys"]]
-    if parts:
-        yield pa.RecordBatch.from_arrays([pa.array(_later(np.concatenate(parts, axis=1)))], schema=DOUBLED_ROWS)
+    parts: dict[int, list[np.ndarray]] = {}
+    for client, keys in _keys_in(batches):
+        parts.setdefault(client, []).append(keys)
+    for client, own in parts.items():
+        rows = pa.array(_later(np.concatenate(own, axis=1)))
+        yield pa.RecordBatch.from_arrays([pa.array([client] * len(rows), pa.int32()), rows], schema=DOUBLED_ROWS)
+
+
+def _keys_in(batches: Batches) -> Iterator[tuple[int, np.ndarray]]:
+    for batch in batches:
+        for client, content in zip(batch["client"].to_pylist(), batch["keys"], strict=True):
+            yield client, read_keys(content.as_buffer())
 
 
 def _later(keys: np.ndarray) -> np.ndarray:
@@ -95,9 +103,9 @@ def _later(keys: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RefuseDoubled:
-    """What tasks run on packs where some of their rows are `doubled`, by their numbers, sorted."""
+    """What tasks run on packs where some of clients' rows are `doubled`, by their numbers, sorted."""
 
-    wanted: Wanted
+    wanted: Mapping[int, Wanted]
     doubled: HasValue
 
     def __call__(self, batches: Batches) -> Batches:
@@ -105,6 +113,9 @@ class RefuseDoubled:
         for batch in batches:
             for place in range(batch.num_rows):
                 pack = batch.slice(place, 1)
-                content = pack["rows"][0]
-                refused = content.is_valid and _refuse(rows_of(content.as_buffer()), self.doubled.value)
-                yield packed(refused, self.wanted) if refused else pack
+                client, content = pack["client"][0].as_py(), pack["rows"][0]
+                doubled = self.doubled.value.get(client) if content.is_valid else None
+                if doubled is None:
+                    yield pack
+                else:
+                    yield packed(client, _refuse(rows_of(content.as_buffer()), doubled), self.wanted[client])

@@ -4,6 +4,8 @@ A pack is what a task reads at once; nothing between two Python workers takes it
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -23,6 +25,7 @@ Content: TypeAlias = bytes | pa.Buffer
 PACKED = pa.schema([field for field in SCHEMA if field.name != "file_end"])
 PACKS = pa.schema(
     [
+        ("client", pa.int32()),  # its number among those that are read at once
         ("facts", pa.list_(FACT)),
         ("keys", pa.binary()),  # of sound rows
         ("first", pa.int64()),  # row
@@ -34,23 +37,24 @@ _SPARKS_SEED = 42  # of its function xxhash64
 _BATCH_ROWS, _BATCH_BYTES = 10_000, 16 << 20
 
 
-def packed(rows: pa.RecordBatch, wanted: Wanted) -> pa.RecordBatch:
-    """Return rows by SCHEMA or PACKED as a batch of one pack, by PACKS; so is a file's end."""
+def packed(client: int, rows: pa.RecordBatch, wanted: Wanted) -> pa.RecordBatch:
+    """Return a client's rows by SCHEMA or PACKED as a batch of one pack, by PACKS; so is a file's end."""
     if "file_end" in rows.schema.names and rows["file_end"].null_count < len(rows):
         facts = [end_fact(row) for row in rows.select(["file", "file_end"]).to_pylist()]
-        return _pack(facts, rows["row"][:1])
+        return _pack(client, facts, rows["row"][:1])
     kept = sound(rows)
     hashes = id_hashes(kept[PRODUCT_ID])
     facts = row_facts(rows, kept, hashes)
     if wanted.count:
         facts += bin_facts(wanted.count(value_frame(kept, wanted.features)))
     keys = np.stack([hashes, _other_hashes(kept[PRODUCT_ID]), kept["row"].to_numpy()])
-    return _pack(facts, rows["row"][:1], pa.py_buffer(keys), rows.select(PACKED.names).serialize())
+    return _pack(client, facts, rows["row"][:1], pa.py_buffer(keys), rows.select(PACKED.names).serialize())
 
 
-def _pack(facts: list[Fact], first: pa.Array, *contents: pa.Buffer) -> pa.RecordBatch:
+def _pack(client: int, facts: list[Fact], first: pa.Array, *contents: pa.Buffer) -> pa.RecordBatch:
     keys, rows = map(_one, contents) if contents else [pa.nulls(1, pa.binary())] * 2
-    return pa.RecordBatch.from_arrays([pa.array([facts], PACKS.field("facts").type), keys, first, rows], schema=PACKS)
+    said = pa.array([client], pa.int32()), pa.array([facts], PACKS.field("facts").type)
+    return pa.RecordBatch.from_arrays([*said, keys, first, rows], schema=PACKS)
 
 
 def _one(content: pa.Buffer) -> pa.Array:
@@ -83,11 +87,11 @@ def rows_of(content: Content) -> pa.RecordBatch:
     return pa.ipc.read_record_batch(pa.py_buffer(content), PACKED)
 
 
-def rows_in(batches: Iterable[pa.RecordBatch]) -> Batches:
-    """Yield the rows of packs: what a task that has them does first. Their column is called `rows`."""
+def rows_in(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of packs, each with its client: what a task that has `client`, `rows` of them does first."""
     for batch in batches:
-        for content in batch["rows"]:
-            yield rows_of(content.as_buffer())
+        for client, content in zip(batch["client"].to_pylist(), batch["rows"], strict=True):
+            yield client, rows_of(content.as_buffer())
 
 
 def sound(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -119,9 +123,18 @@ def arrow_texts(texts: pa.Array) -> pd.api.extensions.ExtensionArray:
     return pd.arrays.ArrowExtensionArray(texts)
 
 
-def value_frames(frames: Iterable[pd.DataFrame], features: Features) -> Iterator[pd.DataFrame]:
-    """Yield `value_frame`s of at most 10,000 rows, from packs as mapInPandas gives them to a task."""
-    packs = (rows_of(content) for frame in frames for content in frame["rows"])
+def packs_by_client(frames: Iterable[pd.DataFrame]) -> Iterator[tuple[int, Batches]]:
+    """Yield the rows of packs, those of a client together, from `client`, `rows` as mapInPandas gives them to a task.
+
+    A client comes again where others' packs lie between its own.
+    """
+    packs = (pack for frame in frames for pack in zip(frame["client"], frame["rows"], strict=True))
+    for client, own in groupby(packs, key=itemgetter(0)):
+        yield client, (rows_of(content) for _, content in own)
+
+
+def value_frames(packs: Batches, features: Features) -> Iterator[pd.DataFrame]:
+    """Yield `value_frame`s of at most 10,000 rows."""
     for rows in _even(packs):
         yield value_frame(rows, features)
 

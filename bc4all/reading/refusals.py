@@ -1,12 +1,13 @@
 """Refused rows as quarantine keeps them: what they said, as text, and where and why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bc4all.column_names import CLIENT
 from bc4all.kinds import NUMERIC
 from bc4all.reading.packs import Batches, rows_in
 from bc4all.reading.rows import Wanted
@@ -16,27 +17,36 @@ _ABOUT = ("line", "file", "reason")
 
 @dataclass(frozen=True)
 class Refusals:
-    """What tasks run on packs: their refused rows, of `wanted` columns; `uris` are the files by their numbers."""
+    """What tasks run on packs of clients with the same `wanted` columns: their refused rows.
+
+    `uris` are the files of each client by their numbers.
+    """
 
     wanted: Wanted
-    uris: Sequence[str]
+    uris: Mapping[int, Sequence[str]]
 
     @property
     def schema(self) -> pa.Schema:
-        """The wanted columns and, with an underscore where a feature is called so, too, line, file, reason: texts."""
+        """The wanted columns and, with an underscore where a feature is called so, too, line, file, reason: texts.
+
+        The client's number comes last.
+        """
         about = [f"_{name}" if name in self.wanted.features else name for name in _ABOUT]
-        return pa.schema([(name, pa.string()) for name in (*self.wanted.names, *about)])
+        texts = [(name, pa.string()) for name in (*self.wanted.names, *about)]
+        return pa.schema([*texts, (CLIENT, pa.int32())])
 
     def __call__(self, batches: Batches) -> Batches:
         """Yield the refused rows of each pack."""
-        for rows in rows_in(batches):
+        for client, rows in rows_in(batches):
             refused = rows.filter(pc.is_valid(rows["fault"]))
             if refused.num_rows:
-                columns = zip(*map(self._texts, refused.to_pylist()), strict=True)
-                yield pa.RecordBatch.from_arrays([pa.array(c, pa.string()) for c in columns], schema=self.schema)
+                columns = zip(*(self._texts(client, row) for row in refused.to_pylist()), strict=True)
+                texts = [pa.array(column, pa.string()) for column in columns]
+                clients = pa.array([client] * refused.num_rows, pa.int32())
+                yield pa.RecordBatch.from_arrays([*texts, clients], schema=self.schema)
 
-    def _texts(self, row: dict[str, Any]) -> list[str | None]:
-        about = [row["line"], self.uris[row["file"]], row["fault"]]
+    def _texts(self, client: int, row: dict[str, Any]) -> list[str | None]:
+        about = [row["line"], self.uris[client][row["file"]], row["fault"]]
         return [*(row["given"] or self._read_back(row)), *about]
 
     def _read_back(self, row: dict[str, Any]) -> Iterable[str | None]:

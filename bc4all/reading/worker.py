@@ -1,7 +1,9 @@
 """What Spark's tasks run on delivered files: batches of Spark's rows in, packs of their rows out."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +19,9 @@ MAX_BATCH_BYTES = 1 << 20  # Spark cuts by rows: of ten thousand columns its bat
 
 @dataclass(frozen=True)
 class DeliveredFile:
-    """A file by its place in the listing of its partition, and its URI."""
+    """A file by its client's number, its place in the listing of its partition, and its URI."""
 
+    client: int
     number: int
     uri: str
 
@@ -28,36 +31,40 @@ class DeliveredFile:
         return self.uri.endswith(".gz")
 
 
+_Content: TypeAlias = tuple[DeliveredFile, memoryview]
+
+
 @dataclass(frozen=True)
 class WholeFiles:
     """Reads CSV files that come whole: rows of `path`, by which `files` knows them, and `content`.
 
-    Where one task has all the files of a client, `is_alone`, it finds the ids that come twice, too.
+    Where the task has all the files of the `alone` clients, it finds their ids that come twice, too. With `in_order`,
+    it has all files there are.
     """
 
     files: Mapping[str, DeliveredFile]
-    wanted: Wanted
-    is_alone: bool
+    wanted: Mapping[int, Wanted]
+    alone: Set[int]
+    in_order: bool
 
     def __call__(self, batches: Batches) -> Batches:
         """Yield the packs of the files."""
-        contents: Iterable[tuple[str, memoryview]] = (pair for batch in batches for pair in _pairs(batch))
-        if self.is_alone:
-            contents = sorted(contents, key=lambda pair: self._number(pair[0]))
-        rows = (rows for path, content in contents for rows in self._read(path, content))
-        return (packed(some, self.wanted) for some in (mark_all(rows) if self.is_alone else rows))
+        contents: Iterable[_Content] = (content for batch in batches for content in self._contents(batch))
+        if self.in_order:
+            contents = sorted(contents, key=lambda content: content[0].number)
+        for client, own in groupby(contents, key=lambda content: content[0].client):
+            rows = (rows for content in own for rows in self._read(*content))
+            for some in mark_all(rows) if client in self.alone else rows:
+                yield packed(client, some, self.wanted[client])
 
-    def _number(self, path: str) -> int:
-        return self.files[path].number
+    def _contents(self, batch: pa.RecordBatch) -> Iterator[_Content]:
+        for path, content in zip(*batch.columns, strict=True):
+            yield self.files[path.as_py()], memoryview(content.as_buffer())
 
-    def _read(self, path: str, content: memoryview) -> Batches:
-        file, pieces = self.files[path], pieces_of(content)
-        return read_csv(file.uri, file.number, unpacked(pieces) if file.is_packed else pieces, self.wanted)
-
-
-def _pairs(batch: pa.RecordBatch) -> Iterator[tuple[str, memoryview]]:
-    for path, content in zip(*batch.columns, strict=True):
-        yield path.as_py(), memoryview(content.as_buffer())
+    def _read(self, file: DeliveredFile, content: memoryview) -> Batches:
+        pieces = pieces_of(content)
+        packed_or_not = unpacked(pieces) if file.is_packed else pieces
+        return read_csv(file.uri, file.number, packed_or_not, self.wanted[file.client])
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Lines:
     def __call__(self, batches: Batches) -> Batches:
         """Yield the packs of the file."""
         rows = read_csv(self.file.uri, self.file.number, self._pieces(batches), self.wanted)
-        return (packed(some, self.wanted) for some in rows)
+        return (packed(self.file.client, some, self.wanted) for some in rows)
 
     def _pieces(self, batches: Batches) -> Iterator[Bytes]:
         for batch in _small(batches):
@@ -81,16 +88,26 @@ class Lines:
 
 @dataclass(frozen=True)
 class Table:
-    """Reads rows of columns, as a parquet file has them: the wanted ones, and behind them `file` and `row` in it."""
+    """Reads rows of columns, as parquet files have them: the wanted ones, and behind them `client`, `file` and `row`.
 
-    wanted: Wanted
+    All clients want the same columns.
+    """
+
+    wanted: Mapping[int, Wanted]
 
     def __call__(self, batches: Batches) -> Batches:
         """Yield their packs."""
         for batch in _small(batches):
-            columns = dict(zip(self.wanted.names, batch.columns, strict=False))
-            file, row = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in batch.columns[-2:])
-            yield packed(value_rows(columns, self.wanted, file, row, np.ones(len(row))), self.wanted)
+            clients = batch.column(batch.num_columns - 3).to_numpy(zero_copy_only=False)
+            edges = [0, *(np.flatnonzero(np.diff(clients)) + 1), len(clients)]
+            for start, stop in pairwise(edges):
+                yield self._packed(int(clients[start]), batch.slice(start, stop - start))
+
+    def _packed(self, client: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+        wanted = self.wanted[client]
+        columns = dict(zip(wanted.names, batch.columns, strict=False))
+        file, row = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in batch.columns[-2:])
+        return packed(client, value_rows(columns, wanted, file, row, np.ones(len(row))), wanted)
 
 
 def _small(batches: Batches) -> Batches:

@@ -247,12 +247,18 @@ class Run:
             raise
         self._tracking.ask(lambda: self._client.set_terminated(self.id, "FINISHED"))
 
-    def log(self, metrics: Mapping[str, float] | None = None, params: Mapping[str, Any] | None = None) -> None:
-        """Record metrics and parameters, in one request."""
+    def log(
+        self,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record metrics, parameters and tags, in one request."""
         now = int(time.time() * 1000)
         values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items()]
         settings = [Param(key, str(value)) for key, value in (params or {}).items()]
-        self._tracking.ask(lambda: self._client.log_batch(self.id, metrics=values, params=settings))
+        made = [RunTag(key, str(value)) for key, value in (tags or {}).items()]
+        self._tracking.ask(lambda: self._client.log_batch(self.id, metrics=values, params=settings, tags=made))
 
     def tag(self, tags: Mapping[str, Any]) -> None:
         """Set tags."""

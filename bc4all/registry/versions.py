@@ -60,6 +60,7 @@ class LoadedModel:
 
     version: Version
     model: Model
+    bytes: int  # of its file
     features: Features
     stored: Mapping[str, Any]
 
@@ -209,8 +210,9 @@ class Registry:
                 description = self._checked(version, f"{DATA}/{DESCRIPTION_FILE}", "description_sha256", scratch)
             features = described(description, client_id)
             self._refuse_strangers(version)
-            model = load_model(self._download(version, f"{DATA}/{path}", scratch), sha256)
-            return LoadedModel(version, model, features, self._stored(version, scratch))
+            file = self._download(version, f"{DATA}/{path}", scratch)
+            model, stored = load_model(file, sha256), self._stored(version, scratch)
+            return LoadedModel(version, model, file.stat().st_size, features, stored)
 
     def _stored(self, version: Version, scratch: str) -> Mapping[str, Any]:
         """Return what training stored with a version; nothing in one of before it did."""

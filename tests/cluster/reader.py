@@ -18,9 +18,9 @@ import psutil
 from pyspark import TaskContext, cloudpickle
 from pyspark.sql import SparkSession
 
-from bc4all.data import feed, products
+from bc4all.data import feed, wave
 from bc4all.data.filesystem import FileSystem
-from bc4all.data.products import read_prediction
+from bc4all.data.wave import read_prediction
 from bc4all.jobs.session import start_session
 from bc4all.layout import Layout
 from tests.reading.packs import accepted_frame
@@ -64,7 +64,7 @@ def main(fault: str, prefix: Path) -> None:
     """Read the client x."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     feed.MAX_WHOLE_BYTES = 20_000  # each file is a task, and its rows are shuffled
-    products._BYTES_A_TASK = 200_000
+    wave._BYTES_A_TASK = 200_000
     seen = prefix / "seen"
     seen.mkdir()
     layout = Layout.at(str(prefix))

@@ -62,7 +62,7 @@ class Fleet:
         layout = Layout.at(str(self.prefix))
         registry = Registry(Tracking(tracking_uri(layout), layout))
         registry.tracking.check_owner(IDS)
-        jobs = JobContext(self.spark, layout, registry, DAY, State.from_environment(layout).id)
+        jobs = JobContext(self.spark, layout, registry, DAY, State.from_environment(layout))
         work = partial({"train": train, "predict": predict}[job], jobs)
         outcomes = run_fleet(self.spark, job, clients(ids, **settings), work, 4)
         assert [outcome.error for outcome in outcomes] == [None] * len(ids)

@@ -15,7 +15,8 @@ from pyspark.sql import SparkSession
 from bc4all.config.clients import Client
 from bc4all.data.data_check import check_data
 from bc4all.data.filesystem import FileSystem
-from bc4all.data.products import Products, read_training
+from bc4all.data.products import Products
+from bc4all.data.wave import read_training
 from bc4all.errors import DataError
 from bc4all.layout import Layout
 from tests.conftest import ROOT, make_client

@@ -21,13 +21,11 @@ from bc4all.data.failures import as_failure
 from bc4all.data.filesystem import FileSystem
 from bc4all.errors import TransientFailure
 from bc4all.jobs import predict_job
-from bc4all.jobs.application import _alone
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome, run_fleet
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.reading.worker import WholeFiles
-from bc4all.state import State
 from tests.conftest import FEATURES, deliver_some, make_client, published_rows
 from tests.faults.conftest import Published, partition, rows_of
 from tests.reading.packs import Losing
@@ -328,24 +326,27 @@ def test_a_record_that_the_reader_loses(
     assert rows_of(partition(published.prefix)).equals(before)  # type: ignore[union-attr]
 
 
-def test_two_jobs_for_one_client_at_once(published: Published, spark: SparkSession) -> None:
+def test_two_jobs_for_one_client_at_once(
+    published: Published, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second fails with exit code 75 and says which process has the first; the first is not disturbed."""
-    job, state = published.job(spark), State.from_environment(published.layout)
+    job, score = published.job(spark), predict_job.score_products
     inside, go_on = threading.Event(), threading.Event()
 
-    def slow(client: object) -> Outcome:
+    def slow(*arguments: Any) -> DataFrame:
         inside.set()
         go_on.wait(60)
-        return predict(job, client)  # type: ignore[arg-type]
+        return score(*arguments)
 
     outcomes: list[Outcome] = []
     client = make_client("client_0")
     first = threading.Thread(
-        target=lambda: outcomes.extend(run_fleet(spark, "predict", [client], _alone(state, "predict", slow), 1))
+        target=lambda: outcomes.extend(run_fleet(spark, "predict", [client], partial(predict, job), 1))
     )
+    monkeypatch.setattr(predict_job, "score_products", slow)
     first.start()
     inside.wait(60)
-    (second,) = run_fleet(spark, "predict", [client], _alone(state, "predict", partial(predict, job)), 1)
+    (second,) = run_fleet(spark, "predict", [client], partial(predict, job), 1)
     go_on.set()
     first.join()
     assert (outcomes[0].error, outcomes[0].exit_code, second.exit_code) == (None, 0, 75)

@@ -97,7 +97,8 @@ def test_a_predict_killed_at_any_step(spark: SparkSession, published: Published,
 
     steps = kill_everywhere(published, fork_victim, "predict", check)
     assert {"phase read", "phase quarantine", "phase score", "phase audit", "mlflow set_terminated"} < set(steps)
-    assert sum(step.startswith("rename") for step in steps) == 4  # both partitions: out of the way, and in
+    # Both partitions: out of what clients have staged together, out of the way, and in.
+    assert sum(step.startswith("rename") for step in steps) == 6
 
 
 def test_a_train_killed_at_any_step(spark: SparkSession, published: Published, fork_victim: Fork) -> None:
@@ -140,7 +141,7 @@ def test_the_whole_group_killed_in_mid_score(spark: SparkSession, published: Pub
     old = wholes(published.prefix)
     victim = start_victim(published, "predict")
     with Reader({partition(published.prefix): [old["products_categories"]]}) as reader:
-        wait_for(lambda: list(published.prefix.glob("_staging/*/products_categories/_temporary/0")), victim)
+        wait_for(lambda: list(published.prefix.glob("_staging/*/shared/products_categories*/_temporary/0")), victim)
         os.killpg(victim.pid, signal.SIGKILL)
         victim.communicate()
     psutil.wait_procs(alive(published), timeout=20)
@@ -175,7 +176,7 @@ def test_python_workers_killed_in_mid_score(published: Published) -> None:
     victim = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
     )
-    wait_for(lambda: list(published.prefix.glob("_staging/*/products_categories/_temporary/0")), victim)
+    wait_for(lambda: list(published.prefix.glob("_staging/*/shared/products_categories*/_temporary/0")), victim)
     assert_nobody_else_can_reach(alive(published))
     killed = 0
 

@@ -157,7 +157,7 @@ def remote(server: Server, spark: SparkSession, published: Published) -> Callabl
     def connected(patience: float = 3.0) -> JobContext:
         layout = Layout.at(str(published.prefix))
         return JobContext(
-            spark, layout, Registry(Tracking(server.uri, layout, patience)), DAY, State.from_environment(layout).id
+            spark, layout, Registry(Tracking(server.uri, layout, patience)), DAY, State.from_environment(layout)
         )
 
     return connected
@@ -383,7 +383,7 @@ def test_a_file_that_stays_locked(published: Published, spark: SparkSession) -> 
     """A lock that is never given back ends in exit code 75 and a line that says so."""
     layout = published.layout
     registry = Registry(Tracking(f"sqlite:///{published.prefix}/mlflow.db", layout, patience=1.0))
-    job = JobContext(spark, layout, registry, DAY, "x")
+    job = JobContext(spark, layout, registry, DAY, State.from_environment(layout))
     other = sqlite3.connect(published.prefix / "mlflow.db")
     other.execute("BEGIN EXCLUSIVE")
     try:

@@ -20,7 +20,7 @@ from bc4all.errors import TransientFailure
 from bc4all.layout import Layout
 from bc4all.model.ranking import SCORED_SCHEMA
 from bc4all.state import State
-from tests.conftest import DAY, published_rows
+from tests.conftest import DAY, published_rows, stage
 from tests.faults.conftest import partition
 from tests.spark.test_publishing import SOUND, ObjectStore
 
@@ -114,7 +114,7 @@ def publish(files: FileSystem, layout: Layout, journal: Journal, rows: DataFrame
     """All that a predict does to the storage, but for the end."""
     publisher = Publisher(files, layout, journal)
     publisher.begin()
-    publisher.stage(rows, OUTPUT)  # type: ignore[arg-type]
+    stage(publisher, rows, OUTPUT)
     publisher.publish(OUTPUT, {"version": journal.run_id})
 
 
@@ -170,7 +170,7 @@ def leave(spark: SparkSession, layout: Layout) -> Callable[..., Path]:
         files = FileSystem(spark, layout.prefix)
         publisher = Publisher(files, layout, Journal(run_id, "x", "predict", DAY, locks))
         publisher.begin()
-        publisher.stage(spark.createDataFrame(SOUND, SCORED_SCHEMA), OUTPUT)
+        stage(publisher, spark.createDataFrame(SOUND, SCORED_SCHEMA), OUTPUT)
         return Path(layout.staging(run_id).removeprefix("file://"))
 
     return left
@@ -276,7 +276,7 @@ def test_a_quarantine_that_was_taken_away_does_not_come_back(
     """A run that refused nothing takes its date's old quarantine away; killed after that, it stays away."""
     files = FileSystem(spark, layout.prefix)
     old = Publisher(files, layout, Journal("old", "x", "predict", DAY, state.id))
-    old.stage(spark.createDataFrame([("p", "bad")], "product_id string, reason string"), QUARANTINE)
+    stage(old, spark.createDataFrame([("p", "bad")], "product_id string, reason string"), QUARANTINE)
     old.publish(QUARANTINE, {})
     old.end()
     killed = Publisher(files, layout, Journal("killed", "x", "predict", DAY, state.id))

@@ -17,7 +17,7 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import DataFrameWriter, SparkSession
 
 from bc4all.data.filesystem import FileSystem
-from bc4all.jobs import predict_job, quarantine, session, train_job
+from bc4all.jobs import session, train_job, waves
 from bc4all.jobs.application import run_application
 from bc4all.request import JobRequest
 from tests.conftest import DAY
@@ -69,14 +69,16 @@ def main() -> int:
     watched(DataFrameWriter, "parquet", lambda self, path: f"spark writes {path.partition(short)[2]}")
     for name in MLFLOW:
         watched(MlflowClient, name, lambda *arguments, name=name: f"mlflow {name}")
-    phase = session.phase
 
-    def stepping(spark: Any, client_id: str, job: str, name: str) -> Any:
-        step(f"phase {name}")
-        return phase(spark, client_id, job, name)
+    def stepping(phase: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(spark: Any, clients: Any, job: str, name: str) -> Any:
+            step(f"phase {name}")
+            return phase(spark, clients, job, name)
 
-    for module in (train_job, predict_job, quarantine):
-        module.phase = stepping  # type: ignore[attr-defined]
+        return stepped
+
+    train_job.phase = stepping(session.phase)  # type: ignore[attr-defined]
+    waves.wave_phase = stepping(session.wave_phase)  # type: ignore[attr-defined]
     config = Path(os.environ["BC4ALL_CONFIG"])
     return run_application(JobRequest(os.environ["JOB"], ("client_0",), False, DAY, config, max_parallel=1))
 

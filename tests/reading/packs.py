@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from bc4all.column_names import ROW
 from bc4all.data.products import Products
 from bc4all.reading.packs import Batches, packed, rows_of, value_frame
+from bc4all.reading.rows import Wanted
 from bc4all.reading.worker import Lines, Table, WholeFiles
 
 
@@ -28,7 +29,10 @@ class Losing:
     def __call__(self, batches: Batches) -> Batches:
         """Yield packs that do not know of it."""
         for pack in self.read(batches):
-            content = pack["rows"][0]
+            client, content = pack["client"][0].as_py(), pack["rows"][0]
             rows = rows_of(content.as_buffer()) if content.is_valid else None
             kept = rows and rows.filter(pc.not_equal(rows["product_id"], "lost"))
-            yield packed(kept, self.read.wanted) if kept else pack
+            yield packed(client, kept, self._wanted(client)) if kept else pack
+
+    def _wanted(self, client: int) -> Wanted:
+        return self.read.wanted if isinstance(self.read, Lines) else self.read.wanted[client]

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from bc4all.data.filesystem import FileSystem
-from bc4all.data.products import read_training
+from bc4all.data.wave import read_training
 from bc4all.layout import Layout
 from bc4all.reading.packs import id_hashes
 from bc4all.reading.worker import WholeFiles
@@ -36,8 +36,8 @@ def test_ids_beyond_what_a_task_remembers(
     spark: SparkSession, deliver: Deliver, prefix: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a client with so many that the task which has them all may have stopped to mark them, keys are compared."""
-    monkeypatch.setattr("bc4all.data.products.MAX_SEEN", 2)
-    monkeypatch.setattr("bc4all.data.feed.WholeFiles", lambda *given: WholeFiles(*given[:2], False))  # marks none
+    monkeypatch.setattr("bc4all.data.wave.MAX_SEEN", 2)
+    monkeypatch.setattr("bc4all.data.feed.WholeFiles", lambda *given: WholeFiles(*given[:2], set(), True))  # marks none
     deliver("train", "x", "a.csv", "product_id,category_id,f0\n1,a,1\n2,a,2\n1,a,3\n")
     layout = Layout.at(str(prefix))
     products = read_training(spark, FileSystem(spark, layout.prefix), layout.training("x"), {"f0": "numeric"})
@@ -51,8 +51,8 @@ def test_ids_that_come_twice_in_many_tasks(
 ) -> None:
     """Of files that are too large for one task, too: the first by file, then by place, whatever the number of tasks."""
     monkeypatch.setattr("bc4all.data.feed.MAX_WHOLE_BYTES", 1000)
-    monkeypatch.setattr("bc4all.data.products._BYTES_A_TASK", 200_000)
-    monkeypatch.setattr("bc4all.data.products._KEYS_A_TASK", 5000)
+    monkeypatch.setattr("bc4all.data.wave._BYTES_A_TASK", 200_000)
+    monkeypatch.setattr("bc4all.data.wave._KEYS_A_TASK", 5000)
     ids = np.arange(30_000)
     for name, part in (("a.csv", ids[:20_000]), ("b.csv", ids[10_000:])):
         deliver("train", "x", name, pd.DataFrame({"product_id": part, "category_id": name, "f0": 1.0}))

@@ -10,7 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from bc4all.data.filesystem import FileSystem
-from bc4all.data.products import Products, read_prediction, read_training
+from bc4all.data.products import Products
+from bc4all.data.wave import read_prediction, read_training
 from bc4all.errors import DataError
 from bc4all.kinds import Features
 from bc4all.layout import Layout
@@ -326,7 +327,7 @@ def test_spreads_one_large_gzip(
     """A .csv.gz is one task to read, and several to score."""
     import numpy as np
 
-    monkeypatch.setattr("bc4all.data.products._BYTES_A_TASK", 1 << 20)
+    monkeypatch.setattr("bc4all.data.wave._BYTES_A_TASK", 1 << 20)
     values = np.random.default_rng(0).normal(size=120_000)
     deliver("prediction", "x", "a.csv.gz", pd.DataFrame({"product_id": np.arange(120_000), "f0": values}))
     assert read("prediction").accepted.rdd.getNumPartitions() > 1

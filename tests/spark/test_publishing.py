@@ -9,17 +9,19 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from bc4all.data.audit import audit, id_sum
+from bc4all.data.audit import Due, audit, id_sum
 from bc4all.data.filesystem import FileSystem
 from bc4all.data.journal import OUTPUT, Journal
-from bc4all.data.publishing import publishing
+from bc4all.data.publishing import publishing, stage_together, staged_part
 from bc4all.data.recovery import recover
 from bc4all.errors import Failure, ModelError, TransientFailure
+from bc4all.jobs.scoring import scored_schema
 from bc4all.layout import Layout
 from bc4all.model.ranking import SCORED_SCHEMA
 from bc4all.state import State
-from tests.conftest import DAY, published_rows
+from tests.conftest import DAY, published_rows, stage
 
+SOUND_COLUMNS = ("product_id", "pred_label", "pred_score", "rank", "model_version")
 SOUND = [(product, label, 0.5, rank, 1) for product in ("p", "q") for rank, label in enumerate(("a", "b"))]
 
 
@@ -28,7 +30,7 @@ class FullStorage(FileSystem):
 
     def rename(self, source: str, target: str) -> None:
         """Refuse to move what was staged; everything else goes the usual way."""
-        if "/_staging/" in source:
+        if "/_staging/" in source and "/_staging/" not in target:
             raise TransientFailure("no space left", target)
         super().rename(source, target)
 
@@ -57,7 +59,7 @@ def replace_partition(
 ) -> None:
     """Stage and publish client x's rows of DAY, as the predict job does."""
     with publishing(files, layout, Journal(run_id, "x", "predict", DAY, locks)) as publisher:
-        publisher.stage(spark.createDataFrame(rows, SCORED_SCHEMA), OUTPUT)
+        stage(publisher, spark.createDataFrame(rows, SCORED_SCHEMA), OUTPUT)
         publisher.publish(OUTPUT, {"version": run_id})
 
 
@@ -68,7 +70,7 @@ class LostStorage(FileSystem):
 
     def rename(self, source: str, target: str) -> None:
         """Fail from the first staged folder on."""
-        self.lost = self.lost or "/_staging/" in source
+        self.lost = self.lost or ("/_staging/" in source and "/_staging/" not in target)
         if self.lost:
             raise TransientFailure("connection refused", target)
         super().rename(source, target)
@@ -132,6 +134,9 @@ class ObjectStore(FileSystem):
     def rename(self, source: str, target: str) -> None:
         """Move one file, until `renames_left` are done and one fails."""
         assert [entry.name for entry in self.listing(source)] == [source.rpartition("/")[2]], "a folder"
+        if "/_staging/" in target:  # from what was staged together, which no reader looks at
+            super().rename(source, target)
+            return
         self.renames_left -= 1
         if self.renames_left < 0:
             self.renames_left = 1000
@@ -203,17 +208,31 @@ def test_the_audit_refuses_what_is_wrong(
 ) -> None:
     """Missing and doubled rows, nulls, scores that are no number and unknown labels are not published."""
     staged = str(tmp_path / "staged")
-    spark.createDataFrame(rows, SCORED_SCHEMA).write.parquet(staged)
-    with pytest.raises(error, match=complaint):
-        audit(spark, staged, 2, ids_of(spark, "p", "q"), ["a", "b"], 5)
+    due = Due(2, ids_of(spark, "p", "q"), ["a", "b"])
+    both = [(*row, client) for client, own in ((4, rows), (9, SOUND)) for row in own]
+    stage_together(spark.createDataFrame(both, scored_schema(False)), staged)
+    found = audit(spark, staged, scored_schema(False), {4: due, 9: due}, 5)
+    assert found[9] == (4, {"a": (2, 2)})
+    assert isinstance(found[4], error)
+    assert complaint in str(found[4])
+    assert staged_part(staged, 4) in str(found[4])
+
+
+def test_the_audit_misses_a_client_of_which_nothing_is_there(spark: SparkSession, tmp_path: Path) -> None:
+    """A client whose rows were all lost is told, beside others whose are there."""
+    staged, due = str(tmp_path / "staged"), Due(2, ids_of(spark, "p", "q"), ["a", "b"])
+    stage_together(spark.createDataFrame([(*row, 9) for row in SOUND], scored_schema(False)), staged)
+    found = audit(spark, staged, scored_schema(False), {4: due, 9: due}, 5)
+    assert "0 rows where 2 x 2 were due" in str(found[4])
 
 
 def test_the_audit_counts_what_is_right(spark: SparkSession, tmp_path: Path) -> None:
     """A sound output passes with its number of rows."""
     staged = str(tmp_path / "staged")
-    spark.createDataFrame(SOUND, SCORED_SCHEMA).write.parquet(staged)
-    assert audit(spark, staged, 2, ids_of(spark, "p", "q"), ["a", "b"], 5) == (4, {"a": (2, 2)})
-    assert len(pd.read_parquet(staged)) == 4
+    due = Due(2, ids_of(spark, "p", "q"), ["a", "b"])
+    stage_together(spark.createDataFrame([(*row, 4) for row in SOUND], scored_schema(False)), staged)
+    assert audit(spark, staged, scored_schema(False), {4: due}, 5) == {4: (4, {"a": (2, 2)})}
+    assert list(pd.read_parquet(staged_part(staged, 4), partitioning=None).columns) == list(SOUND_COLUMNS)
 
 
 class Flaky(FileSystem):

@@ -125,7 +125,7 @@ def test_both_jobs_run_on_any_storage(
         MlflowClient(tracking).create_experiment(name, artifact_location=place)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
     layout = Layout.at(uri)
-    second = JobContext(job.spark, layout, Registry(Tracking(tracking_uri(layout), layout)), DAY, job.locks)
+    second = JobContext(job.spark, layout, Registry(Tracking(tracking_uri(layout), layout)), DAY, job.state)
     train(second, client)
     predict(second, client)
     assert_equal(published_rows(prefix, "client_0"), published_rows(other, "client_0"))

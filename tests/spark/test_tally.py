@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql.classic.dataframe import DataFrame
 
 from bc4all.data.filesystem import FileSystem
-from bc4all.data.products import Products, read_prediction, read_training
+from bc4all.data.products import Products
+from bc4all.data.wave import read_prediction, read_training
 from bc4all.errors import DataError, TransientFailure
 from bc4all.kinds import Features
 from bc4all.layout import Layout
