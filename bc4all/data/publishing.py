@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -36,6 +37,10 @@ class Publisher:
         self._staging, self._trash = layout.staging(journal.run_id), layout.trash(journal.run_id)
         self._prefix = layout.prefix
         self.unsettled = False  # whether a partition is neither the old one nor the new one
+
+    @cached_property
+    def _is_atomic(self) -> bool:
+        return self._files.renames_atomically
 
     def begin(self) -> None:
         """Write the journal: from here on a later run knows what this one left."""
@@ -119,7 +124,7 @@ class Publisher:
         return f"{self._trash}{target.removeprefix(self._prefix)}"
 
     def _is_live(self, target: str) -> bool:
-        return self._files.exists(target if self._files.renames_atomically else f"{target}/{_SUCCESS}")
+        return self._files.exists(target if self._is_atomic else f"{target}/{_SUCCESS}")
 
     def _is_whole(self, staged: str, target: str) -> bool:
         """Return whether every file of this run's partition is there, in the staged folder or at its target already."""
@@ -151,7 +156,7 @@ class Publisher:
             return False
         self._files.write_text(f"{self._trash}/{JOURNAL}", self._journal.dumps())  # its age is that of the trash
         try:
-            if not self._files.renames_atomically and self._files.exists(f"{target}/{_SUCCESS}"):
+            if not self._is_atomic and self._files.exists(f"{target}/{_SUCCESS}"):
                 self._files.rename(f"{target}/{_SUCCESS}", f"{kept}/{_SUCCESS}")
             self._move(target, kept)
         except BaseException as error:
@@ -161,7 +166,7 @@ class Publisher:
 
     def _move(self, source: str, target: str) -> None:
         """Move the folder in one step, or its files."""
-        if self._files.renames_atomically:
+        if self._is_atomic:
             self._files.rename(source, target)
         else:
             self._move_files(self._files.listing(source), target)
@@ -182,7 +187,7 @@ class Publisher:
     def _put_back(self, kept: str, target: str, error: BaseException, clear: bool = False) -> None:
         """Make the partition that was withdrawn live again; `clear`: in place of what `error` left of its successor."""
         try:
-            if self._files.renames_atomically and self._files.exists(target):
+            if self._is_atomic and self._files.exists(target):
                 return  # nothing was moved, or the successor came through all the same
             if clear:
                 self._files.delete(target)

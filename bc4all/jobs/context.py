@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from pyspark.sql import SparkSession
 
@@ -31,7 +32,7 @@ class JobContext:
     day: Day
     state: State
 
-    @property
+    @cached_property
     def files(self) -> FileSystem:
         """The storage of all data."""
         return FileSystem(self.spark, self.layout.prefix)

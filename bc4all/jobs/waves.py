@@ -103,10 +103,11 @@ class Wave(Generic[T]):
         """Do a last step for each, which tells its outcome, and end its run."""
 
         def last(member: Member[T]) -> None:
+            started = time.monotonic()
             outcome = step(member)
             member.attempt.close()
             self._inside.discard(member.number)
-            self._left.append(Done(member.client, outcome, member.seconds))
+            self._left.append(Done(member.client, outcome, member.seconds + time.monotonic() - started))
 
         self.each(members, last)
 

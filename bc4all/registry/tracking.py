@@ -82,6 +82,7 @@ class Tracking:
         for name, value in _MLFLOW_SETTINGS.items():
             os.environ.setdefault(name, value)  # the one way to tell MLflow's client
         self.uri, self._store, self._patience, self._answered = uri, Store(uri, layout), patience, True
+        self._checked: dict[str, str] = {}  # experiments' ids by their names
         self.client = self.ask(lambda: MlflowClient(tracking_uri=uri, registry_uri=uri))
         self.ask(lambda: self.client.search_experiments(max_results=1))
 
@@ -117,7 +118,8 @@ class Tracking:
             "code_version": bc4all.__version__,
             "config_sha": client.sha,
         }
-        experiment = self._experiment(_experiment_name(kind, client.id))
+        name = _experiment_name(kind, client.id)
+        experiment = self._checked.get(name) or self._experiment(name)
         return self._create_run(experiment, f"{kind.run_name}_{day}", {**described, **tags})
 
     def _create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> "Run":
@@ -195,8 +197,13 @@ class Tracking:
         return found
 
     def check_owner(self, client_ids: Sequence[ClientId]) -> None:
-        """Raise ConfigurationError where an experiment of these clients belongs to another DATA_PREFIX."""
-        self._store.check(self.experiments(client_ids))
+        """Raise ConfigurationError where an experiment of these clients belongs to another DATA_PREFIX.
+
+        Those that are this one's are known from here on.
+        """
+        found = self.experiments(client_ids)
+        self._store.check(found)
+        self._checked = {one.name: str(one.experiment_id) for one in found if self._store.owner(one) is not None}
 
     def training_place(self, client_id: ClientId) -> str:
         """Below which the files of all of a client's trainings lie."""

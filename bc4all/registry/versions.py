@@ -132,7 +132,9 @@ class Registry:
             found = self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)
         else:
             found = self.tracking.ask(lambda: self._client.get_model_version(name, str(number)), missing)
-        uri = self.tracking.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
+        uri = str(found.source)
+        if uri.startswith("models:/"):  # a name of MLflow's own; ours are registered by where they lie
+            uri = self.tracking.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
         return Version(name, int(found.version), uri, dict(found.tags), _training_run(found))
 
     def versions(self, client_id: ClientId) -> list[Version]:
