@@ -191,9 +191,9 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/spark/test_publishing.py::test_the_audit_refuses_what_is_wrong": [
         Guard(
-            "bc4all.data.audit.audit",
-            "per_rank != dict.fromkeys(range(ranks), (products, ids))",
-            "total != products * ranks",
+            "bc4all.data.audit._judged",
+            "per_rank != dict.fromkeys(range(ranks), (due.products, due.ids))",
+            "total != due.products * ranks",
         ),
     ],
     "tests/schedule/test_operations.py::test_a_killed_job_is_tried_again": [
@@ -215,13 +215,13 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_memory.py::test_a_java_without_memory_ends_the_job": [
         Guard("bc4all.launch.spark_submit.spark_submit", "java = [_EXIT_WITHOUT_MEMORY]", "java: list[str] = []"),
-        Guard("bc4all.jobs.fleet._attempt", "java_has_ended(spark)", "False"),
+        Guard("bc4all.jobs.fleet._outcome", "java_has_ended(spark)", "False"),
     ],
     "tests/schedule/test_operations.py::test_a_job_whose_java_is_out_of_memory_is_tried_again": [
         Guard("bc4all.schedule.dispatch._verdict", "code == EXIT_JAVA_MEMORY", "False"),
     ],
     "tests/faults/test_memory.py::test_a_driver_whose_java_has_ended_says_so_in_a_line": [
-        Guard("bc4all.jobs.fleet.run_fleet", "not java_has_ended(spark)", "True"),
+        Guard("bc4all.jobs.fleet.run_waves", "not java_has_ended(spark)", "True"),
         Guard("bc4all.jobs.application._stop", "not java_has_ended(spark)", "True"),
     ],
     "tests/launch/test_submit.py::test_a_java_without_memory_ends": [
@@ -239,7 +239,16 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.schedule.dispatch.Dispatcher.reap", "now = self._timer()", "now = self._clock()"),
     ],
     "tests/faults/test_files.py::test_two_jobs_for_one_client_at_once": [
-        Guard("bc4all.jobs.application._alone", "with state.exclusive(client.id, job):", "if True:"),
+        Guard("bc4all.jobs.context.JobContext.attempt", "with self.state.exclusive(client.id, job):", "if True:"),
+    ],
+    "tests/spark/test_waves.py::test_a_client_that_kills_its_worker_fails_alone": [
+        Guard("bc4all.jobs.waves.Wave.halving", "may_be_one_clients(error)", "False"),
+    ],
+    "tests/spark/test_waves.py::test_a_storage_that_fails_is_not_asked_once_a_client": [
+        Guard("bc4all.jobs.waves.Wave.halving", "may_be_one_clients(error)", "True"),
+    ],
+    "tests/spark/test_waves.py::test_the_client_that_lends_its_folder_may_fail": [
+        Guard("bc4all.jobs.waves.Wave.fail", "member is self._host", "False"),
     ],
     "tests/faults/test_mlflow.py::test_down_at_start": [
         Guard("bc4all.registry.mlflow_failures._told", "re.search(pattern, said)", "not re.search(pattern, said)"),
