@@ -54,3 +54,7 @@ class TransientFailure(Failure):
     """Something outside failed (storage, MLflow, the cluster), and a retry may help."""
 
     exit_code = EXIT_TRANSIENT
+
+
+class OutOfReach(TransientFailure):
+    """A server that all clients need does not answer: what it said of one, it would say of the next."""

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -199,3 +199,12 @@ def stage(publisher: Publisher, rows: Any, name: str) -> None:
     folder = publisher.shared()
     rows.write.parquet(folder)
     publisher.adopt(folder, name)
+
+
+def run_fleet(
+    spark: SparkSession, job: str, clients: Sequence[Client], work: Callable[[Client], Any], max_parallel: int
+) -> list[Any]:
+    """Do `work` for every client, each in a wave of its own; return the outcomes."""
+    from bc4all.jobs.fleet import alone, run_waves  # which takes a second: tests without a Java do without
+
+    return run_waves(spark, job, [[client] for client in clients], alone(work), max_parallel)

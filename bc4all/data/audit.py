@@ -1,9 +1,10 @@
 """Is a staged output what it must be? Asked of what was written, before it is published."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pyspark.sql import Column, Row, SparkSession
+import pyarrow.compute as pc
+from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from bc4all.column_names import CLIENT
@@ -50,13 +51,16 @@ def audit(
         F.max(F.isnan("pred_score")).alias("nan"),
         F.count_if(F.col(ANSWERED) if ANSWERED in rows.columns else F.lit(True)).alias("answered"),
     )
-    found: dict[int, list[Row]] = {client: [] for client in due}
-    for row in rows.groupBy(CLIENT, "rank", "pred_label").agg(*sums).collect():
-        found[row[CLIENT]].append(row)
-    return {client: _judged(own, due[client], staged_part(staged, client), top) for client, own in found.items()}
+    found = rows.groupBy(CLIENT, "rank", "pred_label").agg(*sums).toArrow()  # of all clients at once: no Python objects
+    return {
+        client: _judged(
+            found.filter(pc.equal(found[CLIENT], client)).to_pylist(), its, staged_part(staged, client), top
+        )
+        for client, its in due.items()
+    }
 
 
-def _judged(found: Sequence[Row], due: Due, staged: str, top: int) -> Audited | Failure:
+def _judged(found: Sequence[Mapping[str, Any]], due: Due, staged: str, top: int) -> Audited | Failure:
     if any(row["null"] or row["nan"] for row in found):
         return ModelError("the output holds a null or a score that is no number", staged, "train this client again")
     strange = {row["pred_label"] for row in found} - set(due.classes)

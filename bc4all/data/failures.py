@@ -37,11 +37,11 @@ def as_failure(error: Exception) -> Failure:
         remedy = "it was killed, ran out of memory, or its model crashed: see the log; a retry may help"
         return TransientFailure("a Python worker ended in the middle of its work", remedy=remedy)
     text = messages[-1]
-    reading = next((found[1] for found in map(_READING.search, messages) if found), None)
+    reading = _reading(messages)
     if reading and is_stale_checksum(messages):
-        return stale_checksum(unquote(reading))
+        return stale_checksum(reading)
     if reading and tells_of_damage(messages):
-        return DataError(f"{unquote(reading)} is truncated or damaged", text, "deliver it again")
+        return DataError(f"{reading} is truncated or damaged", text, "deliver it again")
     if _FULL in text:
         written = next((found[1] for found in map(_WRITTEN.search, messages) if found), "")
         remedy = "make room, then run it again: nothing was published"
@@ -49,6 +49,16 @@ def as_failure(error: Exception) -> Failure:
     if isinstance(error, ArithmeticError | LookupError | TypeError | AttributeError):
         return Failure(text, remedy="this is a fault of bc4all: see the log")
     return TransientFailure(text, remedy="see the log; a retry may help")
+
+
+def _reading(messages: list[str]) -> str | None:
+    found = next((found[1] for found in map(_READING.search, messages) if found), None)
+    return unquote(found) if found else None
+
+
+def unread_file(error: Exception) -> str | None:
+    """Return the URI of the file that a Spark job could not read; None where it failed by something else."""
+    return None if isinstance(error, Failure) else _reading(causes(error))
 
 
 def may_be_one_clients(error: Exception) -> bool:

@@ -72,6 +72,10 @@ class FileSystem:
         return self._jvm.org.apache.hadoop.fs.Path
 
     @cached_property
+    def _umask(self) -> int:
+        return int(self._jvm.org.apache.hadoop.fs.permission.FsPermission.getUMask(self._configuration).toShort())
+
+    @cached_property
     def _codecs(self) -> Any:
         return self._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(self._configuration)
 
@@ -182,7 +186,7 @@ class FileSystem:
     def write_text(self, uri: str, text: str) -> None:
         """Write a small file as UTF-8, replacing one that is there."""
         if self._is_local:
-            _write(Path(self._path(uri).toUri().getPath()), text, uri)
+            _write(Path(self._path(uri).toUri().getPath()), text, self._umask, uri)
             return
         with _translated(uri):
             stream = self._fs.create(self._path(uri), True)
@@ -217,13 +221,16 @@ class FileSystem:
             self._fs.delete(self._path(uri), True)
 
 
-def _write(file: Path, text: str, uri: str) -> None:
+def _write(file: Path, text: str, umask: int, uri: str) -> None:
     """Write a file of this machine, whole or not at all. Hadoop would start a process for its permissions: 10 ms."""
     unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.parent.is_dir():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.chmod(0o777 & ~umask)
         try:
             unfinished.write_bytes(text.encode())
+            unfinished.chmod(0o666 & ~umask)
             file.with_name(f".{file.name}.crc").unlink(missing_ok=True)  # Hadoop's, of the file that was there
             unfinished.replace(file)
         finally:

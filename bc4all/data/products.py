@@ -102,7 +102,7 @@ class Products:
 
 
 def refused(read_at_once: Sequence[Products]) -> DataFrame:
-    """Return the refused rows of clients that want the same columns, by `Products.refused`, with their CLIENT."""
+    """Return the refused rows, by `Products.refused` and with CLIENT, of clients with the same columns and kinds."""
     first = read_at_once[0]
     uris = {products.number: [entry.uri for entry in products.source] for products in read_at_once}
     refusals = Refusals(first.wanted, uris)

@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from py4j.protocol import Py4JError
 from pyspark import StorageLevel
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from bc4all.data.failures import as_failure
+from bc4all.data.failures import as_failure, unread_file
 from bc4all.data.feed import COLUMNS, Delivery, read_packs
 from bc4all.data.filesystem import Entry, FileSystem
-from bc4all.data.partition import blaming_changes, data_files, read_heads
+from bc4all.data.partition import blaming_changes, check_unchanged, data_files, read_heads
 from bc4all.data.products import KeptPacks, Products
 from bc4all.data.tally import Counts, check_ends, count_packs
 from bc4all.errors import Failure
@@ -23,6 +24,7 @@ from bc4all.reading.doubles import DOUBLED_ROWS, MAX_SEEN, SHARED, RefuseDoubled
 from bc4all.reading.rows import Wanted
 
 _BYTES_A_TASK = 8 << 20  # as files lie in storage; of a .csv.gz, about 120,000 products of five features
+_MAX_READ_AGAIN = 3
 _KEYS_A_TASK = 1_000_000  # that are compared in one: 24 MB, and 80 MB more to sort them
 
 
@@ -44,7 +46,7 @@ class _Listed:
 
 
 @dataclass(frozen=True)
-class Wave:
+class WaveProducts:
     """Clients that were read at once, by their numbers: what each has, or why it has nothing; kept until `release`."""
 
     found: Mapping[int, Products | Failure]
@@ -83,10 +85,13 @@ def _read_alone(spark: SparkSession, files: FileSystem, asked: Asked) -> Product
     return found
 
 
-def read_wave(spark: SparkSession, files: FileSystem, asked: Mapping[int, Asked]) -> Wave:
+def read_wave(
+    spark: SparkSession, files: FileSystem, asked: Mapping[int, Asked], tries: int = _MAX_READ_AGAIN
+) -> WaveProducts:
     """Return what clients, by any number, have delivered. What is wrong with one's files is that one's failure.
 
-    Raises what a Spark job raises, and TransientFailure where files have changed meanwhile.
+    Where they fail the job that reads all, the others are read again, `tries` times at most: a storage that is away
+    fails with each. Raises what a Spark job raises.
     """
     found: dict[int, Products | Failure] = {}
     listed: dict[int, _Listed] = {}
@@ -96,16 +101,35 @@ def read_wave(spark: SparkSession, files: FileSystem, asked: Mapping[int, Asked]
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             found[number] = as_failure(error)
     if not listed:
-        return Wave(found, None)
-    with ExitStack() as changes:
-        for one in listed.values():
-            changes.enter_context(blaming_changes(files, one.folder, one.entries))
+        return WaveProducts(found, None)
+    try:
         kept, counts = _read(spark, files, [one.delivery for one in listed.values()])
+    except (Failure, Py4JError, PySparkException) as error:
+        blamed = _blamed(files, listed, error)
+        if not blamed or not tries:
+            raise
+        rest = {number: asked[number] for number in listed if number not in blamed}
+        read = read_wave(spark, files, rest, tries - 1) if rest else WaveProducts({}, None)
+        return WaveProducts({**found, **blamed, **read.found}, read.kept)
     for number, one in listed.items():
         found[number] = _checked(files, one, kept, counts.get(number) or Counts.nothing())
     if not any(isinstance(one, Products) for one in found.values()):
         kept.release()
-    return Wave(found, kept)
+        return WaveProducts(found, None)
+    return WaveProducts(found, kept)
+
+
+def _blamed(files: FileSystem, listed: Mapping[int, _Listed], error: Exception) -> dict[int, Failure]:
+    """Return the clients whose files explain why a job failed that read all: they changed, or one cannot be read."""
+    unread, found = unread_file(error), {}
+    for number, one in listed.items():
+        try:
+            check_unchanged(files, one.folder, one.entries)
+            if unread is not None and unread.startswith(f"{one.folder}/"):
+                raise as_failure(error)
+        except Failure as failure:
+            found[number] = failure
+    return found
 
 
 def _list(files: FileSystem, number: int, asked: Asked) -> _Listed:

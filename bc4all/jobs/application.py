@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+_OPEN_FILES = 10_000  # as many as macOS allows a process
+
+
 def run_application(request: JobRequest) -> int:
     """Do the job for the clients asked for, print what became of them, and return DESIGN's exit code."""
     _allow_open_files()
@@ -61,9 +64,11 @@ def run_application(request: JobRequest) -> int:
 
 
 def _allow_open_files() -> None:
-    """Let this process have as many files open as the system allows it: a client that is worked on has a lock."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Let this process have more files open, if the system allows it: a client that is worked on has a lock."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def run_and_leave(request: JobRequest) -> NoReturn:
@@ -109,7 +114,8 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
     waves, work = job_waves(context, request, clients), job_work(context, request, out)
-    return run_waves(spark, request.job, waves, work, request.max_parallel, out, _tell_starter)
+    at_once, interrupted = request.max_parallel, context.interrupted
+    return run_waves(spark, request.job, waves, work, at_once, out, _tell_starter, interrupted)
 
 
 def _open_registry(layout: Layout, job: str, clients: list[Client]) -> "Registry":

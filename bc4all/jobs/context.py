@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Event
 
 from pyspark.sql import SparkSession
 
@@ -31,6 +32,7 @@ class JobContext:
     registry: Registry
     day: Day
     state: State
+    interrupted: Event = field(default_factory=Event)  # by Ctrl-C: nothing more is begun
 
     @cached_property
     def files(self) -> FileSystem:

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bc4all.config.clients import Client
 from bc4all.data.failures import as_failure
-from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, TransientFailure
+from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, TransientFailure
 from bc4all.identity import ClientId, RunId
 from bc4all.jobs.session import java_has_ended
 from bc4all.logs import log_context
@@ -60,18 +60,6 @@ class Done(NamedTuple):
 Work = Callable[[Sequence[Client]], Iterator[Done]]
 
 
-def run_fleet(
-    spark: SparkSession,
-    job: str,
-    clients: Sequence[Client],
-    work: Callable[[Client], Outcome],
-    max_parallel: int,
-    console: Console | None = None,
-) -> list[Outcome]:
-    """Do `work` for every client, each alone, by `run_waves`."""
-    return run_waves(spark, job, [[client] for client in clients], alone(work), max_parallel, console)
-
-
 def alone(work: Callable[[Client], Outcome]) -> Work:
     """Return the work of a wave that is done for one client after the other."""
 
@@ -97,11 +85,13 @@ def run_waves(
     max_parallel: int,
     console: Console | None = None,
     tell: Callable[[Outcome], None] = lambda outcome: None,
+    interrupted: threading.Event | None = None,
 ) -> list[Outcome]:
     """Do `work` for every wave, `max_parallel` at a time, and return the outcomes in the clients' order.
 
     `tell` is called with each outcome as soon as it is there.
-    No client's failure reaches another. Ctrl-C cancels what runs, starts nothing more, and is raised again. Raises
+    No client's failure reaches another. Ctrl-C cancels what runs, sets `interrupted`, by which work knows that nothing
+    more is to be begun, and is raised again. Raises
     TransientFailure where the driver's Java has ended: no client can go on without it.
     """
     console = console or Console(stderr=True)
@@ -126,6 +116,8 @@ def run_waves(
                     future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        if interrupted:
+            interrupted.set()
         if not java_has_ended(spark):
             spark.sparkContext.cancelAllJobs()
         raise
@@ -188,9 +180,11 @@ def _all_of(wave: Sequence[Client], work: Work) -> Iterator[Done]:
         for done in work(wave):
             del waiting[done.client.id]
             yield done
-    except Exception as error:  # noqa: BLE001 - other waves go on
-        for client in waiting.values():
-            yield Done(client, error, 0.0)
+        error: Exception = Failure("nothing became of it", remedy="this is a fault of bc4all: see the log")
+    except Exception as raised:  # noqa: BLE001 - other waves go on
+        error = raised
+    for client in waiting.values():
+        yield Done(client, error, 0.0)
 
 
 def _outcome(spark: SparkSession, job: str, done: Done) -> Outcome:

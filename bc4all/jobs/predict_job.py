@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,18 +27,20 @@ from bc4all.model.ranking import TOP
 from bc4all.reading.header import MissingColumn
 from bc4all.reading.rows import Wanted
 from bc4all.registry.tracking import Run
-from bc4all.registry.versions import CURVES, PROFILE, LoadedModel
+from bc4all.registry.versions import CURVES, PROFILE, LoadedModel, Version
 
 _MAX_TAG_CHARS = 4000  # MLflow takes 8000
-_MODEL_BYTES, _LOADED_AT_ONCE = 200 << 20, 20  # of models' files, which take up to five times as much in memory
+_MODEL_BYTES = 100 << 20  # of models' files, which take up to five times as much in memory
 
 
 @dataclass
 class _Prediction:
     """What a client's prediction has come to."""
 
+    version: Version = field(init=False)
     loaded: LoadedModel = field(init=False)
     limits: Thresholds | None = None
+    asked: Asked = field(init=False)
     products: Products = field(init=False)
     audited: Audited = field(init=False)
 
@@ -59,26 +62,50 @@ def predict_wave(context: JobContext, clients: Sequence[Client], number: int | N
     Of a failure nothing is published. Clients whose models would not fit into memory together come one part after the
     other.
     """
-    wave, waiting = Wave(context, PREDICT.name, _Prediction), list(clients)
-    while waiting:
-        members: list[_Member] = []
-        while waiting and sum(member.has.loaded.bytes for member in members) < _MODEL_BYTES:
-            asked, waiting = waiting[:_LOADED_AT_ONCE], waiting[_LOADED_AT_ONCE:]
-            members += wave.each(wave.begin(asked), partial(_load, context, number))
+    with Wave(context, PREDICT.name, _Prediction) as wave:
+        members = wave.each(wave.begin(clients), partial(_find, context, number))
+        yield from wave.left()
+        for part in _parts(members):
+            loaded = wave.each(part, partial(_load, context))
             yield from wave.left()
-        if members:
-            yield from wave.halving(members, partial(_predict_together, context, wave))
+            if loaded:
+                yield from wave.halving(loaded, partial(_predict_together, context, wave), partial(_publish, context))
+            for member in part:
+                member.has = _Prediction()  # its model, above all
 
 
-def _load(context: JobContext, number: int | None, member: _Member) -> None:
-    client_id = member.client.id
-    member.has.loaded = context.registry.load(client_id, context.registry.find(client_id, number))
-    member.has.limits = _thresholds(member.client, member.has.loaded)
+def _find(context: JobContext, number: int | None, member: _Member) -> None:
+    member.has.version = context.registry.find(member.client.id, number)
+
+
+def _parts(members: Sequence[_Member]) -> Iterator[list[_Member]]:
+    """Yield the clients in parts whose models fit into memory together."""
+    part: list[_Member] = []
+    room = _MODEL_BYTES
+    for member in members:
+        size = int(member.has.version.tags.get("bytes", 0))
+        if part and room < size:
+            yield part
+            part, room = [], _MODEL_BYTES
+        part.append(member)
+        room -= size
+    if part:
+        yield part
+
+
+def _load(context: JobContext, member: _Member) -> None:
+    """Load the model, and see what to read: the columns that it was trained on."""
+    loaded = member.has.loaded = context.registry.load(member.client.id, member.has.version)
+    member.has.limits = _thresholds(member.client, loaded)
+    stored = loaded.stored.get(PROFILE)
+    count = bin_counter(stored, loaded.features) if stored else None
+    folder = context.layout.prediction(member.client.id)
+    member.has.asked = Asked(folder, Wanted(loaded.features, labelled=False, count=count))
 
 
 def _predict_together(context: JobContext, wave: Wave[_Prediction], members: Sequence[_Member]) -> None:
-    """Read, score and audit in the same Spark jobs; publish client by client."""
-    asked = {member.number: _asked(context, member) for member in members}
+    """Read, score and audit in the same Spark jobs."""
+    asked = {member.number: member.has.asked for member in members}
     with wave.together(members, "read"):
         read = read_wave(context.spark, context.files, asked)
     try:
@@ -93,15 +120,6 @@ def _predict_together(context: JobContext, wave: Wave[_Prediction], members: Seq
                     _stage_scored(context, wave, some, f"{folder}/{OUTPUT}-{answered}")
     finally:
         read.release()
-    wave.finish(wave.inside(members), partial(_publish, context))
-
-
-def _asked(context: JobContext, member: _Member) -> Asked:
-    """Return what to read of a client: the columns that its model was trained on."""
-    loaded, folder = member.has.loaded, context.layout.prediction(member.client.id)
-    stored = loaded.stored.get(PROFILE)
-    count = bin_counter(stored, loaded.features) if stored else None
-    return Asked(folder, Wanted(loaded.features, labelled=False, count=count))
 
 
 def _take(member: _Member, found: Products | Failure) -> None:
@@ -130,18 +148,14 @@ def _stage_refused(context: JobContext, wave: Wave[_Prediction], members: list[_
 
 def _stage_scored(context: JobContext, wave: Wave[_Prediction], members: list[_Member], folder: str) -> None:
     """Write the categories of all, audit them, and give each client its own."""
-    shared: list[SharedValue[Any]] = []
-    try:
-        with wave.together(members, "score"):
-            scorers = {}
-            for member in members:
-                shared.append(SharedValue(context.spark, member.has.loaded.model))
-                scorers[member.number] = _scorer(member, shared[-1])
-            packs = members[0].has.products.kept.accepted(scorers)
-            stage_together(score_products(packs, scorers), folder)
-    finally:
-        for model in shared:
-            model.destroy()
+    with ExitStack() as shared, wave.together(members, "score"):
+        scorers = {}
+        for member in members:
+            model = SharedValue(context.spark, member.has.loaded.model)
+            shared.callback(model.destroy)
+            scorers[member.number] = _scorer(member, model)
+        packs = members[0].has.products.kept.accepted(scorers)
+        stage_together(score_products(packs, scorers), folder)
     with wave.together(members, "audit"):
         schema = scored_schema(members[0].has.limits is not None)
         audited = audit(context.spark, folder, schema, {member.number: _due(member) for member in members}, TOP)

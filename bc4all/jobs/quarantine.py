@@ -18,9 +18,9 @@ from bc4all.jobs.context import JobContext
 
 def stage_refused(spark: SparkSession, folder: str, read_at_once: Sequence[Products]) -> dict[int, str | Failure]:
     """Write the refused rows of clients that have some below `folder`; return where, or what went wrong, for each."""
-    alike: dict[tuple[str, ...], list[Products]] = {}
+    alike: dict[tuple[tuple[str, str], ...], list[Products]] = {}
     for products in read_at_once:
-        alike.setdefault(tuple(products.wanted.names), []).append(products)
+        alike.setdefault(tuple(products.wanted.features.items()), []).append(products)
     found: dict[int, str | Failure] = {}
     for number, some in enumerate(alike.values()):
         staged = f"{folder}/{QUARANTINE}-{number}"

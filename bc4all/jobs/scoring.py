@@ -34,15 +34,13 @@ def score_products(packs: DataFrame, scorers: Mapping[int, Scorer]) -> DataFrame
     schema = scored_schema(next(iter(scorers.values())).limits is not None)
 
     def score_batches(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        before: Scorer | None = None
         for client, rows in packs_by_client(frames):
             scorer = scorers[client]
-            if before is not None and before is not scorer:  # a worker holds one model at a time
-                before.model.forget()
-            before = scorer
             for frame in value_frames(rows, scorer.features):
                 scored = score_frame(scorer.model.value, frame, scorer.features, scorer.version, scorer.limits)
                 yield scored.assign(**{CLIENT: np.int32(client)})
+            if len(scorers) > 1:  # a worker holds one model at a time; a lone client's it may need again
+                scorer.model.forget()
 
     return packs.mapInPandas(score_batches, schema)
 

@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from bc4all.config.clients import Client
 from bc4all.data.failures import as_failure, may_be_one_clients
 from bc4all.data.publishing import Publisher
+from bc4all.errors import OutOfReach, TransientFailure
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Done, Outcome
 from bc4all.jobs.session import wave_phase
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _THREADS = 4  # for what waits on storage and on MLflow
+_TOLD_AT_ONCE = 20  # clients that are published before their outcomes are told: what a kill leaves untold is done again
+_INTERRUPTED = TransientFailure("the job was interrupted", remedy="run it again")
 
 
 @dataclass
@@ -41,31 +44,53 @@ class Member(Generic[T]):
     run: Run = field(init=False)
     publisher: Publisher = field(init=False)
 
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add the time that the block takes to its own."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - started
+
 
 class Wave(Generic[T]):
-    """The clients of a wave, of which some have left."""
+    """The clients of a wave, of which some have left. Whoever is inside at its end leaves with a failure."""
 
     def __init__(self, context: JobContext, job: str, new: Callable[[], T]) -> None:
         self._context, self._job, self._new = context, job, new
         self._begun = 0
-        self._inside: set[int] = set()
+        self._inside: dict[int, Member[T]] = {}
         self._left: list[Done] = []
         self._kept_open: list[tuple[Member[T], Exception]] = []
         self._host: Member[T] | None = None
+        self._out_of_reach: OutOfReach | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        cause = error if isinstance(error, Exception) else _INTERRUPTED
+        for member in list(self._inside.values()):
+            self._leave(member, cause)
 
     def begin(self, clients: Sequence[Client]) -> list[Member[T]]:
         """Let clients in, with a run and a journal for each."""
         members = [Member(self._begun + place, client, self._new()) for place, client in enumerate(clients)]
         self._begun += len(members)
-        self._inside |= {member.number for member in members}
+        self._inside |= {member.number: member for member in members}
 
-        def begin(member: Member[T]) -> None:
+        def enter(member: Member[T]) -> None:
             member.run, member.publisher = member.attempt.enter_context(self._context.attempt(member.client, self._job))
 
-        return self.each(members, begin)
+        return self.each(members, enter)
 
     def each(self, members: Sequence[Member[T]], step: Callable[[Member[T]], Any]) -> list[Member[T]]:
-        """Do a step for each, and return those for which it succeeded. The others have left."""
+        """Do a step for each, and return those for which it succeeded. The others have left.
+
+        Where MLflow is out of reach for one, it is not asked for those after it. Once the job is interrupted, no step
+        is begun.
+        """
         if len(members) == 1:
             done = [self._try(member, step) for member in members]
         else:
@@ -75,41 +100,51 @@ class Wave(Generic[T]):
         return [member for member, succeeded in zip(members, done, strict=True) if succeeded]
 
     def _try(self, member: Member[T], step: Callable[[Member[T]], Any]) -> bool:
-        started = time.monotonic()
         begun = {"run_id": member.run.id} if hasattr(member, "run") else {}
-        with log_context(client_id=member.client.id, **begun):
+        with log_context(client_id=member.client.id, **begun), member.timed():
             try:
+                self._check_going_on()
                 step(member)
             except Exception as error:  # noqa: BLE001 - it is this client's, and told as its outcome
-                member.seconds += time.monotonic() - started
                 self.fail(member, error)
                 return False
-        member.seconds += time.monotonic() - started
         return True
+
+    def _check_going_on(self) -> None:
+        if self._context.interrupted.is_set():
+            raise _INTERRUPTED
+        if self._out_of_reach is not None:
+            raise self._out_of_reach
 
     def fail(self, member: Member[T], error: Exception) -> None:
         """Let a client leave with its failure; if the wave stages in its run's folder, when that is over."""
-        self._inside.discard(member.number)
+        if isinstance(error, OutOfReach):
+            self._out_of_reach = error
         if member is self._host:
+            self._inside.pop(member.number)
             self._kept_open.append((member, error))
-            return
+        else:
+            self._leave(member, error)
+
+    def _leave(self, member: Member[T], error: Exception) -> None:
+        self._inside.pop(member.number, None)
         try:
             member.attempt.__exit__(type(error), error, error.__traceback__)
-        except Exception as second:  # noqa: BLE001 - the first one is why
-            log.debug("%s: its run did not end: %s", member.client.id, second)
+        except Exception:
+            log.exception("%s: its run did not end as it should", member.client.id)
         self._left.append(Done(member.client, error, member.seconds))
 
     def finish(self, members: Sequence[Member[T]], step: Callable[[Member[T]], Outcome]) -> None:
         """Do a last step for each, which tells its outcome, and end its run."""
+        outcomes: dict[int, Outcome] = {}
 
-        def last(member: Member[T]) -> None:
-            started = time.monotonic()
-            outcome = step(member)
+        def end(member: Member[T]) -> None:
+            outcomes[member.number] = step(member)
             member.attempt.close()
-            self._inside.discard(member.number)
-            self._left.append(Done(member.client, outcome, member.seconds + time.monotonic() - started))
 
-        self.each(members, last)
+        for member in self.each(members, end):
+            del self._inside[member.number]
+            self._left.append(Done(member.client, outcomes[member.number], member.seconds))
 
     def inside(self, members: Sequence[Member[T]]) -> list[Member[T]]:
         """Return those of some that have not left."""
@@ -123,11 +158,14 @@ class Wave(Generic[T]):
     @contextmanager
     def together(self, members: Sequence[Member[T]], name: str) -> Iterator[None]:
         """Name the Spark jobs that are started inside, and share the time that they take."""
+        self._check_going_on()
         started = time.monotonic()
-        with wave_phase(self._context.spark, [member.client.id for member in members], self._job, name):
-            yield
-        for member in members:
-            member.seconds += (time.monotonic() - started) / len(members)
+        try:
+            with wave_phase(self._context.spark, [member.client.id for member in members], self._job, name):
+                yield
+        finally:
+            for member in members:
+                member.seconds += (time.monotonic() - started) / len(members)
 
     @contextmanager
     def staging(self, members: Sequence[Member[T]]) -> Iterator[str]:
@@ -138,23 +176,40 @@ class Wave(Generic[T]):
         finally:
             self._host = None
             for member, error in self._kept_open:
-                self.fail(member, error)
+                self._leave(member, error)
             self._kept_open = []
 
-    def halving(self, members: Sequence[Member[T]], work: Callable[[Sequence[Member[T]]], None]) -> Iterator[Done]:
-        """Do what is done together, for all or, where that fails by what may be one client's fault, for each half."""
+    def halving(
+        self,
+        members: Sequence[Member[T]],
+        work: Callable[[Sequence[Member[T]]], None],
+        last: Callable[[Member[T]], Outcome],
+    ) -> Iterator[Done]:
+        """Do what is done together, then the last step for each; yield who has left, whenever some have.
+
+        Where the first fails by what may be one client's fault, each half of them is tried by itself.
+        """
+        halves = self._tried(members, work)
+        yield from self.left()
+        for half in halves:
+            yield from self.halving(half, work, last)
+        rest = [] if halves else self.inside(members)
+        for start in range(0, len(rest), _TOLD_AT_ONCE):
+            self.finish(rest[start : start + _TOLD_AT_ONCE], last)
+            yield from self.left()
+
+    def _tried(
+        self, members: Sequence[Member[T]], work: Callable[[Sequence[Member[T]]], None]
+    ) -> list[list[Member[T]]]:
+        """Do the work; return the halves that are to be tried, where it failed by what may be one client's fault."""
         try:
             work(members)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told as some client's outcome
             rest = self.inside(members)
             if len(members) > 1 and may_be_one_clients(error):
                 log.warning("%s: a wave of %d clients is halved: %s", self._job, len(rest), as_failure(error))
-                yield from self.left()
                 middle = len(rest) // 2
-                for half in (rest[:middle], rest[middle:]):
-                    if half:
-                        yield from self.halving(half, work)
-            else:
-                for member in rest:
-                    self.fail(member, error)
-        yield from self.left()
+                return [half for half in (rest[:middle], rest[middle:]) if half]
+            for member in rest:
+                self.fail(member, error)
+        return []

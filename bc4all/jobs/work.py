@@ -58,7 +58,7 @@ def job_waves(context: JobContext, request: JobRequest, clients: Sequence[Client
     room = 0
     for client in clients:
         size = _delivered_bytes(context, client)
-        if room < size or len(waves[-1]) == MAX_WAVE:
+        if not waves or room < size or len(waves[-1]) == MAX_WAVE:
             waves.append([])
             room = budget
         waves[-1].append(client)

@@ -17,7 +17,7 @@ _ABOUT = ("line", "file", "reason")
 
 @dataclass(frozen=True)
 class Refusals:
-    """What tasks run on packs of clients with the same `wanted` columns: their refused rows.
+    """What tasks run on packs of clients that want the same columns of the same kinds: their refused rows.
 
     `uris` are the files of each client by their numbers.
     """

@@ -7,7 +7,7 @@ import requests
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from bc4all.errors import ConfigurationError, Failure, ModelError, TransientFailure
+from bc4all.errors import ConfigurationError, Failure, ModelError, OutOfReach
 from bc4all.redaction import redact
 
 log = logging.getLogger(__name__)
@@ -69,4 +69,4 @@ def failure(error: Exception, missing: str, uri: str) -> Failure:
         return ModelError(missing, where, "train the client first: bin/submit.sh train")
     if code in _REFUSED:
         return Failure(f"MLflow refuses this: {_told(error)}", where)
-    return TransientFailure(f"MLflow: {_told(error)}", where, "is the tracking server well?")
+    return OutOfReach(f"MLflow: {_told(error)}", where, "is the tracking server well?")

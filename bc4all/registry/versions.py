@@ -60,7 +60,6 @@ class LoadedModel:
 
     version: Version
     model: Model
-    bytes: int  # of its file
     features: Features
     stored: Mapping[str, Any]
 
@@ -213,8 +212,7 @@ class Registry:
             features = described(description, client_id)
             self._refuse_strangers(version)
             file = self._download(version, f"{DATA}/{path}", scratch)
-            model, stored = load_model(file, sha256), self._stored(version, scratch)
-            return LoadedModel(version, model, file.stat().st_size, features, stored)
+            return LoadedModel(version, load_model(file, sha256), features, self._stored(version, scratch))
 
     def _stored(self, version: Version, scratch: str) -> Mapping[str, Any]:
         """Return what training stored with a version; nothing in one of before it did."""

@@ -20,7 +20,7 @@ from bc4all.job_kinds import TRAIN
 from bc4all.jobs.application import run_application
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.doctor import _mlflow
-from bc4all.jobs.fleet import Outcome, run_fleet
+from bc4all.jobs.fleet import Outcome
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
@@ -31,7 +31,7 @@ from bc4all.request import JobRequest
 from bc4all.schedule.dispatch import Dispatcher
 from bc4all.schedule.history import History
 from bc4all.state import State
-from tests.conftest import DAY, make_client, published_rows
+from tests.conftest import DAY, make_client, published_rows, run_fleet
 
 IDS = [f"client_{number}" for number in range(10)]
 SOME = IDS[3:5]  # whose jobs run in a copy: each client's are like every other's

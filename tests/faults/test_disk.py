@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from bc4all.jobs.fleet import run_fleet
 from bc4all.jobs.predict_job import predict
-from tests.conftest import make_client
+from tests.conftest import make_client, run_fleet
 from tests.faults.conftest import Published, partition, rows_of
 
 

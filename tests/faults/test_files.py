@@ -22,11 +22,11 @@ from bc4all.data.filesystem import FileSystem
 from bc4all.errors import TransientFailure
 from bc4all.jobs import predict_job
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.fleet import Outcome, run_fleet
+from bc4all.jobs.fleet import Outcome
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.reading.worker import WholeFiles
-from tests.conftest import FEATURES, deliver_some, make_client, published_rows
+from tests.conftest import FEATURES, deliver_some, make_client, published_rows, run_fleet
 from tests.faults.conftest import Published, partition, rows_of
 from tests.reading.packs import Losing
 

@@ -27,7 +27,7 @@ from pyspark.sql import SparkSession
 from bc4all.errors import Failure, TransientFailure
 from bc4all.jobs.application import run_application
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.fleet import Outcome, run_fleet
+from bc4all.jobs.fleet import Outcome
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.layout import Layout
@@ -35,7 +35,7 @@ from bc4all.registry.tracking import Tracking
 from bc4all.registry.versions import Registry
 from bc4all.request import JobRequest
 from bc4all.state import State
-from tests.conftest import DAY, make_client, published_rows
+from tests.conftest import DAY, make_client, published_rows, run_fleet
 from tests.faults.conftest import Published, partition, rows_of
 
 Spoil = Callable[[str], object]  # a request's path -> None, seconds to wait, a status, "drop" or "lose the answer"

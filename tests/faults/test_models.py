@@ -13,11 +13,10 @@ import yaml
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
-from bc4all.jobs.fleet import run_fleet
 from bc4all.jobs.predict_job import predict
 from bc4all.model.model_file import SKOPS_FILE, digest
 from bc4all.registry.tracking import tracking_uri
-from tests.conftest import make_client
+from tests.conftest import make_client, run_fleet
 from tests.faults.conftest import Published, partition, rows_of
 
 # Python that says that it was run, wherever it is put.

@@ -14,7 +14,6 @@ from pyspark.sql import SparkSession
 from bc4all.cli.main import main
 from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.jobs import predict_job
-from bc4all.jobs.fleet import run_fleet
 from bc4all.jobs.predict_job import predict
 from bc4all.layout import Layout
 from bc4all.redaction import redact
@@ -22,7 +21,7 @@ from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.schedule.history import History
 from bc4all.state import State
-from tests.conftest import QUICK_JAVA, ROOT, make_client
+from tests.conftest import QUICK_JAVA, ROOT, make_client, run_fleet
 from tests.faults.conftest import Published
 
 SECRETS = {

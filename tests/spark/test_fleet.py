@@ -19,12 +19,12 @@ from bc4all.config.clients import Client
 from bc4all.config.fleet_file import load_fleet
 from bc4all.errors import ConfigurationError, DataError, TransientFailure
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.fleet import Outcome, exit_code, run_fleet
+from bc4all.jobs.fleet import Outcome, exit_code
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.session import phase
 from bc4all.jobs.train_job import train
 from bc4all.launch.class_archive import ARCHIVE
-from tests.conftest import DAY, QUICK_JAVA, ROOT, make_client, published_rows
+from tests.conftest import DAY, QUICK_JAVA, ROOT, make_client, published_rows, run_fleet
 
 
 def test_one_broken_client_leaves_the_others_alone(job: JobContext, prefix: Path, sample: Path) -> None:

@@ -18,11 +18,10 @@ from sklearn.model_selection import train_test_split
 
 from bc4all.errors import DataError, ModelError
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.fleet import run_fleet
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.registry.tracking import tracking_uri
-from tests.conftest import DAY, FEATURES, make_client, published_rows
+from tests.conftest import DAY, FEATURES, make_client, published_rows, run_fleet
 
 Deliver = Callable[..., Path]
 

@@ -14,16 +14,18 @@ from pyspark.sql import SparkSession
 
 from bc4all.config.clients import Client
 from bc4all.config.settings import AbstainSettings
+from bc4all.data import wave
 from bc4all.data.publishing import Publisher
-from bc4all.errors import TransientFailure
+from bc4all.errors import OutOfReach, TransientFailure
 from bc4all.job_kinds import JOB_KINDS
-from bc4all.jobs import predict_job, work
+from bc4all.jobs import predict_job, waves, work
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Outcome, run_waves
 from bc4all.jobs.predict_job import predict, predict_wave
 from bc4all.jobs.scoring import Scorer
 from bc4all.jobs.train_job import train
 from bc4all.jobs.work import job_waves
+from bc4all.registry.versions import Registry
 from bc4all.request import JobRequest
 from tests.conftest import DAY, jobs_on, make_client, published_rows
 from tests.faults.conftest import partition, rows_of
@@ -58,6 +60,8 @@ def fleet() -> list[Client]:
         make_client("unsure", features=("f1",), abstain=AbstainSettings(precision=0.9)),
         make_client("pieces", features=("f0", "f1"), max_quarantine=0.1),
         make_client("table", features=("f0", "f1")),
+        make_client("other_table", features=("f0", "f1")),
+        make_client("other_pieces", features={"f0": "category", "f1": "numeric"}, max_quarantine=0.1),
     ]
 
 
@@ -71,12 +75,12 @@ def trained(spark: SparkSession, empty_mlflow: Path, tmp_path_factory: pytest.Te
         data = frame_of(160, seed, list(client.features))
         data.to_csv(prefix / "train" / f"client_id={client.id}" / "a.csv", index=False)
         products, folder = data.drop(columns="category_id"), prefix / "prediction" / f"client_id={client.id}"
-        if client.id == "table":
+        if client.id.endswith("table"):
             products.to_parquet(folder / "a.parquet")
-        elif client.id == "pieces":  # with an id that comes in both files, and rows that are refused
+        elif client.id.endswith("pieces"):  # with ids that come in both files, and rows that are refused
             products[:100].to_csv(folder / "a.csv", index=False)
             products[90:].to_csv(folder / "b.csv.gz", index=False)
-            (folder / "c.csv").write_text("product_id,f0,f1\nbad,x,1\nshort\n")
+            (folder / "c.csv").write_text("product_id,f0,f1\nbad,1,x\nshort\n")
         else:
             products.to_csv(folder / "a.csv.gz", index=False)
         if client.id == "words":
@@ -91,8 +95,8 @@ def trained(spark: SparkSession, empty_mlflow: Path, tmp_path_factory: pytest.Te
 
 def results(job: JobContext, clients: Sequence[Client], **options: Any) -> dict[str, Outcome]:
     """What becomes of clients in one wave."""
-    wave = partial(predict_wave, job, **options)
-    return {outcome.client_id: outcome for outcome in run_waves(job.spark, "predict", [clients], wave, 1)}
+    work = partial(predict_wave, job, **options)
+    return {outcome.client_id: outcome for outcome in run_waves(job.spark, "predict", [clients], work, 1)}
 
 
 def everything(prefix: Path, client: Client) -> list[pd.DataFrame | None]:
@@ -101,14 +105,24 @@ def everything(prefix: Path, client: Client) -> list[pd.DataFrame | None]:
 
 
 @pytest.mark.starts_from("trained")
-def test_a_wave_publishes_what_each_would_alone(job: JobContext, prefix: Path) -> None:
-    """Row for row and column for column, refused ones too, whatever the clients beside it are."""
+@pytest.mark.parametrize("is_scattered", [False, True])
+def test_a_wave_publishes_what_each_would_alone(
+    job: JobContext, prefix: Path, is_scattered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row for row and column for column, refused ones too, whatever the clients beside it are.
+
+    Also where files are so large that packs go to other tasks, keys to several, and models come in several parts.
+    """
     alone = {}
     for client in fleet():
         predict(job, client)
         alone[client.id] = everything(prefix, client)
         for root in ("products_categories", "quarantine"):
             shutil.rmtree(prefix / root, ignore_errors=True)
+    if is_scattered:
+        monkeypatch.setattr("bc4all.data.wave._BYTES_A_TASK", 3000)
+        monkeypatch.setattr("bc4all.data.wave._KEYS_A_TASK", 100)
+        monkeypatch.setattr(predict_job, "_MODEL_BYTES", 30_000)
     found = results(job, fleet())
     assert {outcome.error for outcome in found.values()} == {None}
     assert (found["pieces"].rows, found["pieces"].quarantined) == (160, 12)
@@ -232,20 +246,80 @@ def test_the_client_that_lends_its_folder_may_fail(
     assert not list((prefix / "_staging").glob("*"))
 
 
+@pytest.mark.starts_from("trained")
+def test_files_that_change_are_one_clients(job: JobContext, prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the job that reads all fails since one client's file is gone, that one fails; the others are read again."""
+    read, calls = wave._read, []
+
+    def reading(*arguments: Any) -> Any:
+        if not calls:
+            (prefix / "prediction" / "client_id=wide" / "a.csv.gz").unlink()
+        calls.append(1)
+        return read(*arguments)
+
+    monkeypatch.setattr(wave, "_read", reading)
+    found = results(job, fleet())
+    assert {name for name, outcome in found.items() if outcome.error} == {"wide"}
+    assert "the partition changed while it was read" in str(found["wide"].error)
+    assert (found["wide"].exit_code, len(calls)) == (75, 2)
+
+
+@pytest.mark.starts_from("trained")
+def test_after_ctrl_c_nothing_more_is_begun(job: JobContext, prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs is given up, what waits is not begun, and every client's run and lock is ended."""
+    monkeypatch.setattr(predict_job, "_MODEL_BYTES", 1)  # each client in a part of its own
+    score, calls = predict_job.score_products, []
+
+    def interrupting(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            job.interrupted.set()
+        return score(*arguments)
+
+    monkeypatch.setattr(predict_job, "score_products", interrupting)
+    found = results(job, fleet())
+    assert len(calls) == 2
+    assert [outcome.exit_code for outcome in found.values()] == [0] + [75] * (len(found) - 1)
+    assert not list((prefix / "_staging").glob("*"))
+    for client in fleet():
+        with job.state.exclusive(client.id, "predict", patience=0):
+            pass
+    experiments = job.registry.tracking.experiments([client.id for client in fleet()])
+    runs = job.registry.tracking.client.search_runs([one.experiment_id for one in experiments])
+    assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
+
+
+@pytest.mark.starts_from("trained")
+def test_mlflow_that_is_away_is_not_asked_for_each(job: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it did not answer for one client, the others leave by the same word."""
+    asked = []
+
+    def away(self: object, client_id: str, number: int | None) -> None:
+        asked.append(client_id)
+        raise OutOfReach("MLflow: it did not answer in time")
+
+    monkeypatch.setattr(Registry, "find", away)
+    monkeypatch.setattr(waves, "_THREADS", 1)
+    found = results(job, fleet())
+    assert {outcome.exit_code for outcome in found.values()} == {75}
+    assert all("MLflow: it did not answer in time" in str(outcome.error) for outcome in found.values())
+    assert len(asked) == 1
+
+
 def test_waves_are_packed_by_bytes(job: JobContext, deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small clients share a wave, a large one has its own; trainings are one by one."""
     monkeypatch.setattr(work, "_WAVE_BYTES", 50)  # for each of two cores
     monkeypatch.setattr(work, "MAX_WAVE", 3)
-    sizes = {"a": 10, "b": 10, "c": 0, "d": 10, "e": 95, "f": 10, "giant": 1000, "g": 1}
+    sizes = {"none": 0, "a": 10, "b": 10, "d": 10, "e": 95, "f": 10, "giant": 1000, "g": 1}
     for name, size in sizes.items():
         if size:
             deliver("prediction", name, "a.csv", "x" * size)
     clients = [make_client(name) for name in sizes]
 
-    def waves(kind: str) -> Iterator[str]:
+    def packed(kind: str) -> Iterator[str]:
         request = JobRequest(kind, (), True, DAY, Path("clients.yaml"), max_parallel=1)
-        for wave in job_waves(job, request, clients):
-            yield " ".join(client.id for client in wave)
+        for some in job_waves(job, request, clients):
+            yield " ".join(client.id for client in some)
 
-    assert list(waves("predict")) == ["a b c", "d", "e", "f", "giant", "g"]
-    assert list(waves("train")) == list(sizes)
+    assert list(packed("predict")) == ["none a b", "d", "e", "f", "giant", "g"]
+    assert list(packed("train")) == list(sizes)
