@@ -291,7 +291,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.registry.mlflow_failures.passes", "_code(error) in (*_REFUSED, *_FORBIDDEN)", "True"),
     ],
     "tests/faults/test_mlflow.py::test_a_file_that_stays_locked": [
-        Guard("bc4all.registry.mlflow_failures.failure", "TransientFailure", "Failure"),
+        Guard("bc4all.registry.mlflow_failures.failure", "OutOfReach", "Failure"),
     ],
     "tests/faults/test_disk.py": [
         Guard("bc4all.data.failures.as_failure", "_FULL in text", "False"),

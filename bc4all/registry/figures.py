@@ -13,6 +13,7 @@ from bc4all.identity import ClientId
 from bc4all.model.abstention import curve
 from bc4all.model.evaluation import Evaluation
 
+_CJK = "\u2e80"  # the first of the wide letters
 _SHOWN_CATEGORIES = 60  # categories of a confusion matrix; more cannot be read
 
 
@@ -45,9 +46,15 @@ def _confusion(evaluation: Evaluation, title: str) -> Figure:
     names = [name if len(name) <= 24 else f"{name[:23]}…" for name in evaluation.categories["category"].iloc[largest]]
     totals = np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)
     shares = (evaluation.confusion / totals)[np.ix_(largest, largest)]
-    side = max(5.0, 0.19 * len(names) + 2.5)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
+    # Placed by hand: to measure every name of every figure took longer than to draw them.
+    side, right, above = max(3.0, 0.19 * len(names)), 1.1, 0.5  # inches
+    left = below = 0.7 + max(map(_inches, names))
+    width, height = left + side + right, below + side + above
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((left / width, below / height, side / width, side / height))
+    bar = figure.add_axes(
+        ((left + side + 0.25) / width, (below + 0.1 * side) / height, 0.2 / width, 0.8 * side / height)
+    )
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)  # a $ is a part of a name
     axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
@@ -56,14 +63,20 @@ def _confusion(evaluation: Evaluation, title: str) -> Figure:
     left_out = len(evaluation.categories) - len(names)
     rest = f", {left_out} smaller categories not shown" if left_out else ""
     axes.set_title(f"{title}: {evaluation.rows:,} rows{rest}", fontsize=10)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true category's rows")
+    figure.colorbar(image, cax=bar, label="share of the true category's rows")
     return figure
+
+
+def _inches(name: str) -> float:
+    """Return about how long a name is in 7 points; letters of East Asia are twice as wide as others."""
+    return 0.065 * sum(2 if letter >= _CJK else 1 for letter in name)
 
 
 def _reliability(parts: dict[str, Evaluation], client_id: ClientId) -> Figure:
     """Accuracy by mean best score, above how many rows stand behind each point."""
-    figure = Figure(figsize=(6, 6.5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    figure = Figure(figsize=(6, 6.5))
+    margins = {"left": 0.12, "right": 0.97, "bottom": 0.08, "top": 0.95, "hspace": 0.06}
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw=margins)
     upper.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="perfectly calibrated")
     for offset, (name, evaluation) in enumerate(parts.items()):
         table, label = evaluation.reliability, name.replace("_", " ")
