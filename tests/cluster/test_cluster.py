@@ -91,17 +91,23 @@ def assert_events_say_whose_they_are(events: list[dict[str, Any]]) -> None:
 
 
 def assert_spark_says_whose_work_it_is(events: Path) -> None:
-    """In the history of both applications, every job and stage carries client, job and phase, each client its own."""
+    """In the history of both applications, every job and stage carries client, job and phase.
+
+    Each client of a training its own; of a wave the first one, and all of them as tags.
+    """
     for job, application in zip(("train", "predict"), sorted(events.glob("eventlog_v2_app-*")), strict=True):
-        names = set()
+        names, tags = set(), set()
         for file in application.glob("events_*.zstd"):
             for line in pa.input_stream(str(file), compression="zstd").read().splitlines():
                 event = json.loads(line)
                 if event["Event"] in ("SparkListenerJobStart", "SparkListenerStageSubmitted"):
                     names.add(event["Properties"].get("spark.job.description"))
+                    tags |= set((event["Properties"].get("spark.job.tags") or "").split(","))
         phases = ("read", "collect", "fit") if job == "train" else ("read", "score", "audit")
-        mine = {f"{client_id} · {job} · {phase}" for client_id in CLIENTS for phase in phases}
+        about = CLIENTS if job == "train" else [f"{CLIENTS[0]} +{len(CLIENTS) - 1}"]
+        mine = {f"{one} · {job} · {phase}" for one in about for phase in phases}
         assert names == {"bc4all · start · versions", *mine}
+        assert job == "train" or set(CLIENTS) <= tags
 
 
 def predict_and_kill_a_worker(project: Project, cluster: Cluster) -> subprocess.CompletedProcess[str]:

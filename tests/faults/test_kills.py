@@ -9,19 +9,22 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import psutil
+import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from bc4all.data.recovery import recover
 from bc4all.jobs.predict_job import predict
+from bc4all.jobs.train_job import train
 from bc4all.registry.tracking import tracking_uri
 from bc4all.state import State
 from tests.conftest import DAY, QUICK_JAVA, ROOT, make_client
-from tests.faults.conftest import Forked, Published, Reader, partition, rows_of
+from tests.faults.conftest import BAD, CONFIG, Forked, Published, Reader, partition, rows_of
 
 Fork = Callable[..., Forked]
 Victim = Callable[..., subprocess.Popen[str]]
@@ -115,6 +118,48 @@ def test_a_train_killed_at_any_step(spark: SparkSession, published: Published, f
 
     steps = kill_everywhere(published, fork_victim, "train", check)
     assert {"phase fit", "mlflow create_model_version", "mlflow set_registered_model_alias"} < set(steps)
+
+
+def test_a_wave_killed_in_many_places(
+    spark: SparkSession, published: Published, sample: Path, fork_victim: Fork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each client's partition is the old one or the new one, whole, in whosever folder all of them have staged."""
+    ids = ("client_0", "client_1", "client_2")
+    published.config.with_name("three.yaml").write_text(CONFIG + "".join(f"  {one}:\n" for one in ids))
+    on = replace(published, config=published.config.with_name("three.yaml"))
+    job = on.job(spark)
+    for one in ids[1:]:
+        for kind in ("train", "prediction"):
+            shutil.copytree(sample / kind / f"client_id={one}", on.prefix / kind / f"client_id={one}")
+        train(job, make_client(one, model_params={"n_estimators": 3, "random_state": 1}))
+        predict(job, make_client(one))
+        (on.prefix / "prediction" / f"client_id={one}" / "bad.csv").write_text(f"product_id,f0,f1,f2,f3,f4\n{BAD}")
+    monkeypatch.setenv("CLIENTS", " ".join(ids))
+
+    def everything(prefix: Path) -> dict[Path, pd.DataFrame | None]:
+        folders = [partition(Path(), one, root) for one in ids for root in ROOTS]
+        return {folder: rows_of(prefix / folder) for folder in folders}
+
+    whole = on.copy(on.prefix.with_name("whole"))
+    code, printed = fork_victim(whole, "predict").wait()
+    assert code == 0, printed
+    old, new, count = everything(on.prefix), everything(whole.prefix), len(steps_of(whole))
+    allowed = {folder: [rows for rows in (old[folder], new[folder]) if rows is not None] for folder in old}
+
+    def killed(at: int) -> None:
+        victim = on.copy(on.prefix.with_name(f"killed at {at}"))
+        with Reader({victim.prefix / folder: wholes for folder, wholes in allowed.items()}) as reader:
+            code, printed = fork_victim(victim, "predict", at).wait()
+        assert code == -signal.SIGKILL, printed
+        assert not reader.strange, (at, reader.strange[0])
+        put_right(victim, spark)
+        for folder, rows in everything(victim.prefix).items():
+            assert rows is None if old[folder] is None and rows is None else any(map(rows.equals, allowed[folder])), at
+        assert not list((victim.prefix / "_staging").iterdir()), at
+        shutil.rmtree(victim.prefix)
+
+    with ThreadPoolExecutor(2) as two:
+        list(two.map(killed, range(2, count, count // 20)))
 
 
 def alive(on: Published) -> list[psutil.Process]:

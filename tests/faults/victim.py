@@ -60,7 +60,7 @@ def attach() -> None:
 
 
 def main() -> int:
-    """Run the job that JOB names for client_0."""
+    """Run the job that JOB names for those that CLIENTS names, or for client_0."""
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         attach()
     short = os.environ["DATA_PREFIX"]
@@ -80,7 +80,8 @@ def main() -> int:
     train_job.phase = stepping(session.phase)  # type: ignore[attr-defined]
     waves.wave_phase = stepping(session.wave_phase)  # type: ignore[attr-defined]
     config = Path(os.environ["BC4ALL_CONFIG"])
-    return run_application(JobRequest(os.environ["JOB"], ("client_0",), False, DAY, config, max_parallel=1))
+    clients = tuple(os.environ.get("CLIENTS", "client_0").split())
+    return run_application(JobRequest(os.environ["JOB"], clients, False, DAY, config, max_parallel=1))
 
 
 def run(environment: dict[str, str], output: Path) -> None:
