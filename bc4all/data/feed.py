@@ -49,7 +49,8 @@ class _File:
     @property
     def is_whole(self) -> bool:
         """Whether a task gets it whole."""
-        return not isinstance(self.head, Footer) and (self.head is None or self.entry.size <= MAX_WHOLE_BYTES)
+        is_small = self.head is None or self.entry.size <= MAX_WHOLE_BYTES
+        return is_small and (not isinstance(self.head, Footer) or self.head.is_plain(self.wanted.features))
 
 
 def read_packs(spark: SparkSession, files: FileSystem, deliveries: Sequence[Delivery]) -> tuple[DataFrame, Set[int]]:
@@ -70,10 +71,12 @@ def read_packs(spark: SparkSession, files: FileSystem, deliveries: Sequence[Deli
     parts = [_read_whole(spark, WholeFiles(_by_path(files, whole), wanted, alone, in_order))] if whole else []
     tables: dict[str, tuple[StructType, list[_File]]] = {}
     for file in found:
+        if file.is_whole:
+            continue
         if isinstance(file.head, Footer):
             schema = file.head.schema
             tables.setdefault(f"{schema.json()} {file.wanted.features}", (schema, []))[1].append(file)
-        elif file.head and not file.is_whole:
+        elif file.head:
             parts.append(_read_lines(spark, file, file.head.line_break))
     parts += [_read_tables(spark, files, schema, alike) for schema, alike in tables.values()]
     return reduce(DataFrame.unionByName, parts), alone

@@ -10,12 +10,22 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, DataType, IntegralType, NumericType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DoubleType,
+    FloatType,
+    IntegralType,
+    NumericType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from bc4all.data.delivery import changed, check_listed, check_name, data_names, file_kind, is_data, wrong_type
 from bc4all.data.filesystem import Entry, FileSystem
 from bc4all.errors import Failure
-from bc4all.kinds import NUMERIC
+from bc4all.kinds import NUMERIC, Features
 from bc4all.reading.header import Header, check_columns, find_header
 from bc4all.reading.rows import Wanted
 
@@ -26,6 +36,16 @@ class Footer:
 
     schema: StructType
     rows: int
+
+    def is_plain(self, features: Features) -> bool:
+        """Return whether pyarrow reads the wanted columns to the same values as Spark: no text of fractions, say."""
+        return all(_is_plain(field, features.get(field.name)) for field in self.schema)
+
+
+def _is_plain(field: StructField, kind: str | None) -> bool:
+    text = StringType, IntegralType, BooleanType
+    taken = (*text, FloatType, DoubleType) if kind == NUMERIC else text
+    return isinstance(field.dataType, taken) and "." not in field.name  # with a dot it may be a field of a structure
 
 
 Heads = Mapping[Entry, Header | Footer | None]  # None for a file of blank lines alone

@@ -73,8 +73,11 @@ def check_ends(folder: str, heads: Heads, counts: Counts) -> None:
     """
     remedy = "nothing was published: look there for a quote that is not closed, or deliver it as parquet"
     for number, (entry, head) in enumerate(heads.items()):
-        expected = _End(head.rows, 0, None) if isinstance(head, Footer) else _NOTHING if not entry.size else None
-        end = expected or counts.ends.get(number)
+        end = counts.ends.get(number)
+        if isinstance(head, Footer):
+            end = _End(head.rows, 0, end.fault if end else None)
+        elif not entry.size:
+            end = _NOTHING
         if end is None:
             raise DataError(f"{entry.uri} was not read to its end", remedy=remedy)
         if end.fault is not None:

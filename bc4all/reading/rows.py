@@ -132,8 +132,7 @@ class _Reading:
 
     def end(self, fault: str | None) -> pa.RecordBatch:
         """Return the row behind the last one."""
-        end = {"lines": self._lines, "empty": self._empty, "fault": fault}
-        return _batch(1, row=[_number(self._file, self._rows)], file=[self._file], lines=[0], file_end=[end])
+        return file_end(self._file, self._rows, self._lines, self._empty, fault)
 
     def _batches(
         self, block: bytes, taken: int, records: Records, fields: int, numbers: list[int]
@@ -163,6 +162,12 @@ class _Reading:
             line=[line[:_MAX_LINE_BYTES].decode(errors="replace") for line in lines],
             lines=np.ones(len(rows)),
         )
+
+
+def file_end(file: int, rows: int, lines: int, empty: int, fault: str | None) -> pa.RecordBatch:
+    """Return the row behind a file's last one: how many lines it has, how many of commas alone, why it is refused."""
+    end = {"lines": lines, "empty": empty, "fault": fault}
+    return _batch(1, row=[_number(file, rows)], file=[file], lines=[0], file_end=[end])
 
 
 def _reason(line: bytes) -> str:

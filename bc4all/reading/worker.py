@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from bc4all.reading.doubles import mark_all
 from bc4all.reading.packs import Batches, packed
 from bc4all.reading.rows import Wanted, read_csv, value_rows
+from bc4all.reading.tables import read_parquet
 from bc4all.reading.unpacking import Bytes, pieces_of, unpacked
 
 MAX_BATCH_BYTES = 1 << 20  # Spark cuts by rows: of ten thousand columns its batches are a gigabyte
@@ -26,6 +27,11 @@ class DeliveredFile:
     uri: str
 
     @property
+    def is_parquet(self) -> bool:
+        """Whether it is no CSV file."""
+        return self.uri.endswith(".parquet")
+
+    @property
     def is_packed(self) -> bool:
         """Whether its bytes are compressed."""
         return self.uri.endswith(".gz")
@@ -36,7 +42,7 @@ _Content: TypeAlias = tuple[DeliveredFile, memoryview]
 
 @dataclass(frozen=True)
 class WholeFiles:
-    """Reads CSV files that come whole: rows of `path`, by which `files` knows them, and `content`.
+    """Reads files that come whole, CSV or parquet: rows of `path`, by which `files` knows them, and `content`.
 
     Where the task has all the files of the `alone` clients, it finds their ids that come twice, too. With `in_order`,
     it has all files there are.
@@ -62,6 +68,8 @@ class WholeFiles:
             yield self.files[path.as_py()], memoryview(content.as_buffer())
 
     def _read(self, file: DeliveredFile, content: memoryview) -> Batches:
+        if file.is_parquet:
+            return read_parquet(file.uri, file.number, content, self.wanted[file.client])
         pieces = pieces_of(content)
         packed_or_not = unpacked(pieces) if file.is_packed else pieces
         return read_csv(file.uri, file.number, packed_or_not, self.wanted[file.client])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -225,6 +226,43 @@ def test_a_large_file_is_read_line_by_line_to_the_same_rows(
     monkeypatch.setattr("bc4all.data.feed.MAX_WHOLE_BYTES", 1000)
     assert rows() == whole
     assert len(whole[0]) > 30_000
+
+
+def test_a_small_parquet_file_is_read_to_the_rows_of_a_large_one(
+    deliver: Deliver, read: Callable[..., Products], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's own reader gives what Spark's does, for every type that it is given: values, refusals and counts."""
+    texts = pa.array([b"a", b"\xff", None, b"", b" b "]).cast(pa.binary()).view(pa.string())
+    numbers = [1, None, 3, 4, 2]
+    columns: dict[str, Any] = {
+        "product_id": pa.array([3, 1, 2, 2, 7], pa.int64()),
+        "category_id": pd.Categorical(["k", "l", "k", "k", "l"]),
+        "text": texts,
+        "truth": pa.array([True, None, False, True, True]),
+        "whole": pa.array(numbers, pa.int8()),
+        "number_text": pa.array(["1", " +2.5", "x", None, "inf"]),
+        **{f"n_{type_}": pa.array(numbers, type_) for type_ in (pa.int16(), pa.uint8(), pa.uint32(), pa.int64())},
+        "n_float": pa.array([0.1, None, float("nan"), 4, 1e38], pa.float32()),
+        "n_double": pa.array([0.1, None, float("inf"), 4, 1e39], pa.float64()),
+        "nothing": pa.nulls(5),
+    }
+    kinds = {"text": "text", "truth": "category", "whole": "category", "nothing": "text"}
+    features = {name: kinds.get(name, "numeric") for name in list(columns)[2:]}
+    file = deliver("train", "x", "a.parquet", "")
+    pq.write_table(pa.table(columns), file, row_group_size=2)
+
+    def rows() -> tuple[Any, ...]:
+        products = read(features=features)
+        refused = sorted((tuple(row) for row in products.refused.collect()), key=str)
+        frame = accepted_frame(products).astype(object)
+        products.release()
+        return frame.where(frame.notna(), "missing").to_numpy().tolist(), refused, products.refusals
+
+    small = rows()
+    monkeypatch.setattr("bc4all.data.feed.MAX_WHOLE_BYTES", 0)
+    assert rows() == small
+    assert small[0]
+    assert len(small[1]) == 2
 
 
 def test_features_may_be_called_as_quarantines_columns(deliver: Deliver, read: Callable[..., Products]) -> None:
