@@ -56,7 +56,7 @@ def deliver_a_giant(prefix: Path) -> Path:
     folder.mkdir(parents=True)
     ids = [f"p{number}" for number in range(20)]
     columns = {"product_id": ids, "category_id": ["a", "b"] * 10, "title": ["t"] * 19 + ["a" * (ROOM_MB << 20)]}
-    # Whoever takes it apart, its rows go through Java.
+    # Whatever takes it apart, its rows go through Java.
     pq.write_table(pa.table(columns), folder / "a.parquet", compression="gzip", use_dictionary=False)
     config = prefix / "clients.yaml"
     config.write_text("defaults: {features: [{name: title, kind: text}]}\nclients:\n  x:\n")
