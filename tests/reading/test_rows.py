@@ -100,9 +100,10 @@ NUMBERS = st.none() | st.floats(-1e30, 1e30) | st.integers(-(10**15), 10**15)
 
 @given(st.lists(st.tuples(TITLES, NUMBERS), max_size=12), st.sampled_from(["", "+", " "]))
 @settings(max_examples=200)
+@example([(None, -0.0)], "+")
 def test_what_pandas_writes_is_read_as_pandas_reads_it(records: list[tuple[Any, Any]], sign: str) -> None:
     """Numbers of any size and form to the last bit, and texts of any alphabet; an empty field is a missing value."""
-    numbers = [number if number is None or number < 0 else f"{sign}{number}" for _, number in records]
+    numbers = [number if number is None or str(number)[0] == "-" else f"{sign}{number}" for _, number in records]
     frame = pd.DataFrame({"title": [title for title, _ in records], "f0": pd.Series(numbers, dtype=object)})
     frame.insert(0, "product_id", [f"p{place}" for place in range(len(frame))])
     frame.insert(1, "category_id", "k")
