@@ -1,6 +1,6 @@
 """A small parquet file's bytes -> its rows, as `rows.read_csv` gives those of a CSV file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,8 @@ from bc4all.errors import DataError
 from bc4all.kinds import NUMERIC
 from bc4all.reading.rows import Wanted, file_end, value_rows
 
-_MAX_CELLS = 1_000_000  # unpacked at once
+MAX_BATCH_BYTES = 1 << 20  # of the rows in a pack: Spark cuts by rows, which of ten thousand columns are a gigabyte
+_MAX_CELLS = 100_000  # unpacked at once
 
 
 def read_parquet(uri: str, file: int, content: memoryview, wanted: Wanted) -> Iterator[pa.RecordBatch]:
@@ -37,7 +38,15 @@ def read_parquet(uri: str, file: int, content: memoryview, wanted: Wanted) -> It
 
 def _batches(content: memoryview, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     table = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)))
-    yield from table.iter_batches(max(1, _MAX_CELLS // len(names)), columns=list(names))
+    yield from small_batches(table.iter_batches(max(1, _MAX_CELLS // len(names)), columns=list(names)))
+
+
+def small_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches cut to MAX_BATCH_BYTES, or to single rows."""
+    for batch in batches:
+        rows = max(1, batch.num_rows * MAX_BATCH_BYTES // max(batch.nbytes, 1))
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
 
 
 def _plain(column: pa.Array, kind: str | None) -> pa.Array:

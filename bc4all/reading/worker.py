@@ -12,10 +12,8 @@ import pyarrow.compute as pc
 from bc4all.reading.doubles import mark_all
 from bc4all.reading.packs import Batches, packed
 from bc4all.reading.rows import Wanted, read_csv, value_rows
-from bc4all.reading.tables import read_parquet
+from bc4all.reading.tables import read_parquet, small_batches
 from bc4all.reading.unpacking import Bytes, pieces_of, unpacked
-
-MAX_BATCH_BYTES = 1 << 20  # Spark cuts by rows: of ten thousand columns its batches are a gigabyte
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Lines:
         return (packed(self.file.client, some, self.wanted) for some in rows)
 
     def _pieces(self, batches: Batches) -> Iterator[Bytes]:
-        for batch in _small(batches):
+        for batch in small_batches(batches):
             lines = pa.ListArray.from_arrays([0, batch.num_rows], batch.column(0))
             yield pc.binary_join(lines, self.line_break)[0].as_buffer().to_pybytes() + self.line_break
 
@@ -105,7 +103,7 @@ class Table:
 
     def __call__(self, batches: Batches) -> Batches:
         """Yield their packs."""
-        for batch in _small(batches):
+        for batch in small_batches(batches):
             clients = batch.column(batch.num_columns - 3).to_numpy(zero_copy_only=False)
             edges = [0, *(np.flatnonzero(np.diff(clients)) + 1), len(clients)]
             for start, stop in pairwise(edges):
@@ -116,11 +114,3 @@ class Table:
         columns = dict(zip(wanted.names, batch.columns, strict=False))
         file, row = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in batch.columns[-2:])
         return packed(client, value_rows(columns, wanted, file, row, np.ones(len(row))), wanted)
-
-
-def _small(batches: Batches) -> Batches:
-    """Yield the batches cut to MAX_BATCH_BYTES, or to single rows."""
-    for batch in batches:
-        rows = max(1, batch.num_rows * MAX_BATCH_BYTES // max(batch.nbytes, 1))
-        for start in range(0, batch.num_rows, rows):
-            yield batch.slice(start, rows)

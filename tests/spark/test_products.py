@@ -265,6 +265,27 @@ def test_a_small_parquet_file_is_read_to_the_rows_of_a_large_one(
     assert len(small[1]) == 2
 
 
+def test_a_small_parquet_file_is_cut_into_packs_and_told_when_it_is_damaged(
+    deliver: Deliver, read: Callable[..., Products]
+) -> None:
+    """A pack has a megabyte or two, whatever the file's row groups are; a page that is no page names its file."""
+    ids = [f"p{row}" for row in range(40_000)]
+    frame = pd.DataFrame({"product_id": ids, "category_id": "k", "f0": range(40_000), "text": [i * 20 for i in ids]})
+    file = deliver("train", "x", "a.parquet", "")
+    frame.to_parquet(file)
+    products = read(features={"f0": "numeric", "text": "text"})
+    sizes = [len(row["rows"]) for row in products.accepted.collect()]
+    assert products.accepted_rows == 40_000
+    assert max(sizes) < 4 << 20
+    assert len(sizes) > 3
+    products.release()
+    content = bytearray(file.read_bytes())
+    content[100:2000] = b"x" * 1900
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.parquet is truncated or damaged"):
+        read(features={"f0": "numeric", "text": "text"})
+
+
 def test_features_may_be_called_as_quarantines_columns(deliver: Deliver, read: Callable[..., Products]) -> None:
     """`line`, `file` and `reason` are features like others; what quarantine says gets an underscore."""
     deliver("train", "x", "a.csv", "product_id,category_id,line,file,reason\n1,k,1,2,3\n2,k,x,2,3\n")
