@@ -25,7 +25,7 @@ _UNSPLIT = {"spark.sql.files.maxPartitionBytes": str(1 << 62), "spark.sql.files.
 
 @dataclass(frozen=True)
 class Delivery:
-    """A client's files, each with its header or footer, and what is wanted of them; its number among the clients."""
+    """One client's files with their headers or footers, the columns to read, and the client's number."""
 
     client: int
     heads: Heads
@@ -54,9 +54,9 @@ class _File:
 
 
 def read_packs(spark: SparkSession, files: FileSystem, deliveries: Sequence[Delivery]) -> tuple[DataFrame, Set[int]]:
-    """Return the packs of delivered files' rows, and the clients of which ids that come twice are marked in them.
+    """Return the packs of delivered files' rows, and the clients whose doubled ids are refused in them already.
 
-    Those are the clients that one task has all rows of.
+    Those are the clients whose rows one task has all.
     """
     found = [
         _File(DeliveredFile(delivery.client, number, entry.uri), entry, head, delivery.wanted)

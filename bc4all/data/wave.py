@@ -30,7 +30,7 @@ _KEYS_A_TASK = 1_000_000  # that are compared in one: 24 MB, and 80 MB more to s
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be read of a client: the folder of its partition, and what is wanted of its rows."""
+    """What to read of a client: the folder of its partition, and the columns of its rows."""
 
     folder: str
     wanted: Wanted
@@ -73,7 +73,7 @@ def read_prediction(
     """Return the products in `folder`, with what `count` gives of them as their `bins`.
 
     Raises DataError where there is no partition, no row, a missing or doubled column, a file of another kind, or one
-    of which not every record is found again in the rows.
+    whose rows do not add up to its lines.
     """
     return _read_alone(spark, files, Asked(folder, Wanted(features, labelled=False, count=count)))
 

@@ -98,7 +98,7 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
         spark = start_session(f"bc4all {request.job} {request.day}", layout)
         stack.callback(_stop, spark)
     finally:
-        beside.shutdown(wait=False)  # a Spark that does not start is told at once, however long MLflow takes
+        beside.shutdown(wait=False)  # where Spark does not start, its error does not wait for MLflow
     from bc4all.jobs.work import JobContext, job_waves, job_work  # heavy, and imported by now
 
     registry = opening.result()

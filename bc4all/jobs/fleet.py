@@ -89,9 +89,8 @@ def run_waves(
 ) -> list[Outcome]:
     """Do `work` for every wave, `max_parallel` at a time, and return the outcomes in the clients' order.
 
-    `tell` is called with each outcome as soon as it is there.
-    No client's failure reaches another. Ctrl-C cancels what runs, sets `interrupted`, by which work knows that nothing
-    more is to be begun, and is raised again. Raises
+    `tell` is called with each outcome as soon as it is there. No client's failure reaches another. Ctrl-C cancels what
+    runs, sets `interrupted`, by which work knows that nothing more is to be begun, and is raised again. Raises
     TransientFailure where the driver's Java has ended: no client can go on without it.
     """
     console = console or Console(stderr=True)
@@ -111,9 +110,9 @@ def run_waves(
                     done[outcome.client_id] = outcome
                     tell(outcome)
                     advance(outcome)
-                ended = [future for future in running if future.done()]
-                for future in ended:
-                    future.result()
+                for future in running:
+                    if future.done():
+                        future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         if interrupted:

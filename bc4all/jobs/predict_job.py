@@ -71,11 +71,11 @@ def predict_wave(context: JobContext, clients: Sequence[Client], number: int | N
             if loaded:
                 yield from wave.halving(loaded, partial(_predict_together, context, wave), partial(_publish, context))
             for member in part:
-                member.has = _Prediction()  # its model, above all
+                member.progress = _Prediction()  # its model, above all
 
 
 def _find(context: JobContext, number: int | None, member: _Member) -> None:
-    member.has.version = context.registry.find(member.client.id, number)
+    member.progress.version = context.registry.find(member.client.id, number)
 
 
 def _parts(members: Sequence[_Member]) -> Iterator[list[_Member]]:
@@ -83,7 +83,7 @@ def _parts(members: Sequence[_Member]) -> Iterator[list[_Member]]:
     part: list[_Member] = []
     room = _MODEL_BYTES
     for member in members:
-        size = int(member.has.version.tags.get("bytes", 0))
+        size = int(member.progress.version.tags.get("bytes", 0))
         if part and room < size:
             yield part
             part, room = [], _MODEL_BYTES
@@ -95,17 +95,17 @@ def _parts(members: Sequence[_Member]) -> Iterator[list[_Member]]:
 
 def _load(context: JobContext, member: _Member) -> None:
     """Load the model, and see what to read: the columns that it was trained on."""
-    loaded = member.has.loaded = context.registry.load(member.client.id, member.has.version)
-    member.has.limits = _thresholds(member.client, loaded)
+    loaded = member.progress.loaded = context.registry.load(member.client.id, member.progress.version)
+    member.progress.limits = _thresholds(member.client, loaded)
     stored = loaded.stored.get(PROFILE)
     count = bin_counter(stored, loaded.features) if stored else None
     folder = context.layout.prediction(member.client.id)
-    member.has.asked = Asked(folder, Wanted(loaded.features, labelled=False, count=count))
+    member.progress.asked = Asked(folder, Wanted(loaded.features, labelled=False, count=count))
 
 
 def _predict_together(context: JobContext, wave: Wave[_Prediction], members: Sequence[_Member]) -> None:
     """Read, score and audit in the same Spark jobs."""
-    asked = {member.number: member.has.asked for member in members}
+    asked = {member.number: member.progress.asked for member in members}
     with wave.together(members, "read"):
         read = read_wave(context.spark, context.files, asked)
     try:
@@ -115,7 +115,7 @@ def _predict_together(context: JobContext, wave: Wave[_Prediction], members: Seq
         with wave.staging(members) as folder:
             members = _stage_refused(context, wave, members, folder)
             for answered in (False, True):
-                some = [member for member in members if (member.has.limits is not None) == answered]
+                some = [member for member in members if (member.progress.limits is not None) == answered]
                 if some:
                     _stage_scored(context, wave, some, f"{folder}/{OUTPUT}-{answered}")
     finally:
@@ -124,24 +124,24 @@ def _predict_together(context: JobContext, wave: Wave[_Prediction], members: Seq
 
 def _take(member: _Member, found: Products | Failure) -> None:
     if isinstance(found, MissingColumn):
-        version = member.has.loaded.version
+        version = member.progress.loaded.version
         model = f"{version.name} version {version.number}"
         raise DataError(
             f"{found.what}, on which {model} was trained", found.where, "deliver it, or train the client again"
         ) from found
     if isinstance(found, Failure):
         raise found
-    member.has.products = found
+    member.progress.products = found
 
 
 def _stage_refused(context: JobContext, wave: Wave[_Prediction], members: list[_Member], folder: str) -> list[_Member]:
-    some, staged = [member for member in members if member.has.products.refused_rows], {}
+    some, staged = [member for member in members if member.progress.products.refused_rows], {}
     if some:
         with wave.together(some, "quarantine"):
-            staged = stage_refused(context.spark, folder, [member.has.products for member in some])
+            staged = stage_refused(context.spark, folder, [member.progress.products for member in some])
 
     def keep(member: _Member) -> None:
-        keep_refused(context, member.publisher, member.client, member.has.products, staged.get(member.number))
+        keep_refused(context, member.publisher, member.client, member.progress.products, staged.get(member.number))
 
     return wave.each(members, keep)
 
@@ -151,45 +151,45 @@ def _stage_scored(context: JobContext, wave: Wave[_Prediction], members: list[_M
     with ExitStack() as shared, wave.together(members, "score"):
         scorers = {}
         for member in members:
-            model = SharedValue(context.spark, member.has.loaded.model)
+            model = SharedValue(context.spark, member.progress.loaded.model)
             shared.callback(model.destroy)
             scorers[member.number] = _scorer(member, model)
-        packs = members[0].has.products.kept.accepted(scorers)
+        packs = members[0].progress.products.kept.accepted(scorers)
         stage_together(score_products(packs, scorers), folder)
     with wave.together(members, "audit"):
-        schema = scored_schema(members[0].has.limits is not None)
+        schema = scored_schema(members[0].progress.limits is not None)
         audited = audit(context.spark, folder, schema, {member.number: _due(member) for member in members}, TOP)
 
     def adopt(member: _Member) -> None:
         found = audited[member.number]
         if isinstance(found, Failure):
             raise found
-        member.has.audited = found
+        member.progress.audited = found
         member.publisher.adopt(staged_part(folder, member.number), OUTPUT)
 
     wave.each(members, adopt)
 
 
 def _scorer(member: _Member, model: SharedValue[Any]) -> Scorer:
-    loaded = member.has.loaded
-    return Scorer(model, loaded.features, loaded.version.number, member.has.limits)
+    loaded = member.progress.loaded
+    return Scorer(model, loaded.features, loaded.version.number, member.progress.limits)
 
 
 def _due(member: _Member) -> Due:
-    products, model = member.has.products, member.has.loaded.model
+    products, model = member.progress.products, member.progress.loaded.model
     return Due(products.accepted_rows, products.accepted_ids, [str(label) for label in model.classes_])
 
 
 def _publish(context: JobContext, member: _Member) -> Outcome:
     """Publish what was audited, and record it."""
-    client, products, (rows, best) = member.client, member.has.products, member.has.audited
-    version, run = member.has.loaded.version, member.run
-    drifted = _measure_drift(member.has.loaded, products, {label: count for label, (count, _) in best.items()})
+    client, products, (rows, best) = member.client, member.progress.products, member.progress.audited
+    version, run = member.progress.loaded.version, member.run
+    drifted = _measure_drift(member.progress.loaded, products, {label: count for label, (count, _) in best.items()})
     products.check_unchanged(context.files)
     publish_refused(context, member.publisher, client, products)
     sha256 = version.tags["sha256"]
     facts = {"model": version.name, "model_version": version.number, "model_sha256": sha256, "rows_out": rows}
-    if member.has.limits:
+    if member.progress.limits:
         answered = sum(answered for _, answered in best.values())
         facts |= {"answered": answered, "coverage": answered / products.accepted_rows}
     member.publisher.publish(OUTPUT, manifest(context, client, products) | facts)

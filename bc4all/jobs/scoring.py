@@ -18,7 +18,7 @@ from bc4all.reading.packs import packs_by_client, value_frames
 
 @dataclass(frozen=True)
 class Scorer:
-    """What a client's products are scored with; with `limits`, whether they count as answered is said, too."""
+    """A client's model, with its features and version; with `limits`, the output has the column `answered`, too."""
 
     model: Shared[Any]
     features: Features

@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _THREADS = 4  # for what waits on storage and on MLflow
-_TOLD_AT_ONCE = 20  # clients that are published before their outcomes are told: what a kill leaves untold is done again
+_FINISHED_AT_ONCE = 20  # clients; their outcomes are reported after that, and what a kill leaves unreported runs again
 _INTERRUPTED = TransientFailure("the job was interrupted", remedy="run it again")
 
 
 @dataclass
 class Member(Generic[T]):
-    """A client in a wave, by its number; its run, and what the job has made of it so far."""
+    """A client in a wave, by its number; its run, and how far the job has come with it."""
 
     number: int
     client: Client
-    has: T
+    progress: T
     seconds: float = 0.0  # of its own steps, and its share of what was done together
     attempt: ExitStack = field(default_factory=ExitStack)  # which ends when it leaves
     run: Run = field(init=False)
@@ -55,7 +55,7 @@ class Member(Generic[T]):
 
 
 class Wave(Generic[T]):
-    """The clients of a wave, of which some have left. Whoever is inside at its end leaves with a failure."""
+    """The clients of a wave. Those that have not left it by its end fail."""
 
     def __init__(self, context: JobContext, job: str, new: Callable[[], T]) -> None:
         self._context, self._job, self._new = context, job, new
@@ -105,7 +105,7 @@ class Wave(Generic[T]):
             try:
                 self._check_going_on()
                 step(member)
-            except Exception as error:  # noqa: BLE001 - it is this client's, and told as its outcome
+            except Exception as error:  # noqa: BLE001 - it becomes this client's failure
                 self.fail(member, error)
                 return False
         return True
@@ -130,7 +130,7 @@ class Wave(Generic[T]):
         self._inside.pop(member.number, None)
         try:
             member.attempt.__exit__(type(error), error, error.__traceback__)
-        except Exception:
+        except Exception:  # of the run's end: the client has failed by the first error already
             log.exception("%s: its run did not end as it should", member.client.id)
         self._left.append(Done(member.client, error, member.seconds))
 
@@ -194,8 +194,8 @@ class Wave(Generic[T]):
         for half in halves:
             yield from self.halving(half, work, last)
         rest = [] if halves else self.inside(members)
-        for start in range(0, len(rest), _TOLD_AT_ONCE):
-            self.finish(rest[start : start + _TOLD_AT_ONCE], last)
+        for start in range(0, len(rest), _FINISHED_AT_ONCE):
+            self.finish(rest[start : start + _FINISHED_AT_ONCE], last)
             yield from self.left()
 
     def _tried(
@@ -204,7 +204,7 @@ class Wave(Generic[T]):
         """Do the work; return the halves that are to be tried, where it failed by what may be one client's fault."""
         try:
             work(members)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told as some client's outcome
+        except Exception as error:  # noqa: BLE001 - it becomes the failure of one client, or of all
             rest = self.inside(members)
             if len(members) > 1 and may_be_one_clients(error):
                 log.warning("%s: a wave of %d clients is halved: %s", self._job, len(rest), as_failure(error))

@@ -219,7 +219,7 @@ def test_the_audit_refuses_what_is_wrong(
 
 
 def test_the_audit_misses_a_client_of_which_nothing_is_there(spark: SparkSession, tmp_path: Path) -> None:
-    """A client whose rows were all lost is told, beside others whose are there."""
+    """A client whose rows were all lost fails, beside one whose rows are there."""
     staged, due = str(tmp_path / "staged"), Due(2, ids_of(spark, "p", "q"), ["a", "b"])
     stage_together(spark.createDataFrame([(*row, 9) for row in SOUND], scored_schema(False)), staged)
     found = audit(spark, staged, scored_schema(False), {4: due, 9: due}, 5)
