@@ -2,10 +2,10 @@
 
 Output is written below `_staging/<run>`, outside every root that readers discover, and moved in place by rename. What
 clients stage together lies below the first one's run, until each has moved its part to its own. The partition that it
-replaces goes to `_trash/<run>` first, and stays there for a while, so that a reader that has it open can finish. Where a
-folder cannot be renamed in one step (an object store), files go one by one, and `_SUCCESS` comes last and goes first: a
-partition with it is whole. Whatever a killed run left, `complete` finishes or rolls back. What is written, and what it
-means, is not decided here.
+replaces goes to `_trash/<run>` first, and stays there for a while, so that a reader that has it open can finish. Where
+a folder cannot be renamed in one step (an object store), files go one by one, and `_SUCCESS` comes last and goes
+first: a partition with it is whole. Whatever a killed run left, `complete` finishes or rolls back. What is written,
+and what it means, is not decided here.
 """
 
 import json
