@@ -451,7 +451,7 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_secrets.py::test_somebody_elses_message_that_holds_one": [
         Guard("bc4all.errors.Failure.__str__", "redact", "str"),
-        Guard("bc4all.registry.tracking.Run.recorded", "redact(str(error))[:5000]", "str(error)[:5000]"),
+        Guard("bc4all.registry.run.Run.recorded", "redact(str(error))[:5000]", "str(error)[:5000]"),
     ],
     "tests/faults/test_secrets.py::test_a_prefix_with_a_password_is_refused": [
         Guard("bc4all.layout.Layout.at", "has_password(prefix)", "False"),

@@ -15,7 +15,7 @@ from bc4all.data.publishing import Publisher, publishing
 from bc4all.identity import Day
 from bc4all.job_kinds import JOB_KINDS
 from bc4all.layout import Layout
-from bc4all.registry.tracking import Run
+from bc4all.registry.run import Run
 from bc4all.registry.versions import Registry
 from bc4all.state import State
 

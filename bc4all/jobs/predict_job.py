@@ -26,7 +26,7 @@ from bc4all.model.abstention import Thresholds, thresholds
 from bc4all.model.ranking import TOP
 from bc4all.reading.header import MissingColumn
 from bc4all.reading.rows import Wanted
-from bc4all.registry.tracking import Run
+from bc4all.registry.run import Run
 from bc4all.registry.versions import CURVES, PROFILE, LoadedModel, Version
 
 _MAX_TAG_CHARS = 4000  # MLflow takes 8000

@@ -27,7 +27,7 @@ from bc4all.model.abstention import curves
 from bc4all.model.features import rows_at
 from bc4all.model.training_set import SPLIT_SEED, TEST_SIZE, TrainingSet
 from bc4all.registry import figures
-from bc4all.registry.tracking import Run
+from bc4all.registry.run import Run
 from bc4all.registry.versions import CURVES, PROFILE, TRAINING_IDS
 
 _EXAMPLE_ROWS = 5

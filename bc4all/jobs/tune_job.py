@@ -29,7 +29,7 @@ from bc4all.learning.fitting import Rows, folds
 from bc4all.learning.tuning import Effort, Tuned, tune
 from bc4all.logs import log_context
 from bc4all.model.training_set import TrainingSet, split
-from bc4all.registry.tracking import Run
+from bc4all.registry.run import Run
 from bc4all.request import JobRequest
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Done, Outcome
 from bc4all.jobs.session import wave_phase
 from bc4all.logs import log_context
-from bc4all.registry.tracking import Run
+from bc4all.registry.run import Run
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from bc4all.kinds import Features
 from bc4all.model.model_file import digest, save_model
 from bc4all.model.ranking import Model
 from bc4all.pyfunc import DIGESTS, FEATURES_FILE
-from bc4all.registry.tracking import column_types
+from bc4all.registry.run import column_types
 
 MLMODEL = "MLmodel"
 STORED_FILE = "stored.json"

@@ -3,25 +3,20 @@
 Works through MlflowClient with explicit run ids, so that clients trained side by side never share an active run.
 """
 
-import json
 import logging
 import os
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import mlflow
 import requests
 import stamina
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.entities import Experiment
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
-from mlflow.utils.validation import MAX_DATASET_SCHEMA_SIZE
 from sqlalchemy.exc import SQLAlchemyError
 
 import bc4all
@@ -29,11 +24,11 @@ from bc4all.config.clients import Client
 from bc4all.errors import ConfigurationError, Failure, ModelError
 from bc4all.identity import ClientId, Day, RunId
 from bc4all.job_kinds import JOB_KINDS, TRAIN, JobKind
-from bc4all.kinds import NUMERIC, Features
 from bc4all.layout import Layout
 from bc4all.redaction import redact
 from bc4all.registry import mlflow_failures
 from bc4all.registry.ownership import Store
+from bc4all.registry.run import Run
 from bc4all.variables import TRACKING_URI
 
 log = logging.getLogger(__name__)
@@ -110,7 +105,7 @@ class Tracking:
         self._answered = True
         return answer
 
-    def start_run(self, client: Client, kind: JobKind, day: Day, tags: Mapping[str, str]) -> "Run":
+    def start_run(self, client: Client, kind: JobKind, day: Day, tags: Mapping[str, str]) -> Run:
         """Return a new run in the client's experiment of this kind."""
         described = {
             "client_id": client.id,
@@ -122,7 +117,7 @@ class Tracking:
         experiment = self._checked.get(name) or self._experiment(name)
         return self._create_run(experiment, f"{kind.run_name}_{day}", {**described, **tags})
 
-    def _create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> "Run":
+    def _create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
         attempt = uuid.uuid4().hex
         asked: list[bool] = []
 
@@ -139,7 +134,7 @@ class Tracking:
 
     def record_child(
         self,
-        parent: "Run",
+        parent: Run,
         name: str,
         params: Mapping[str, Any],
         metrics: Mapping[str, float],
@@ -233,76 +228,5 @@ class Tracking:
         return number
 
 
-class Run:
-    """One run of one experiment; the job writes into it while it works."""
-
-    def __init__(self, tracking: Tracking, run_id: RunId, experiment_id: str) -> None:
-        self._tracking, self._client, self.id, self.experiment_id = tracking, tracking.client, run_id, experiment_id
-
-    @contextmanager
-    def recorded(self) -> Iterator[None]:
-        """Let the run end with the block: FINISHED, or FAILED with the reason as a tag where the block raises."""
-        try:
-            yield
-        except BaseException as error:
-            status, reason = "FAILED" if isinstance(error, Exception) else "KILLED", redact(str(error))[:5000]
-            try:
-                self._tracking.ask(lambda: self._client.set_tag(self.id, "error", reason))
-                self._tracking.ask(lambda: self._client.set_terminated(self.id, status))
-            except Failure as failure:  # what ended the run is what matters
-                log.warning("MLflow's run %s stays open: %s", self.id, failure)
-            raise
-        self._tracking.ask(lambda: self._client.set_terminated(self.id, "FINISHED"))
-
-    def log(
-        self,
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Record metrics, parameters and tags, in one request."""
-        now = int(time.time() * 1000)
-        values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items()]
-        settings = [Param(key, str(value)) for key, value in (params or {}).items()]
-        made = [RunTag(key, str(value)) for key, value in (tags or {}).items()]
-        self._tracking.ask(lambda: self._client.log_batch(self.id, metrics=values, params=settings, tags=made))
-
-    def tag(self, tags: Mapping[str, Any]) -> None:
-        """Set tags."""
-        made = [RunTag(key, str(value)) for key, value in tags.items()]
-        self._tracking.ask(lambda: self._client.log_batch(self.id, tags=made))
-
-    def log_files(self, folder: Path) -> None:
-        """Keep every file of a local folder as an artifact."""
-        self._tracking.ask(lambda: self._client.log_artifacts(self.id, str(folder)))
-
-    def log_dataset(self, folder: str, sha256: str, features: Features, rows: int) -> None:
-        """Record which data went in, by digest."""
-        columns = [{"type": kind, "name": name, "required": False} for name, kind in column_types(features)]
-        entity = mlflow.entities.Dataset(
-            name="products",
-            digest=sha256[:36],  # MLflow keeps 36 characters
-            source_type="bc4all",
-            source=json.dumps({"uri": folder}),
-            schema=_schema(columns),
-            profile=json.dumps({"num_rows": rows, "sha256": sha256}),
-        )
-        used = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
-        self._tracking.ask(lambda: self._client.log_inputs(self.id, used))
-
-
 def _experiment_name(kind: JobKind, client_id: ClientId) -> str:
     return f"{kind.experiment}_{client_id}"
-
-
-def _schema(columns: list[dict[str, Any]]) -> str:
-    """Return MLflow's text of a dataset's columns: of as many as it takes."""
-    text = json.dumps({"mlflow_colspec": columns})
-    if len(text) <= MAX_DATASET_SCHEMA_SIZE:
-        return text
-    return json.dumps({"mlflow_colspec": columns[: len(columns) * MAX_DATASET_SCHEMA_SIZE // (2 * len(text))]})
-
-
-def column_types(features: Features) -> Iterator[tuple[str, str]]:
-    """Return the name and MLflow's type of each feature's column."""
-    return ((name, "double" if kind == NUMERIC else "string") for name, kind in features.items())

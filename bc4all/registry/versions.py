@@ -36,7 +36,8 @@ from bc4all.registry.artifact import (
     described,
     write_model,
 )
-from bc4all.registry.tracking import Run, Tracking
+from bc4all.registry.run import Run
+from bc4all.registry.tracking import Tracking
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 CURVES, PROFILE = "curves", "profile"  # what training stores: `abstention.curves`, `drift.profile`

@@ -329,7 +329,7 @@ def test_a_tune_that_was_killed_is_closed_by_the_next_job(
     with monkeypatch.context() as patched:
         patched.setattr("bc4all.jobs.tune_job.tune", dies)
         patched.setattr(
-            "bc4all.registry.tracking.Run.recorded", contextlib.nullcontext
+            "bc4all.registry.run.Run.recorded", contextlib.nullcontext
         )  # a killed process does not reach it
         patched.setattr("bc4all.data.publishing.Publisher.end", lambda publisher: None)
         with pytest.raises(Killed):
