@@ -51,7 +51,7 @@ def job_waves(context: JobContext, request: JobRequest, clients: Sequence[Client
 
     A wave's files take at most _WAVE_BYTES for each task that runs at a time, about a minute of work.
     """
-    if request.job != PREDICT.name:
+    if request.job != PREDICT.name or len(clients) == 1:  # whose files are listed when they are read
         return [[client] for client in clients]
     budget = _WAVE_BYTES * context.spark.sparkContext.defaultParallelism
     waves: list[list[Client]] = []
