@@ -5,12 +5,13 @@ it out.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from bc4all.errors import ConfigurationError, ModelError
 from bc4all.identity import ClientId
-from bc4all.registry.versions import CHALLENGER, CHAMPION, Registry, Version, model_name
+from bc4all.registry.versions import CHALLENGER, CHAMPION, Registered, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
 _FIELDS = ("at", "why", "back")
@@ -38,25 +39,19 @@ class Champions:
 
         One that MLflow's pages made so among them, once it is met.
         """
-        tags, current = self._registry.model_tags(client_id), self.number(client_id, CHAMPION)
-        try:
-            told = [Change(int(one["version"]), *(one[name] for name in _FIELDS)) for one in json.loads(tags[_RECORD])]
-        except (KeyError, ValueError, TypeError):
-            told = []
-        if current is not None and (not told or told[-1].version != current):
-            told.append(Change(current, "", "not recorded"))
-        return told
+        return _changes(self._registry.registered(client_id))
 
     def promote(self, client_id: ClientId, version: Version, why: str, back: bool = False) -> None:
         """Make a version the champion, and record it."""
-        changes = self.changes(client_id)
+        registered = self._registry.registered(client_id)
+        changes = _changes(registered)
         self._registry.set_alias(version, CHAMPION)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         changes.append(Change(version.number, now, why[:150], back))
         while len(record := json.dumps([asdict(change) for change in changes])) > _MAX_TAG_CHARS:
             changes = changes[1:]
         self._registry.tag_model(client_id, _RECORD, record)
-        if self.number(client_id, CHALLENGER) == version.number:
+        if registered.aliases.get(CHALLENGER) == version.number:
             self._registry.remove_alias(client_id, CHALLENGER)
 
     def rollback(self, client_id: ClientId, why: str) -> Version:
@@ -75,30 +70,44 @@ class Champions:
 
     def before(self, client_id: ClientId) -> int | None:
         """Return the number of the champion that the present one has followed, and that is still there."""
-        there = {version.number for version in self._registry.versions(client_id)}
-        line: list[int] = []
-        for change in self.changes(client_id):
-            if change.back and change.version in line:
-                del line[line.index(change.version) + 1 :]
-            else:
-                line = [number for number in line if number != change.version] + [change.version]
-        past = [number for number in line[:-1] if number in there]
-        return past[-1] if past else None
-
-    def number(self, client_id: ClientId, alias: str) -> int | None:
-        """Return the version that an alias points to."""
-        return self._registry.aliases(client_id).get(alias)
+        return _before(self.changes(client_id), self._registry.versions(client_id))
 
     def prune(self, client_id: ClientId, keep: int) -> list[int]:
         """Delete all but the newest `keep` versions, the champion, the one before it, and the challenger."""
         versions = sorted(self._registry.versions(client_id), key=lambda version: version.number)
         kept = {version.number for version in versions[-keep:]}
-        kept |= {*self._registry.aliases(client_id).values(), self.before(client_id) or 0}
+        registered = self._registry.registered(client_id)
+        kept |= {*registered.aliases.values(), _before(_changes(registered), versions) or 0}
         gone = [version for version in versions if version.number not in kept]
         for version in gone:
             shared = any(other.uri == version.uri for other in versions if other.number != version.number)
             self._registry.delete(client_id, version, files=not shared)
         return [version.number for version in gone]
+
+
+def _changes(registered: Registered) -> list[Change]:
+    current = registered.aliases.get(CHAMPION)
+    try:
+        record = json.loads(registered.tags[_RECORD])
+        told = [Change(int(one["version"]), *(one[name] for name in _FIELDS)) for one in record]
+    except (KeyError, ValueError, TypeError):
+        told = []
+    if current is not None and (not told or told[-1].version != current):
+        told.append(Change(current, "", "not recorded"))
+    return told
+
+
+def _before(changes: Iterable[Change], versions: Iterable[Version]) -> int | None:
+    """Return the champion that the present one has followed, of the versions that are there."""
+    there = {version.number for version in versions}
+    line: list[int] = []
+    for change in changes:
+        if change.back and change.version in line:
+            del line[line.index(change.version) + 1 :]
+        else:
+            line = [number for number in line if number != change.version] + [change.version]
+    past = [number for number in line[:-1] if number in there]
+    return past[-1] if past else None
 
 
 def check_promotable(registry: Registry, client_id: ClientId, number: int) -> Version:

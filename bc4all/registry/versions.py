@@ -15,7 +15,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.entities import LoggedModelOutput
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -53,6 +53,14 @@ class Version:
     uri: str
     tags: Mapping[str, str]
     run_id: RunId | None = None  # None where MLflow does not say
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A client's registered model: which version each alias points to, and its tags."""
+
+    aliases: Mapping[str, int]
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -146,17 +154,16 @@ class Registry:
     def aliases(self, client_id: ClientId) -> dict[str, int]:
         """Alias -> version of a client's model; empty where it has none."""
         try:
-            return {alias: int(number) for alias, number in (self._model(client_id).aliases or {}).items()}
+            return dict(self.registered(client_id).aliases)
         except ModelError:
             return {}
 
-    def model_tags(self, client_id: ClientId) -> dict[str, str]:
-        """Return the tags of a client's registered model."""
-        return dict(self._model(client_id).tags or {})
-
-    def _model(self, client_id: ClientId) -> RegisteredModel:
+    def registered(self, client_id: ClientId) -> Registered:
+        """Return a client's registered model. Raises ModelError where it has none."""
         name = model_name(client_id)
-        return self.tracking.ask(lambda: self._client.get_registered_model(name), f"{name} has no version")
+        found = self.tracking.ask(lambda: self._client.get_registered_model(name), f"{name} has no version")
+        aliases = {alias: int(number) for alias, number in (found.aliases or {}).items()}
+        return Registered(aliases, dict(found.tags or {}))
 
     def tag_model(self, client_id: ClientId, key: str, value: str) -> None:
         """Set a tag of a client's registered model."""

@@ -286,7 +286,7 @@ def test_the_record_does_not_grow_for_ever(job: JobContext) -> None:
     champions, versions = Champions(job.registry), [job.registry.find("x", number) for number in (1, 2)]
     for number in range(40):
         champions.promote("x", versions[number % 2], "é" * 1000)
-    assert len(job.registry.model_tags("x")["champions"]) < 5000
+    assert len(job.registry.registered("x").tags["champions"]) < 5000
     assert champions.changes("x")[-1].version == 2
     assert champions.rollback("x", "back").number == 1
 
