@@ -200,7 +200,11 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.schedule.dispatch._verdict", "code > _SIGNAL and code != EXIT_INTERRUPTED", "False"),
     ],
     "tests/faults/test_memory.py::test_a_model_of_half_the_heap_comes_back": [
-        Guard("bc4all.learning.task_results.collect", "min(_MAX_SMALL_BYTES, heap // _AT_ONCE // len(items))", "heap"),
+        Guard(
+            "bc4all.learning.task_results.Answers.__init__",
+            "min(_MAX_SMALL_BYTES, self._heap // _AT_ONCE // max(1, count))",
+            "self._heap",
+        ),
         Guard(
             "bc4all.learning.shared_value.SharedValue.__init__",
             "min(_MAX_PIECE_BYTES, heap_bytes(spark) // _SHARE)",
@@ -242,10 +246,10 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.jobs.context.JobContext.attempt", "with self.state.exclusive(client.id, job):", "if True:"),
     ],
     "tests/spark/test_waves.py::test_a_client_that_kills_its_worker_fails_alone": [
-        Guard("bc4all.jobs.waves.Wave._tried", "may_be_one_clients(error)", "False"),
+        Guard("bc4all.jobs.waves.Wave._halves", "may_be_one_clients(error)", "False"),
     ],
     "tests/spark/test_waves.py::test_a_storage_that_fails_is_not_asked_once_a_client": [
-        Guard("bc4all.jobs.waves.Wave._tried", "may_be_one_clients(error)", "True"),
+        Guard("bc4all.jobs.waves.Wave._halves", "may_be_one_clients(error)", "True"),
     ],
     "tests/spark/test_waves.py::test_files_that_change_are_one_clients": [
         Guard("bc4all.data.wave.read_wave", "not blamed or not tries", "True"),
@@ -378,11 +382,11 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_files.py::test_a_category_of_ten_thousand_characters": [
         Guard(
-            "bc4all.registry.figures._confusion",
-            "axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)",
-            "axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)",
+            "bc4all.learning.figures._confusion",
+            "figure.text(x / width, y / height, words, fontsize=size, parse_math=False, **looks)",
+            "figure.text(x / width, y / height, words, fontsize=size, **looks)",
         ),
-        Guard("bc4all.registry.figures._inert", r'name.startswith(("=", "+", "-", "@", "\t", "\r"))', "False"),
+        Guard("bc4all.learning.figures._inert", r'name.startswith(("=", "+", "-", "@", "\t", "\r"))', "False"),
         Guard("bc4all.wording.printable", "letter.isprintable()", "True"),
     ],
     "tests/faults/test_models.py::test_a_spoilt_version_is_refused": [
@@ -433,9 +437,9 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_isolation.py::test_a_job_opens_its_own_clients_files_alone": [
         Guard(
-            "bc4all.jobs.train_job.train",
-            "folder = context.layout.training(client.id)",
-            'folder = context.layout.training("client_1")',
+            "bc4all.jobs.train_job._learn_together",
+            "context.layout.training(member.client.id)",
+            'context.layout.training("client_1")',
         ),
     ],
     "tests/config/test_config.py::test_refuses_what_is_no_configuration": [

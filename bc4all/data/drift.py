@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bc4all.kinds import CATEGORY, Features
-from bc4all.model.distribution import OTHER, BinCounter, feature_profile, value_counts
-from bc4all.model.features import Matrix
+from bc4all.model.distribution import OTHER, BinCounter
 
 PREDICTED = "predicted categories"  # beside the features' names
 PSI_MAX = "psi_max"
-_FEATURES = 200  # the first ones: of thousands each prediction would count for minutes
 _MIN_ROWS = 30  # fewer give no distribution
 _FLOOR = 1e-4  # the share that an empty bin counts as: no logarithm of nothing
 _NAMED = 20  # values that came, or went, at most
@@ -41,17 +38,6 @@ class Drift:
         """Return what has drifted beyond a limit, the furthest first."""
         far = sorted((name for name in self.psi if self.psi[name] > limit), key=lambda name: -self.psi[name])
         return [f"{name} {self.psi[name]:.2f}" for name in far]
-
-
-def profile(X: Matrix, features: Features, predicted: Iterable[str]) -> dict[str, Any]:
-    """Return what the training products looked like, as JSON can hold it: counts by bin.
-
-    X (rows, features) of `model_input`; `predicted` the model's best categories of products that it has not learned.
-    """
-    frame = pd.DataFrame(X, columns=list(features))
-    looked_at = list(features.items())[:_FEATURES]
-    found: dict[str, Any] = {name: feature_profile(frame[name], kind) for name, kind in looked_at}
-    return {"features": found, "predicted": {"counts": value_counts(pd.Series(predicted, dtype=object))}}
 
 
 def bin_counter(stored: Mapping[str, Any], features: Features) -> BinCounter:

@@ -18,7 +18,7 @@ from bc4all.errors import DataError, Failure, ModelError
 from bc4all.job_kinds import PREDICT
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Done, Outcome
-from bc4all.jobs.quarantine import keep_refused, manifest, publish_refused, stage_refused
+from bc4all.jobs.quarantine import keep_refused, manifest, publish_refused
 from bc4all.jobs.scoring import Scorer, score_products, scored_schema
 from bc4all.jobs.waves import Member, Wave
 from bc4all.learning.shared_value import SharedValue
@@ -103,23 +103,25 @@ def _load(context: JobContext, member: _Member) -> None:
     member.progress.asked = Asked(folder, Wanted(loaded.features, labelled=False, count=count))
 
 
-def _predict_together(context: JobContext, wave: Wave[_Prediction], members: Sequence[_Member]) -> None:
-    """Read, score and audit in the same Spark jobs."""
+def _predict_together(
+    context: JobContext, wave: Wave[_Prediction], members: Sequence[_Member]
+) -> Iterator[Sequence[_Member]]:
+    """Read, score and audit in the same Spark jobs; then all are ready."""
     asked = {member.number: member.progress.asked for member in members}
     with wave.together(members, "read"):
         read = read_wave(context.spark, context.files, asked)
     try:
         members = wave.each(members, lambda member: _take(member, read.found[member.number]))
-        if not members:
-            return
-        with wave.staging(members) as folder:
-            members = _stage_refused(context, wave, members, folder)
-            for answered in (False, True):
-                some = [member for member in members if (member.progress.limits is not None) == answered]
-                if some:
-                    _stage_scored(context, wave, some, f"{folder}/{OUTPUT}-{answered}")
+        if members:
+            with wave.staging(members) as folder:
+                members = keep_refused(context, wave, members, folder)
+                for answered in (False, True):
+                    some = [member for member in members if (member.progress.limits is not None) == answered]
+                    if some:
+                        _stage_scored(context, wave, some, f"{folder}/{OUTPUT}-{answered}")
     finally:
         read.release()
+    yield members
 
 
 def _take(member: _Member, found: Products | Failure) -> None:
@@ -132,18 +134,6 @@ def _take(member: _Member, found: Products | Failure) -> None:
     if isinstance(found, Failure):
         raise found
     member.progress.products = found
-
-
-def _stage_refused(context: JobContext, wave: Wave[_Prediction], members: list[_Member], folder: str) -> list[_Member]:
-    some, staged = [member for member in members if member.progress.products.refused_rows], {}
-    if some:
-        with wave.together(some, "quarantine"):
-            staged = stage_refused(context.spark, folder, [member.progress.products for member in some])
-
-    def keep(member: _Member) -> None:
-        keep_refused(context, member.publisher, member.client, member.progress.products, staged.get(member.number))
-
-    return wave.each(members, keep)
 
 
 def _stage_scored(context: JobContext, wave: Wave[_Prediction], members: list[_Member], folder: str) -> None:

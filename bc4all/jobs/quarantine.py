@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pyspark.sql import SparkSession
 
@@ -14,9 +14,34 @@ from bc4all.data.products import Products, refused
 from bc4all.data.publishing import Publisher, stage_together, staged_part
 from bc4all.errors import DataError, Failure
 from bc4all.jobs.context import JobContext
+from bc4all.jobs.waves import Member, Wave
 
 
-def stage_refused(spark: SparkSession, folder: str, read_at_once: Sequence[Products]) -> dict[int, str | Failure]:
+class HasProducts(Protocol):
+    """What a job has come to with a client whose products are read."""
+
+    products: Products
+
+
+T = TypeVar("T", bound=HasProducts)
+
+
+def keep_refused(context: JobContext, wave: Wave[T], members: Sequence[Member[T]], folder: str) -> list[Member[T]]:
+    """Write what is refused of clients below `folder`, give each its own, and return those of which it is bearable."""
+    some = [member for member in members if member.progress.products.refused_rows]
+    staged: dict[int, str | Failure] = {}
+    if some:
+        with wave.together(some, "quarantine"):
+            staged = _stage_refused(context.spark, folder, [member.progress.products for member in some])
+
+    def keep(member: Member[T]) -> None:
+        own = staged.get(member.number)
+        _keep_refused(context, member.publisher, member.client, member.progress.products, own)
+
+    return wave.each(members, keep)
+
+
+def _stage_refused(spark: SparkSession, folder: str, read_at_once: Sequence[Products]) -> dict[int, str | Failure]:
     """Write the refused rows of clients that have some below `folder`; return where, or what went wrong, for each."""
     alike: dict[tuple[tuple[str, str], ...], list[Products]] = {}
     for products in read_at_once:
@@ -32,10 +57,10 @@ def stage_refused(spark: SparkSession, folder: str, read_at_once: Sequence[Produ
     return found
 
 
-def keep_refused(
+def _keep_refused(
     context: JobContext, publisher: Publisher, client: Client, products: Products, staged: str | Failure | None
 ) -> None:
-    """Take what `stage_refused` gave for a client; publish it, and raise DataError, where it is too much, or all."""
+    """Take what `_stage_refused` gave for a client; publish it, and raise DataError, where it is too much, or all."""
     if isinstance(staged, Failure):
         raise staged
     if staged:

@@ -1,79 +1,198 @@
-"""The train job, for one client at a time: from its training partition to a registered version."""
+"""The train job: from the training partitions of a wave's clients to their registered versions."""
 
 import json
+import logging
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from bc4all.config.clients import Client
 from bc4all.config.model_settings import AUTO, BlendSettings
-from bc4all.data.collection import collect
-from bc4all.data.drift import profile
 from bc4all.data.products import Products
-from bc4all.data.publishing import Publisher
-from bc4all.data.wave import read_training
-from bc4all.errors import TransientFailure
+from bc4all.data.wave import Asked, read_wave
+from bc4all.errors import Failure, TransientFailure
+from bc4all.job_kinds import TRAIN
 from bc4all.jobs import promotion
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.fleet import Outcome
-from bc4all.jobs.quarantine import keep_refused, publish_refused, stage_refused
+from bc4all.jobs.fleet import Done, Outcome
+from bc4all.jobs.quarantine import keep_refused, publish_refused
 from bc4all.jobs.session import phase
+from bc4all.jobs.waves import FINISHED_AT_ONCE, Member, Wave
 from bc4all.kinds import NUMERIC
-from bc4all.learning import training
-from bc4all.logs import log_context
-from bc4all.model.abstention import curves
-from bc4all.model.features import rows_at
+from bc4all.learning.blending import planner
+from bc4all.learning.collection import training_set
+from bc4all.learning.lessons import Given, learned_together
+from bc4all.learning.plan import Settled
+from bc4all.learning.shared_value import SharedValue
+from bc4all.learning.task_results import Answers
+from bc4all.learning.tasks import SparkTasks
+from bc4all.learning.training import Learned, Lesson, learn
 from bc4all.model.training_set import SPLIT_SEED, TEST_SIZE, TrainingSet
-from bc4all.registry import figures
+from bc4all.reading.rows import Wanted
 from bc4all.registry.run import Run
 from bc4all.registry.versions import CURVES, PROFILE, TRAINING_IDS
 
 _EXAMPLE_ROWS = 5
 _MAX_PARAM_CHARS = 6000  # that MLflow takes
+_SMALL_ROWS = 10_000  # that one task learns from, however many cores are idle
+_ANSWER_BYTES = 128 << 20  # of what tasks have learned, that the driver holds at a time
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Training:
+    """What a client's training has come to."""
+
+    products: Products = field(init=False)
+    has_published_refused: bool = False  # also before its wave was halved
+    lesson: Lesson = field(init=False)
+    incomparable: str = ""
+    given: Given = field(init=False)
+    learned: Learned = field(init=False)
+
+
+_Member = Member[_Training]
 
 
 def train(context: JobContext, client: Client) -> Outcome:
-    """Read, check, fit, evaluate, register. Raises a Failure, and registers nothing, where a step fails."""
-    folder = context.layout.training(client.id)
-    with context.attempt(client, "train") as (run, publisher), log_context(run_id=run.id):
-        with phase(context.spark, client.id, "train", "read"):
-            products = read_training(context.spark, context.files, folder, client.features)
-        try:
-            _keep_refused(context, publisher, client, products)
-            data = collect_products(context, client, "train", products)
-            publish_refused(context, publisher, client, products)
-        finally:
-            products.release()
-        rival = promotion.find_rival(context.registry, client, context.day)
-        with phase(context.spark, client.id, "train", "fit"):
-            fitted = training.train(context.spark, client, data, rival.learned_among(data.ids))
-        _log_training(run, client, folder, products, data, fitted)
-        example = pd.DataFrame(data.X[:_EXAMPLE_ROWS], columns=list(client.features))
-        judged = fitted.held_out or fitted.training
-        facts = {"day": context.day, **{name: f"{value:.4f}" for name, value in judged.metrics.items()}}
-        learned = rows_at(data.X, fitted.training_places)
-        stored = {PROFILE: profile(learned, client.features, judged.answers["predicted"])}
-        if fitted.held_out:
-            stored[CURVES] = curves(fitted.held_out.answers)
-        version = context.registry.register(client, run, fitted.model, example, facts, stored, fitted.judged)
-        with phase(context.spark, client.id, "train", "gate"):
-            verdict = promotion.decide(context.spark, context.registry, client, version, data, fitted, rival)
-        run.log(verdict.metrics)
-        run.tag({"model_version": version.number, "promoted": verdict.promoted, "gate": verdict.reason})
-    rows, top_5 = (products.accepted_rows, products.refused_rows), judged.metrics["top_5_accuracy"]
-    said = "was promoted" if verdict.promoted else "was not promoted"
-    note = f"version {version.number} {said}: {verdict.reason}" if verdict.told or not verdict.promoted else ""
-    return Outcome(client.id, *rows, top_5, version.number, run_id=run.id, note=note)
+    """Train one client alone. Raises its failure."""
+    (done,) = train_wave(context, [client])
+    if isinstance(done.result, Exception):
+        raise done.result
+    return done.result
 
 
-def _keep_refused(context: JobContext, publisher: Publisher, client: Client, products: Products) -> None:
-    staged = {}
-    if products.refused_rows:
-        with phase(context.spark, client.id, "train", "quarantine"):
-            staged = stage_refused(context.spark, publisher.shared(), [products])
-    keep_refused(context, publisher, client, products, staged.get(products.number))
+def train_wave(context: JobContext, clients: Sequence[Client]) -> Iterator[Done]:
+    """Read, check, fit, evaluate, register; yield what became of each client. Of a failure nothing is registered."""
+    with Wave(context, TRAIN.name, _Training) as wave:
+        members = wave.begin(clients)
+        yield from wave.left()
+        if members:
+            yield from wave.halving(members, partial(_learn_together, context, wave), partial(_register, context))
+
+
+def _learn_together(
+    context: JobContext, wave: Wave[_Training], members: Sequence[_Member]
+) -> Iterator[Sequence[_Member]]:
+    """Read all at once, let small clients' trainings be a task each, then train the large ones."""
+    asked = {
+        member.number: Asked(context.layout.training(member.client.id), Wanted(member.client.features, labelled=True))
+        for member in members
+    }
+    with wave.together(members, "read"):
+        read = read_wave(context.spark, context.files, asked)
+    try:
+        members = wave.each(members, lambda member: _take(member, read.found[member.number]))
+        if members:
+            with wave.staging(members) as folder:
+                members = keep_refused(context, wave, members, folder)
+        members = wave.each(members, partial(_prepare, context))
+        small = _for_one_task(members, context.spark.sparkContext.defaultParallelism)
+        yield from _learn_small(context, wave, small)
+        for member in wave.inside(members):
+            if member not in small:
+                yield wave.each([member], partial(_learn_large, context, wave))
+                member.progress = _Training()  # its model, above all
+    finally:
+        read.release()
+
+
+def _take(member: _Member, found: Products | Failure) -> None:
+    if isinstance(found, Failure):
+        raise found
+    member.progress.products = found
+
+
+def _prepare(context: JobContext, member: _Member) -> None:
+    """Publish what was refused, and say what is to be learned."""
+    client, products = member.client, member.progress.products
+    products.check_unchanged(context.files)
+    if not member.progress.has_published_refused:
+        publish_refused(context, member.publisher, client, products)
+        member.progress.has_published_refused = True
+    new_names = client.category_map.names(context.day) if client.category_map else None
+    member.progress.lesson = Lesson(
+        client_id=client.id,
+        features=client.features,
+        model_name=client.model_name,
+        planner=planner(client),
+        refits=client.refits,
+        separator=client.category_separator,
+        new_names=new_names,
+    )
+
+
+def _for_one_task(members: Sequence[_Member], at_once: int) -> list[_Member]:
+    """Return the clients whose training is a task, large ones first: others' keep all cores busy.
+
+    A client that is to be searched a model for is worth many tasks, whatever its size.
+    """
+    rows = {member.number: member.progress.products.accepted_rows for member in members}
+    most = max(_SMALL_ROWS, sum(rows.values()) // (2 * at_once))
+    small = [
+        member
+        for member in members
+        if rows[member.number] <= most and isinstance(member.progress.lesson.planner, Settled)
+    ]
+    return sorted(small, key=lambda member: -rows[member.number])
+
+
+def _learn_small(context: JobContext, wave: Wave[_Training], members: Sequence[_Member]) -> Iterator[Sequence[_Member]]:
+    """Train clients by a task each; yield them as what was learned comes to the driver, a batch at a time."""
+    with ExitStack() as shared:
+
+        def give(member: _Member) -> None:
+            rival = promotion.find_rival(context.registry, member.client, context.day)
+            member.progress.incomparable = rival.incomparable
+            member.progress.given = SharedValue(context.spark, (member.progress.lesson, rival.opponent))
+            shared.callback(member.progress.given.destroy)
+
+        members = wave.each(members, give)
+        if not members:
+            return
+        packs = members[0].progress.products.kept.accepted([member.number for member in members])
+        with wave.together(members, "fit"):
+            answers = shared.enter_context(
+                learned_together(packs, {member.number: member.progress.given for member in members})
+            )
+        for batch in answers.batches(range(len(members)), _ANSWER_BYTES, FINISHED_AT_ONCE):
+            fetched = answers.fetch(batch)
+            places = {members[place].number: place for place in batch}
+            yield wave.each(
+                [members[place] for place in batch],
+                lambda member, fetched=fetched, places=places: _receive(  # type: ignore[misc]
+                    context, member, answers, places[member.number], fetched
+                ),
+            )
+            for place in batch:
+                members[place].progress = _Training()  # its model, above all
+
+
+def _receive(
+    context: JobContext, member: _Member, answers: Answers, place: int, fetched: dict[int, list[bytes]]
+) -> None:
+    learned = answers.opened(place, fetched)
+    if isinstance(learned, Exception):
+        raise learned
+    for warning in learned.warnings:
+        log.warning("%s", warning)
+    member.progress.learned = learned
+    member.progress.products.check_unchanged(context.files)
+    _check_whole(member.progress.products, learned.rows)
+
+
+def _learn_large(context: JobContext, wave: Wave[_Training], member: _Member) -> None:
+    """Train a client with all cores."""
+    rival = promotion.find_rival(context.registry, member.client, context.day)
+    member.progress.incomparable = rival.incomparable
+    data = collect_products(context, member.client, TRAIN.name, member.progress.products)
+    with wave.together([member], "fit"):
+        member.progress.learned = learn(SparkTasks(context.spark), member.progress.lesson, data, rival.opponent)
 
 
 def collect_products(context: JobContext, client: Client, job: str, products: Products) -> TrainingSet:
@@ -83,37 +202,52 @@ def collect_products(context: JobContext, client: Client, job: str, products: Pr
     """
     with phase(context.spark, client.id, job, "collect"):
         new_names = client.category_map.names(context.day) if client.category_map else None
-        data = collect(products.accepted, client.features, new_names)
+        packs = products.accepted.toArrow()["rows"]
+        data = training_set((pack.as_buffer() for pack in packs), client.features, new_names)
     products.check_unchanged(context.files)
-    if len(data.codes) != products.accepted_rows:
-        lost = f"{len(data.codes)} rows came where {products.accepted_rows} were read"
-        raise TransientFailure(lost, products.folder, "nothing was trained; run it again")
+    _check_whole(products, len(data.codes))
     return data
 
 
-def _log_training(
-    run: Run,
-    client: Client,
-    folder: str,
-    products: Products,
-    data: TrainingSet,
-    fitted: training.Fitted,
-) -> None:
+def _check_whole(products: Products, rows: int) -> None:
+    if rows != products.accepted_rows:
+        lost = f"{rows} rows came where {products.accepted_rows} were read"
+        raise TransientFailure(lost, products.folder, "nothing was trained; run it again")
+
+
+def _register(context: JobContext, member: _Member) -> Outcome:
+    """Record what was learned, and register it."""
+    client, run, products, learned = member.client, member.run, member.progress.products, member.progress.learned
+    _log_training(run, client, products, learned)
+    facts = {"day": context.day, **{name: f"{value:.4f}" for name, value in learned.metrics.items()}}
+    stored = {PROFILE: learned.profile, **({CURVES: learned.curves} if learned.curves else {})}
+    example = learned.examples[:_EXAMPLE_ROWS]
+    version = context.registry.register(client, run, learned.model, example, facts, stored, learned.judged)
+    verdict = promotion.decide(context.registry, client, version, learned, member.progress.incomparable)
+    run.log(
+        verdict.metrics, tags={"model_version": version.number, "promoted": verdict.promoted, "gate": verdict.reason}
+    )
+    rows, top_5 = (products.accepted_rows, products.refused_rows), learned.metrics["top_5_accuracy"]
+    said = "was promoted" if verdict.promoted else "was not promoted"
+    note = f"version {version.number} {said}: {verdict.reason}" if verdict.told or not verdict.promoted else ""
+    return Outcome(client.id, *rows, top_5, version.number, run_id=run.id, note=note)
+
+
+def _log_training(run: Run, client: Client, products: Products, learned: Learned) -> None:
     """Record what the model was made from and how good it is."""
-    metrics = {f"training_{name}": value for name, value in fitted.training.metrics.items()}
-    if fitted.held_out:
-        metrics |= fitted.held_out.metrics
-    rows = {"rows_in": products.rows, "rows_quarantined": products.refused_rows, "categories": len(data.names)}
+    metrics = {f"training_{name}": value for name, value in learned.training.items()} | dict(learned.held_out or {})
+    rows = {"rows_in": products.rows, "rows_quarantined": products.refused_rows, "categories": learned.categories}
     kinds = client.features.items()
     features = ", ".join(name if kind == NUMERIC else f"{name} ({kind})" for name, kind in kinds)
     params = {"features": features, "model": client.model_name, **client.model_params}
     if isinstance(client.model, BlendSettings) or client.model == AUTO:
-        params["blend"] = json.dumps(fitted.choice.said())[:_MAX_PARAM_CHARS]
+        params["blend"] = json.dumps(learned.said)[:_MAX_PARAM_CHARS]
     params |= {"test_size": TEST_SIZE, "split_random_state": SPLIT_SEED}
-    params["refitted_on_all_rows"] = fitted.model is not fitted.judged
+    params["refitted_on_all_rows"] = learned.model is not learned.judged
     run.log({**metrics, **rows}, params)
-    run.log_dataset(folder, data.sha256, client.features, products.accepted_rows)
+    run.log_dataset(products.folder, learned.sha256, client.features, products.accepted_rows)
     with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-        figures.write_evaluation(Path(scratch), client.id, fitted.training, fitted.held_out)
-        np.save(Path(scratch) / TRAINING_IDS, data.ids[fitted.training_places])
+        for name, content in learned.files.items():
+            (Path(scratch) / name).write_bytes(content)
+        np.save(Path(scratch) / TRAINING_IDS, learned.training_ids)
         run.log_files(Path(scratch))

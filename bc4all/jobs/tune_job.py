@@ -26,6 +26,7 @@ from bc4all.jobs.session import phase
 from bc4all.jobs.train_job import collect_products
 from bc4all.learning.blending import Candidate, Limits, Scores, cost
 from bc4all.learning.fitting import Rows, folds
+from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.tuning import Effort, Tuned, tune
 from bc4all.logs import log_context
 from bc4all.model.training_set import TrainingSet, split
@@ -63,15 +64,10 @@ class TuneJob:
         with context.attempt(client, "tune") as (run, _), log_context(run_id=run.id):
             products, data = self._collect(client)
             rival = promotion.find_rival(context.registry, client, context.day)
-            training, _ = split(data.codes, rival.learned_among(data.ids))
-            rows = context.spark.sparkContext.broadcast(Rows(data, training, folds(data.codes[training])))
-            try:
-                with phase(context.spark, client.id, "tune", "search"):
-                    tuned = tune(
-                        context.spark, client, rows, self.effort, self.limits, _Progress(self, client, run).tell
-                    )
-            finally:
-                rows.destroy()
+            training, _ = split(data.codes, rival.opponent.learned_among(data.ids))
+            tasks, fitted_on = SparkTasks(context.spark), Rows(data, training, folds(data.codes[training]))
+            with tasks.shared(fitted_on) as rows, phase(context.spark, client.id, "tune", "search"):
+                tuned = tune(tasks, client, rows, self.effort, self.limits, _Progress(self, client, run).tell)
             text = as_yaml(tuned.choice.blend, _note(context.day, tuned))
             try:
                 self._show(client, tuned, text)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _THREADS = 4  # for what waits on storage and on MLflow
-_FINISHED_AT_ONCE = 20  # clients; their outcomes are reported after that, and what a kill leaves unreported runs again
+FINISHED_AT_ONCE = 20  # clients; their outcomes are reported after that, and what a kill leaves unreported runs again
 _INTERRUPTED = TransientFailure("the job was interrupted", remedy="run it again")
 
 
@@ -182,34 +182,33 @@ class Wave(Generic[T]):
     def halving(
         self,
         members: Sequence[Member[T]],
-        work: Callable[[Sequence[Member[T]]], None],
+        work: Callable[[Sequence[Member[T]]], Iterator[Sequence[Member[T]]]],
         last: Callable[[Member[T]], Outcome],
     ) -> Iterator[Done]:
-        """Do what is done together, then the last step for each; yield who has left, whenever some have.
+        """Do what is done together, then the last step for those that it yields; yield who has left, when some have.
 
-        Where the first fails by what may be one client's fault, each half of them is tried by itself.
+        Where the first fails by what may be one client's fault, each half of those that are left is tried by itself.
         """
-        halves = self._tried(members, work)
+        halves: list[list[Member[T]]] = []
+        try:
+            for ready in work(members):
+                rest = self.inside(ready)
+                for start in range(0, len(rest), FINISHED_AT_ONCE):
+                    self.finish(rest[start : start + FINISHED_AT_ONCE], last)
+                    yield from self.left()
+        except Exception as error:  # noqa: BLE001 - it becomes the failure of one client, or of all
+            halves = self._halves(members, error)
         yield from self.left()
         for half in halves:
             yield from self.halving(half, work, last)
-        rest = [] if halves else self.inside(members)
-        for start in range(0, len(rest), _FINISHED_AT_ONCE):
-            self.finish(rest[start : start + _FINISHED_AT_ONCE], last)
-            yield from self.left()
 
-    def _tried(
-        self, members: Sequence[Member[T]], work: Callable[[Sequence[Member[T]]], None]
-    ) -> list[list[Member[T]]]:
-        """Do the work; return the halves that are to be tried, where it failed by what may be one client's fault."""
-        try:
-            work(members)
-        except Exception as error:  # noqa: BLE001 - it becomes the failure of one client, or of all
-            rest = self.inside(members)
-            if len(members) > 1 and may_be_one_clients(error):
-                log.warning("%s: a wave of %d clients is halved: %s", self._job, len(rest), as_failure(error))
-                middle = len(rest) // 2
-                return [half for half in (rest[:middle], rest[middle:]) if half]
-            for member in rest:
-                self.fail(member, error)
+    def _halves(self, members: Sequence[Member[T]], error: Exception) -> list[list[Member[T]]]:
+        """Return the halves that are to be tried after an error that may be one client's; else it is that of all."""
+        rest = self.inside(members)
+        if len(members) > 1 and may_be_one_clients(error):
+            log.warning("%s: a wave of %d clients is halved: %s", self._job, len(rest), as_failure(error))
+            middle = len(rest) // 2
+            return [half for half in (rest[:middle], rest[middle:]) if half]
+        for member in rest:
+            self.fail(member, error)
         return []

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bc4all.config.clients import Client
 from bc4all.errors import Failure
-from bc4all.job_kinds import PREDICT, TUNE
+from bc4all.job_kinds import PREDICT, TRAIN, TUNE
 from bc4all.jobs.context import JobContext as JobContext
 from bc4all.jobs.fleet import Work, alone
 from bc4all.jobs.session import MAX_WAVE
@@ -22,7 +22,9 @@ from bc4all.request import JobRequest
 
 _MODULES = {"train": "bc4all.jobs.train_job", "predict": "bc4all.jobs.predict_job", "tune": "bc4all.jobs.tune_job"}
 
-_WAVE_BYTES = 64 << 20  # as files lie in storage; of a .csv.gz, two million products of five features
+# As files lie in storage, for each task that runs at a time: of .csv.gz, 2,000,000 products of five features to
+# predict, 250,000 to learn from.
+_WAVE_BYTES = {PREDICT.name: 64 << 20, TRAIN.name: 8 << 20}
 
 
 def open_registry(layout: Layout, job: str, clients: Sequence[Client]) -> Registry:
@@ -43,21 +45,21 @@ def job_work(context: JobContext, request: JobRequest, out: Console) -> Work:
         return partial(module.predict_wave, context, number=request.model_version)
     if request.job == TUNE.name:
         return alone(module.TuneJob.asked(context, request, out).tune)
-    return alone(partial(module.train, context))
+    return partial(module.train_wave, context)
 
 
 def job_waves(context: JobContext, request: JobRequest, clients: Sequence[Client]) -> list[list[Client]]:
-    """Return the clients as waves, in their order: of a prediction many small ones, or a large one alone.
+    """Return the clients as waves, in their order: many small ones, or a large one alone.
 
     A wave's files take at most _WAVE_BYTES for each task that runs at a time, about a minute of work.
     """
-    if request.job != PREDICT.name or len(clients) == 1:  # whose files are listed when they are read
+    if request.job == TUNE.name or len(clients) == 1:  # whose files are listed when they are read
         return [[client] for client in clients]
-    budget = _WAVE_BYTES * context.spark.sparkContext.defaultParallelism
+    budget = _WAVE_BYTES[request.job] * context.spark.sparkContext.defaultParallelism
     waves: list[list[Client]] = []
     room = 0
     for client in clients:
-        size = _delivered_bytes(context, client)
+        size = _delivered_bytes(context, request.job, client)
         if not waves or room < size or len(waves[-1]) == MAX_WAVE:
             waves.append([])
             room = budget
@@ -66,9 +68,10 @@ def job_waves(context: JobContext, request: JobRequest, clients: Sequence[Client
     return waves
 
 
-def _delivered_bytes(context: JobContext, client: Client) -> int:
+def _delivered_bytes(context: JobContext, job: str, client: Client) -> int:
     """Return the size of a client's files; nothing where they cannot be listed, which reading them will tell."""
+    folder = context.layout.prediction if job == PREDICT.name else context.layout.training
     try:
-        return sum(entry.size for entry in context.files.listing(context.layout.prediction(client.id)))
+        return sum(entry.size for entry in context.files.listing(folder(client.id)))
     except Failure:
         return 0

@@ -8,11 +8,10 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pyspark import Broadcast
-from pyspark.sql import SparkSession
 
 from bc4all.config.estimators import build_member
 from bc4all.config.model_settings import BlendSettings, MemberSettings
@@ -20,10 +19,13 @@ from bc4all.errors import DataError, ModelError
 from bc4all.learning import fitting
 from bc4all.learning.candidates import fixed_list
 from bc4all.learning.fitting import COSTS, OutOfFold, Rows
+from bc4all.learning.plan import Plan, Planner, Settled
+from bc4all.learning.shared_value import Shared
+from bc4all.learning.tasks import Tasks
 from bc4all.model import blend
-from bc4all.model.calibration import best_method, could_be_known, cross_fitted, fit_calibrator, log_loss, mean_loss
+from bc4all.model.calibration import best_method, could_be_known, cross_fitted, log_loss, mean_loss
 from bc4all.model.margins import is_by_margins
-from bc4all.model.ranking import Model, rank
+from bc4all.model.ranking import rank
 
 if TYPE_CHECKING:
     from bc4all.config.clients import Client
@@ -98,12 +100,12 @@ class Sample:
     Left out of all scores are rows whose category no other row has: it could not be known.
     """
 
-    rows: Broadcast[Rows]
+    rows: Shared[Rows]
     codes: np.ndarray
     scored: np.ndarray
 
     @classmethod
-    def of(cls, rows: Broadcast[Rows]) -> "Sample":
+    def of(cls, rows: Shared[Rows]) -> "Sample":
         """Return the sampled rows among those to fit on. Raises DataError where no category has two of them."""
         codes = rows.value.data.codes[rows.value.sampled]
         scored = could_be_known(codes)
@@ -120,11 +122,11 @@ class Sample:
 
 
 def compare(
-    spark: SparkSession, client: "Client", sample: Sample, members: Sequence[tuple[str, MemberSettings]]
+    tasks: Tasks, client: "Client", sample: Sample, members: Sequence[tuple[str, MemberSettings]]
 ) -> list[Candidate]:
     """Return each member's answers out of fold, all of them fitted side by side."""
     estimators = [build_member(member, client.features) for _, member in members]
-    answers = fitting.out_of_fold(spark, sample.rows, estimators)
+    answers = fitting.out_of_fold(tasks, sample.rows, estimators)
     return [
         Candidate(name, member, answer, None if answer.error else scores_of(sample, estimator, answer.probabilities))
         for (name, member), estimator, answer in zip(members, estimators, answers, strict=True)
@@ -197,12 +199,12 @@ def _greedy(sample: Sample, candidates: Sequence[Candidate], limits: Limits) -> 
     return best[1]
 
 
-def choose(spark: SparkSession, client: "Client", sample: Sample) -> tuple[Choice, list[Candidate]]:
+def choose(tasks: Tasks, client: "Client", sample: Sample) -> tuple[Choice, list[Candidate]]:
     """Return the best blend of the fixed list, for `model: auto`, and all of the list.
 
     Raises ModelError where scikit-learn refuses all of it.
     """
-    candidates = compare(spark, client, sample, fixed_list(client.features, len(sample.rows.value.places)))
+    candidates = compare(tasks, client, sample, fixed_list(client.features, len(sample.rows.value.places)))
     for candidate in candidates:
         log.info("%s: %s: %s", client.id, candidate.name, candidate.scores or candidate.answers.error)
     if not best_of_each(candidates):
@@ -212,42 +214,19 @@ def choose(spark: SparkSession, client: "Client", sample: Sample) -> tuple[Choic
     return choice, candidates
 
 
-def fit_blend(
-    spark: SparkSession,
-    client: "Client",
-    rows: Broadcast[Rows],
-    settings: BlendSettings,
-    probabilities: np.ndarray | None = None,
-    calibrator: Any = None,
-) -> Model:
-    """Return a blend as its settings say; of one classifier that is not calibrated, that classifier.
-
-    `probabilities`: what it answers out of fold, if that is known; `calibrator`: one to take over, as it was fitted for
-    the same blend of fewer rows. Raises ModelError where scikit-learn refuses.
-    """
-    # Made here, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
+def planned(client: "Client", settings: BlendSettings) -> Plan:
+    """Return the plan of a client's settings."""
+    # Made on the driver, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
     estimators = [build_member(member, client.features) for member in settings.blend]
-    models = fitting.fit(spark, client.model_name, rows, estimators)
-    if len(models) == 1 and not settings.calibrate:
-        return models[0]
-    data = rows.value.data
-    codes = data.codes[rows.value.sampled]
-    counted = could_be_known(codes)
-    if settings.calibrate and calibrator is None and counted.any():
-        if probabilities is None:
-            probabilities = answers_of(spark, client, rows, settings)
-        calibrator = fit_calibrator(probabilities, codes, data.names, settings.calibrate, counted)
-    return blend.Blend(models, [member.weight for member in settings.blend], data.names, calibrator)
+    weights = [member.weight for member in settings.blend]
+    return Plan(client.model_name, estimators, weights, settings.calibrate, settings.said())
 
 
-def answers_of(spark: SparkSession, client: "Client", rows: Broadcast[Rows], settings: BlendSettings) -> np.ndarray:
-    """Return what a blend answers out of fold, before it is calibrated.
+def planner(client: "Client") -> Planner:
+    """Return what says the client's plan: `model: auto` looks at the rows first."""
+    return Settled(planned(client, client.blend)) if client.blend else partial(_chosen, client)
 
-    Raises ModelError where scikit-learn refuses.
-    """
-    estimators = [build_member(member, client.features) for member in settings.blend]
-    answers = fitting.out_of_fold(spark, rows, estimators)
-    refused = next((answer.error for answer in answers if answer.error), "")
-    if refused:
-        raise ModelError(refused, client.model_name, "change its data or `model`")
-    return blend.soft_vote((one.probabilities for one in answers), [member.weight for member in settings.blend])
+
+def _chosen(client: "Client", tasks: Tasks, rows: Shared[Rows]) -> tuple[Plan, np.ndarray | None]:
+    choice, _ = choose(tasks, client, Sample.of(rows))
+    return planned(client, choice.blend), choice.probabilities

@@ -1,4 +1,4 @@
-"""Unfitted classifiers -> fitted ones, as Spark tasks over rows that were broadcast once.
+"""Unfitted classifiers -> fitted ones, as tasks over rows that are shared once.
 
 A forest is fitted in chunks of trees that are turned into compact arrays at once: nowhere is the dense forest held
 whole, and one large client uses the whole cluster. Every other classifier fits in one task.
@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
-from pyspark import Broadcast
-from pyspark.sql import SparkSession
 
 from bc4all.errors import ModelError
 from bc4all.learning.model_size import refusal
 from bc4all.learning.pieces import write_pieces
-from bc4all.learning.task_results import collect
+from bc4all.learning.shared_value import Shared
+from bc4all.learning.tasks import Tasks
 from bc4all.model.blend import EmbeddedForest, placed
 from bc4all.model.coefficients import narrowed
 from bc4all.model.features import rows_at
@@ -79,8 +78,8 @@ def folds(codes: np.ndarray, most_rows: int = MAX_COMPARED_ROWS, most_cells: int
     return found
 
 
-def run(spark: SparkSession, about: str, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
-    """`work` on each item, a Spark task each; what scikit-learn refuses comes back as a ModelError `about` it."""
+def run(tasks: Tasks, about: str, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
+    """`work` on each item; what scikit-learn refuses comes back as a ModelError `about` it."""
 
     def answer(item: Any) -> tuple[Any, str]:
         try:
@@ -88,7 +87,7 @@ def run(spark: SparkSession, about: str, items: Sequence[Any], work: Callable[[A
         except ValueError as error:  # what scikit-learn raises for data and parameters that it does not take
             return None, _refusal(error)
 
-    answers = collect(spark, items, answer)
+    answers = tasks.each(items, answer)
     for _, error in answers:
         if error:
             raise ModelError(error, about, "change its data, `model` or `model_params`")
@@ -99,17 +98,17 @@ def _refusal(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequence[Any]) -> list[Model]:
+def fit(tasks: Tasks, about: str, rows: Shared[Rows], estimators: Sequence[Any]) -> list[Model]:
     """Return each of the unfitted estimators, fitted on all rows.
 
     Raises ModelError where scikit-learn refuses one, and, before any is fitted, where the driver could not hold them.
     """
     shape = len(rows.value.places), len(rows.value.data.names)
-    error = refusal(spark, estimators, *shape, rows.value.data.X)
+    error = refusal(tasks.room, estimators, *shape, rows.value.data.X)
     if error:
         raise ModelError(error, about)
-    cores = spark.sparkContext.defaultParallelism
-    work = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, cores)]
+    at_once = tasks.at_once
+    work = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, at_once)]
 
     def fit_part(item: tuple[int, tuple[int, int]]) -> Model:
         estimator, data, places = estimators[item[0]], rows.value.data, rows.value.places
@@ -117,7 +116,7 @@ def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequ
             return _fit_chunk(estimator, data, places, *item[1])
         return _fit_whole(estimator, data, places)
 
-    parts = run(spark, about, work, fit_part)
+    parts = run(tasks, about, work, fit_part)
     fitted: list[Model] = []
     for n, estimator in enumerate(estimators):
         own = [part for (place, _), part in zip(work, parts, strict=True) if place == n]
@@ -125,10 +124,10 @@ def fit(spark: SparkSession, about: str, rows: Broadcast[Rows], estimators: Sequ
     return fitted
 
 
-def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence[Any]) -> list[OutOfFold]:
+def out_of_fold(tasks: Tasks, rows: Shared[Rows], estimators: Sequence[Any]) -> list[OutOfFold]:
     """Return what each estimator answers for every fold, fitted on the others; an error of one that is too large."""
     data, fitted_on = rows.value.data, len(rows.value.sampled) * (FOLDS - 1) // FOLDS
-    refused = {n: refusal(spark, [one], fitted_on, len(data.names), data.X) for n, one in enumerate(estimators)}
+    refused = {n: refusal(tasks.room, [one], fitted_on, len(data.names), data.X) for n, one in enumerate(estimators)}
     sound = [n for n, error in refused.items() if not error]
 
     def work(item: tuple[int, int]) -> OutOfFold:
@@ -137,7 +136,7 @@ def out_of_fold(spark: SparkSession, rows: Broadcast[Rows], estimators: Sequence
         except (ValueError, ArithmeticError, MemoryError) as error:  # another candidate may do
             return OutOfFold(np.zeros((0, 0)), error=_refusal(error))
 
-    answers = collect(spark, [(place, fold) for place in sound for fold in range(FOLDS)], work)
+    answers = tasks.each([(place, fold) for place in sound for fold in range(FOLDS)], work)
     found = {n: OutOfFold(np.zeros((0, 0)), error=error) for n, error in refused.items() if error}
     for at, place in enumerate(sound):
         found[place] = _joined(answers[at * FOLDS : (at + 1) * FOLDS], rows.value)
@@ -183,17 +182,21 @@ def _with_seed(estimator: Any) -> Any:
     return estimator
 
 
-def _chunks(estimator: Any, rows: int, categories: int, cores: int) -> list[tuple[int, int]]:
-    """[start, stop) of the trees of each task: enough tasks for the cores, none above _CHUNK_BYTES."""
+def _chunks(estimator: Any, rows: int, categories: int, at_once: int) -> list[tuple[int, int]]:
+    """[start, stop) of the trees of each task: enough tasks for all cores, none above _CHUNK_BYTES."""
     if not is_forest(estimator):
         return [(0, 0)]
     trees, tree_bytes = estimator.n_estimators, 2 * rows * (categories * 8 + _NODE_BYTES)
-    size = max(1, min(math.ceil(trees / cores), _CHUNK_BYTES // tree_bytes))
+    size = max(1, min(math.ceil(trees / at_once), _CHUNK_BYTES // tree_bytes))
     return [(start, min(start + size, trees)) for start in range(0, trees, size)]
 
 
 def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
     """Fitted on some rows in this task alone; a forest chunk by chunk, behind columns or not."""
+    from sklearn.base import clone
+    from sklearn.exceptions import ConvergenceWarning
+
+    estimator = clone(estimator)  # which is fitted in this process more than once, if all is done in one task
     if is_forest(estimator):
         chunks = _chunks(_with_seed(estimator), len(places), len(data.names), 1)
         return CompactForest.merge([_fit_chunk(estimator, data, places, *chunk) for chunk in chunks])
@@ -204,8 +207,6 @@ def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
             prepared = replace(data, X=numbers, codes=data.codes[places])
             forest = _fit_whole(classifier, prepared, np.arange(len(numbers)))
             return EmbeddedForest(cast(CompactForest, forest), columns)
-    from sklearn.exceptions import ConvergenceWarning
-
     with warnings.catch_warnings():
         # `max_iter` restrains a model as others do: what it is worth is measured on rows that it has not seen.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -6,7 +6,7 @@ Estimates for the kinds of models that grow with rows and categories; every othe
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from pyspark.sql import SparkSession
@@ -26,17 +26,28 @@ _HEAPS = 4  # a model may be so many times the driver's heap: its pieces then st
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def refusal(spark: SparkSession, estimators: Sequence[Any], rows: int, categories: int, X: Any) -> str:
+class Room(NamedTuple):
+    """The most bytes that a model may take, and what sets that limit."""
+
+    limit: int
+    of: str
+
+
+def driver_room(spark: SparkSession) -> Room:
+    """Return the room that the driver has for models."""
+    return min(Room(_HEAPS * heap_bytes(spark), "--driver-memory"), Room(memory_bytes() // 2, "the driver's memory"))
+
+
+def refusal(room: Room, estimators: Sequence[Any], rows: int, categories: int, X: Any) -> str:
     """Why the driver cannot hold what the unfitted estimators will be together; "" where it can, or nothing is known.
 
     `rows` of X, (all rows, features), are to be fitted on.
     """
     size = sum(estimated_bytes(estimator, rows, categories, X) for estimator in estimators)
-    limit, of = min((_HEAPS * heap_bytes(spark), "--driver-memory"), (memory_bytes() // 2, "the driver's memory"))
-    if size <= limit:
+    if size <= room.limit:
         return ""
-    told = f"a model of about {_shown(size)} is more than the {_shown(limit)} that {of} allows"
-    return f"{told}: raise {of}, or {REMEDY}"
+    told = f"a model of about {_shown(size)} is more than the {_shown(room.limit)} that {room.of} allows"
+    return f"{told}: raise {room.of}, or {REMEDY}"
 
 
 def memory_bytes() -> int:

@@ -51,8 +51,11 @@ class _Assembly:
 class SharedValue(Generic[T]):
     """`value` in tasks, `destroy` on the driver, as a Broadcast has them."""
 
-    def __init__(self, spark: SparkSession, value: T) -> None:
+    def __init__(self, spark: SparkSession, value: T, stays: bool = False) -> None:
+        """Share it; `stays`: the driver keeps it, too, instead of reading it again where it is asked there."""
         context, self._first, self._others = spark.sparkContext, [], []  # type: ignore[var-annotated]
+        if stays:
+            self._own = value
 
         def share(piece: bytes) -> None:
             if self._first:
@@ -66,9 +69,14 @@ class SharedValue(Generic[T]):
             self.destroy()
             raise
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: part for name, part in vars(self).items() if name != "_own"}
+
     @property
     def value(self) -> T:
         """The value; put together the first time that a worker asks."""
+        if "_own" in vars(self):
+            return self._own
         value: T = self._first[0].value.value(self._others)
         return value
 
@@ -79,5 +87,6 @@ class SharedValue(Generic[T]):
 
     def destroy(self) -> None:
         """Let go of it everywhere."""
+        vars(self).pop("_own", None)
         for piece in [*self._first, *self._others]:
             piece.destroy()

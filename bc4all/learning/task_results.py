@@ -48,56 +48,133 @@ class _Receipts(AccumulatorParam[list[_Receipt]]):
         return value1
 
 
+class Answers:
+    """What tasks answer, kept where they ran, on disk, until it is taken: one for each of `parts`' partitions."""
+
+    def __init__(
+        self, spark: SparkSession, parts: "RDD[Any]", count: int, work: Callable[[int, Iterable[Any]], Any]
+    ) -> None:
+        """Do `work` on each partition's number and content; return when all is done."""
+        self._spark, self._heap = spark, heap_bytes(spark)
+        small = min(_MAX_SMALL_BYTES, self._heap // _AT_ONCE // max(1, count))
+        size = min(_MAX_PIECE_BYTES, self._heap // _AT_ONCE)
+        receipts = spark.sparkContext.accumulator([], _Receipts())
+
+        def answer(number: int, own: Iterable[Any]) -> Iterator[bytes]:
+            pieces: list[bytes] = []
+            length, sha256 = write_pieces(work(number, own), size, pieces.append)
+            content = b"".join(pieces) if length <= small else None
+            receipts.add([_Receipt(number, length, sha256, len(pieces), content)])
+            if content is None:
+                yield from _emptied(pieces)
+
+        self._kept = parts.mapPartitionsWithIndex(answer).persist(StorageLevel.DISK_ONLY)
+        try:
+            self._kept._jrdd.count()  # RDD.count would start a second Python worker a task
+        except BaseException:
+            self.release()
+            raise
+        # Of a task that ran twice, what is told last.
+        self._receipts = {receipt.item: receipt for receipt in receipts.value}
+        receipts.value = []  # Spark never forgets an accumulator
+
+    def batches(self, numbers: Sequence[int], most_bytes: int, most: int) -> Iterator[list[int]]:
+        """Yield numbers of answers in batches that take so many bytes, or are one."""
+        batch: list[int] = []
+        room = most_bytes
+        for number in numbers:
+            length = self._receipts[number].length
+            if batch and (room < length or len(batch) == most):
+                yield batch
+                batch, room = [], most_bytes
+            batch.append(number)
+            room -= length
+        if batch:
+            yield batch
+
+    def fetch(self, numbers: Iterable[int]) -> dict[int, list[bytes]]:
+        """Bring some answers to the driver, for `opened`; those that came with their receipts are here."""
+        large = {number: self._receipts[number] for number in numbers if self._receipts[number].content is None}
+        return _fetch(self._spark, self._kept, large, self._heap // _ROUND) if large else {}
+
+    def opened(self, number: int, fetched: dict[int, list[bytes]]) -> Any:
+        """Return one of the answers that were fetched, where it is no more then.
+
+        Raises TransientFailure where it is not what its task sent: its executor was lost, and the answer that was
+        computed again is another.
+        """
+        return _opened(self._receipts[number], fetched.pop(number, None))
+
+    def release(self) -> None:
+        """Let go of them."""
+        self._kept.unpersist()
+
+
 def collect(spark: SparkSession, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
     """Do `work` on each item, a Spark task each, and return the answers in the items' order.
 
-    Raises TransientFailure where an answer is not what its task sent: its executor was lost, and the answer that was
-    computed again is another.
+    Raises TransientFailure as `Answers.opened` does.
     """
     if not items:
         return []
-    context, heap = spark.sparkContext, heap_bytes(spark)
-    small = min(_MAX_SMALL_BYTES, heap // _AT_ONCE // len(items))
-    size = min(_MAX_PIECE_BYTES, heap // _AT_ONCE)
-    receipts = context.accumulator([], _Receipts())
-
-    def answer(number: int, own: Iterable[Any]) -> Iterator[bytes]:
-        pieces: list[bytes] = []
-        (item,) = own
-        length, sha256 = write_pieces(work(item), size, pieces.append)
-        content = b"".join(pieces) if length <= small else None
-        receipts.add([_Receipt(number, length, sha256, len(pieces), content)])
-        if content is None:
-            yield from _emptied(pieces)
-
-    kept = context.parallelize(items, len(items)).mapPartitionsWithIndex(answer).persist(StorageLevel.DISK_ONLY)
+    parts = spark.sparkContext.parallelize(items, len(items))
+    answers = Answers(spark, parts, len(items), lambda _, own: work(*own))
     try:
-        kept._jrdd.count()  # RDD.count would start a second Python worker a task
-        found = {receipt.item: receipt for receipt in receipts.value}  # of a task that ran twice, what is told last
-        receipts.value = []  # Spark never forgets an accumulator
-        large = {number: one for number, one in found.items() if one.content is None}
-        contents = _fetch(spark, kept, large, max(1, heap // _ROUND // size)) if large else {}
-        return [_opened(found[number], contents.pop(number, None)) for number in range(len(items))]
+        fetched = answers.fetch(range(len(items)))
+        return [answers.opened(number, fetched) for number in range(len(items))]
     finally:
-        kept.unpersist()
+        answers.release()
 
 
 def _fetch(
-    spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], pieces_a_round: int
+    spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], round_bytes: int
 ) -> dict[int, list[bytes]]:
-    """Bring the pieces of large answers to the driver, a round of Spark tasks after the other."""
+    """Bring the pieces of large answers to the driver: whole ones, as many as a round may take, or one by pieces."""
+    contents: dict[int, list[bytes]] = {}
+    waiting = dict(large)
+    while waiting:
+        batch, room = [], round_bytes
+        for number, receipt in waiting.items():
+            if receipt.length <= room:
+                batch.append(number)
+                room -= receipt.length
+        if batch:
+            contents |= _whole(spark, kept, batch)
+        else:  # each is too large for one round
+            batch = list(waiting)
+            contents |= _by_pieces(spark, kept, waiting, round_bytes)
+        for number in batch:
+            del waiting[number]
+    return contents
+
+
+def _whole(spark: SparkSession, kept: "RDD[bytes]", numbers: Sequence[int]) -> dict[int, list[bytes]]:
+    def gathered(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
+        yield list(pieces)
+
+    with _ROUND_LOCK:
+        found = spark.sparkContext.runJob(kept, gathered, numbers)
+    return dict(zip(numbers, found, strict=True))
+
+
+def _by_pieces(
+    spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], round_bytes: int
+) -> dict[int, list[bytes]]:
+    """Bring large answers a round of pieces after the other."""
     firsts, total = {}, 0
     for number, receipt in large.items():
         firsts[number] = total
         total += receipt.pieces
 
     def numbered(number: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, tuple[int, bytes]]]:
-        for place, piece in enumerate(pieces):
-            yield firsts[number] + place, (number, piece)
+        if number in firsts:
+            for place, piece in enumerate(pieces):
+                yield firsts[number] + place, (number, piece)
 
     # A shuffle gives each piece a partition of its own: a round reads from disk what it brings, and nothing else.
     apart = kept.mapPartitionsWithIndex(numbered).partitionBy(total, int)
     contents: dict[int, list[bytes]] = {number: [] for number in large}
+    pieces_a_round = max(1, round_bytes // min(_MAX_PIECE_BYTES, heap_bytes(spark) // _AT_ONCE))
     try:
         for start in range(0, total, pieces_a_round):
             places = range(start, min(start + pieces_a_round, total))

@@ -1,108 +1,161 @@
-"""A client's model: fitted on executors, evaluated on the rows that it was fitted on and on those held out.
+"""A client's model: fitted, evaluated on the rows that it was fitted on and on those held out, beside the champion.
 
 Where the client says so, what is registered has learned from the held-out rows, too: of some hundred titles, a tenth
 teaches more than any other model would. The model that was evaluated stands for it wherever versions are compared.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark import Broadcast
-from pyspark.sql import SparkSession
 
 from bc4all.kinds import Features
-from bc4all.learning.blending import Sample, choose, fit_blend
+from bc4all.learning.figures import evaluation_files
 from bc4all.learning.fitting import Rows, folds, run
-from bc4all.learning.shared_value import SharedValue
+from bc4all.learning.plan import Planner, fit_again, fit_plan
+from bc4all.learning.shared_value import Shared
+from bc4all.learning.tasks import Tasks
+from bc4all.model.abstention import curves
+from bc4all.model.distribution import profile
 from bc4all.model.evaluation import Evaluation, evaluate
 from bc4all.model.features import model_input, rows_at
 from bc4all.model.ranking import Model
-from bc4all.model.training_set import TrainingSet, split
+from bc4all.model.training_set import MIN_COMPARED_ROWS, TrainingSet, split
 
-if TYPE_CHECKING:
-    from bc4all.config.clients import Client
-    from bc4all.config.model_settings import BlendSettings
+_EXAMPLES = 100  # rows that are kept: a version must answer them as the model did that it was made from
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A fitted model, how it does on the rows it was fitted on, and on the held-out ones (None without any).
+class Lesson:
+    """What a client's training takes beside its products and the champion.
 
-    `model` is to be used; `judged`, the same unless that was fitted again on all rows, is what was evaluated. `choice`
-    is what they were made by. The places are those of the rows of both parts, as `split` gives them.
+    `separator` stands between the parts of categories that are paths; `refits`: whether to fit once more, on all rows;
+    `new_names` are those of the category map.
+    """
+
+    client_id: str
+    features: Features
+    model_name: str
+    planner: Planner
+    refits: bool
+    separator: str | None = None
+    new_names: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """The champion that a new model is compared with, of features that are among the client's present ones.
+
+    `learned` are the hashes of the products that it was fitted on, int64, None where they are not known; the model is
+    None where it cannot be asked.
+    """
+
+    model: Model | None = None
+    features: Features | None = None
+    learned: np.ndarray | None = None
+
+    def learned_among(self, ids: np.ndarray) -> np.ndarray | None:
+        """Return whether it was fitted on each of some products; None where that is not known."""
+        return None if self.learned is None else np.isin(ids, self.learned)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A fitted model, and all that is kept of its training: no row of the data beyond some examples.
+
+    `model` is to be used; `judged`, the same unless that was fitted again on all rows, is what was evaluated; `said` is
+    what they were made by. `challenger` and `champion` are `Evaluation.answers` for held-out rows, as the gate compares
+    them. `files`: content by name, for people. `profile` and `curves` are stored with the model.
     """
 
     model: Model
     judged: Model
-    choice: "BlendSettings"
-    training: Evaluation
-    held_out: Evaluation | None
-    training_places: np.ndarray
-    held_out_places: np.ndarray
+    said: Any
+    rows: int
+    categories: int
+    sha256: str
+    examples: pd.DataFrame
+    training_ids: np.ndarray
+    training: Mapping[str, float]
+    held_out: Mapping[str, float] | None
+    challenger: pd.DataFrame | None
+    champion: pd.DataFrame | None
+    profile: Mapping[str, Any]
+    curves: Mapping[str, Any] | None
+    files: Mapping[str, bytes]
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def metrics(self) -> Mapping[str, float]:
+        """Of the held-out rows, if there are any."""
+        return self.held_out or self.training
 
 
-def train(spark: SparkSession, client: "Client", data: TrainingSet, learned: np.ndarray | None = None) -> Fitted:
+def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -> Learned:
     """Fit the client's model, evaluate it on both parts, and fit it once more, on all rows, if it is to be.
 
-    `learned` (rows,): whether the champion was fitted on a row, if there is one. Raises ModelError where scikit-learn
-    refuses.
+    Raises ModelError where scikit-learn refuses.
     """
-    training, held_out = split(data.codes, learned)
-    shared = spark.sparkContext.broadcast(Rows(data, training, folds(data.codes[training])))
-    try:
-        if client.blend:
-            choice, judged = client.blend, fit_blend(spark, client, shared, client.blend)
-        else:
-            found, _ = choose(spark, client, Sample.of(shared))
-            choice, judged = found.blend, fit_blend(spark, client, shared, found.blend, found.probabilities)
-        parts = {"training": training, **({"held out": held_out} if len(held_out) else {})}
-        evaluated = _evaluate_parts(spark, client, shared, judged, parts)
-    finally:
-        shared.destroy()
-    model = _fit_again(spark, client, data, choice, judged) if client.refits and len(held_out) else judged
-    return Fitted(model, judged, choice, evaluated["training"], evaluated.get("held out"), training, held_out)
+    training, held_out = split(data.codes, opponent.learned_among(data.ids))
+    with tasks.shared(Rows(data, training, folds(data.codes[training]))) as rows:
+        plan, probabilities = lesson.planner(tasks, rows)
+        judged = fit_plan(tasks, rows, plan, probabilities)
+        parts = {"training": training, **({"held_out": held_out} if len(held_out) else {})}
+        evaluated = _evaluate_parts(tasks, lesson, rows, judged, parts)
+    model = judged
+    if lesson.refits and len(held_out):
+        with tasks.shared(Rows(data, np.arange(len(data.codes)), folds(data.codes))) as rows:
+            model = fit_again(tasks, rows, plan, judged)
+    on_training, on_held_out = evaluated["training"], evaluated.get("held_out")
+    best = (on_held_out or on_training).answers["predicted"]
+    return Learned(
+        model=model,
+        judged=judged,
+        said=plan.said,
+        rows=len(data.codes),
+        categories=len(data.names),
+        sha256=data.sha256,
+        examples=pd.DataFrame(data.X[:_EXAMPLES], columns=list(lesson.features)),
+        training_ids=data.ids[training],
+        training=on_training.metrics,
+        held_out=on_held_out.metrics if on_held_out else None,
+        challenger=on_held_out.answers if on_held_out else None,
+        champion=_champions_answers(tasks, lesson, data, held_out, opponent),
+        profile=profile(rows_at(data.X, training), lesson.features, best),
+        curves=curves(on_held_out.answers) if on_held_out else None,
+        files=evaluation_files(lesson.client_id, evaluated),
+    )
 
 
-def _fit_again(
-    spark: SparkSession, client: "Client", data: TrainingSet, choice: "BlendSettings", judged: Model
-) -> Model:
-    """Return what `judged` is, fitted on all rows; its calibration, learned from rows that it had not seen, stays."""
-    calibrator = getattr(judged, "calibrator", None)
-    if calibrator is None:  # as there was nothing to learn it from, though there may be now
-        choice = choice.model_copy(update={"calibrate": None})
-    shared = spark.sparkContext.broadcast(Rows(data, np.arange(len(data.codes)), folds(data.codes)))
-    try:
-        return fit_blend(spark, client, shared, choice, calibrator=calibrator)
-    finally:
-        shared.destroy()
-
-
-def evaluate_other(
-    spark: SparkSession, client: "Client", data: TrainingSet, places: np.ndarray, model: Model, features: Features
-) -> Evaluation:
-    """Return how another of the client's models, of features that are among its present ones, does on some rows."""
-    frame = pd.DataFrame(rows_at(data.X, places), columns=list(client.features))
-    shared = SharedValue(spark, (model, model_input(frame, features), data.labels(places)))
-    try:
-        evaluated: list[Evaluation] = run(spark, client.model_name, [None], lambda _: evaluate(*shared.value))
-    finally:
-        shared.destroy()
-    return evaluated[0]
+def _champions_answers(
+    tasks: Tasks, lesson: Lesson, data: TrainingSet, held_out: np.ndarray, opponent: Opponent
+) -> pd.DataFrame | None:
+    """Return the champion's answers for the held-out rows that it has not learned from, by their places there."""
+    if opponent.model is None or opponent.features is None or opponent.learned is None:
+        return None
+    new = np.flatnonzero(~np.isin(data.ids[held_out], opponent.learned))
+    if len(new) < MIN_COMPARED_ROWS:
+        return pd.DataFrame(index=new)
+    places = held_out[new]
+    frame = pd.DataFrame(rows_at(data.X, places), columns=list(lesson.features))
+    asked = opponent.model, model_input(frame, opponent.features), data.labels(places)
+    with tasks.shared(asked) as shared:
+        evaluated: list[Evaluation] = run(tasks, lesson.model_name, [None], lambda _: evaluate(*shared.value))
+    return evaluated[0].answers.set_index(new)
 
 
 def _evaluate_parts(
-    spark: SparkSession, client: "Client", rows: Broadcast[Rows], model: Model, parts: dict[str, np.ndarray]
+    tasks: Tasks, lesson: Lesson, rows: Shared[Rows], model: Model, parts: dict[str, np.ndarray]
 ) -> dict[str, Evaluation]:
     """Return how the model does on each part, given by its rows' places."""
-    shared, separator = SharedValue(spark, (model, parts)), client.category_separator
+    separator = lesson.separator
+    with tasks.shared((model, parts)) as shared:
 
-    def work(name: str) -> Evaluation:
-        data, (fitted, places) = rows.value.data, shared.value
-        return evaluate(fitted, rows_at(data.X, places[name]), data.labels(places[name]), separator)
+        def work(name: str) -> Evaluation:
+            data, (fitted, places) = rows.value.data, shared.value
+            return evaluate(fitted, rows_at(data.X, places[name]), data.labels(places[name]), separator)
 
-    try:
-        return dict(zip(parts, run(spark, client.model_name, list(parts), work), strict=True))
-    finally:
-        shared.destroy()
+        return dict(zip(parts, run(tasks, lesson.model_name, list(parts), work), strict=True))

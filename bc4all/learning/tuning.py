@@ -1,4 +1,4 @@
-"""Looks for a better model of one client: Optuna proposes, Spark evaluates, a blend of the best is what is found.
+"""Looks for a better model of one client: Optuna proposes, tasks evaluate, a blend of the best is what is found.
 
 All within the rows that a training would fit on: what it holds out is never looked at.
 """
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 from optuna.trial import TrialState
-from pyspark import Broadcast
-from pyspark.sql import SparkSession
 
 from bc4all.config.model_settings import MemberSettings
 from bc4all.errors import ModelError
@@ -25,14 +23,17 @@ from bc4all.learning.blending import (
     Limits,
     Sample,
     Scores,
-    answers_of,
     best_of_each,
     choose,
     compare,
+    planned,
     select,
 )
 from bc4all.learning.candidates import Defaults, families
 from bc4all.learning.fitting import FOLDS, Rows
+from bc4all.learning.plan import plan_answers
+from bc4all.learning.shared_value import Shared
+from bc4all.learning.tasks import Tasks
 from bc4all.model.calibration import cross_fitted
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class Tuned:
 
 
 def tune(
-    spark: SparkSession,
+    tasks: Tasks,
     client: "Client",
-    rows: Broadcast[Rows],
+    rows: Shared[Rows],
     effort: Effort,
     limits: Limits,
     tell: Callable[[Sequence[Candidate], int, Candidate | None], None],
@@ -81,15 +82,15 @@ def tune(
     """
     end, budget = time.monotonic() + (effort.seconds or math.inf), effort.candidates or math.inf
     sample, proposals = Sample.of(rows), Proposals(client, len(rows.value.places))
-    present, known = _present(spark, client, sample)
+    present, known = _present(tasks, client, sample)
     tried: list[Candidate] = []
     kept: list[Candidate] = []
-    size = math.ceil(2 * spark.sparkContext.defaultParallelism / FOLDS)  # two waves of tasks: cores idle less
+    size = math.ceil(2 * tasks.at_once / FOLDS)  # two waves of tasks: cores idle less
     while len(tried) < budget and (not tried or time.monotonic() < end):
         members = proposals.next(int(min(size, budget - len(tried))))
         if not members:
             break
-        found = [_judged(one, limits) for one in _compared(spark, client, sample, members, known)]
+        found = [_judged(one, limits) for one in _compared(tasks, client, sample, members, known)]
         proposals.learn(found)
         kept = best_of_each([*kept, *found])
         tried += [replace(one, answers=replace(one.answers, probabilities=np.zeros((0, 0)))) for one in found]
@@ -107,13 +108,13 @@ def _judged(candidate: Candidate, limits: Limits) -> Candidate:
     return replace(candidate, scores=None, answers=replace(candidate.answers, error=fault))
 
 
-def _present(spark: SparkSession, client: "Client", sample: Sample) -> tuple[Scores | None, list[Candidate]]:
+def _present(tasks: Tasks, client: "Client", sample: Sample) -> tuple[Scores | None, list[Candidate]]:
     """Return how the present model does, None where it fails; and the candidates that were compared for that."""
     try:
         if client.blend is None:
-            choice, candidates = choose(spark, client, sample)
+            choice, candidates = choose(tasks, client, sample)
             return choice.scores, candidates
-        answers = answers_of(spark, client, sample.rows, client.blend)
+        answers = plan_answers(tasks, sample.rows, planned(client, client.blend))
     except ModelError:  # all the more reason to look for another
         return None, []
     method = client.blend.calibrate
@@ -121,7 +122,7 @@ def _present(spark: SparkSession, client: "Client", sample: Sample) -> tuple[Sco
 
 
 def _compared(
-    spark: SparkSession,
+    tasks: Tasks,
     client: "Client",
     sample: Sample,
     members: Sequence[tuple[str, MemberSettings]],
@@ -131,7 +132,7 @@ def _compared(
     found = {one.member.key: one for one in known}
     new = [(name, member) for name, member in members if member.key not in found]
     if new:
-        found |= {one.member.key: one for one in compare(spark, client, sample, new)}
+        found |= {one.member.key: one for one in compare(tasks, client, sample, new)}
     return [found[member.key] for _, member in members]
 
 

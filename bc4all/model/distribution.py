@@ -5,7 +5,7 @@ is rare is one bin.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,26 @@ import numpy as np
 import pandas as pd
 
 from bc4all.kinds import CATEGORY, NUMERIC, Features
+from bc4all.model.features import Matrix
 
+_FEATURES = 200  # the first ones: of thousands each prediction would count for minutes
 OTHER = "\0other"  # the bin of all others
 _MISSING = -1  # the bin of numbers that are missing
 _NUMBER_BINS, _MAX_VALUES = 10, 200  # of a number, and of a category feature
 _MIN_VALUE_PRODUCTS = 5  # training products of a value that is a bin of its own
 _MAX_VALUE_CHARS = 200  # of a value that tell it from others
 _MAX_NEW_VALUES = 100  # of a feature in what a task counts at once, the frequent ones: others are not named
+
+
+def profile(X: Matrix, features: Features, predicted: Iterable[str]) -> dict[str, Any]:
+    """Return what the training products looked like, as JSON can hold it: counts by bin.
+
+    X (rows, features) of `model_input`; `predicted` the model's best categories of products that it has not learned.
+    """
+    frame = pd.DataFrame(X, columns=list(features))
+    looked_at = list(features.items())[:_FEATURES]
+    found: dict[str, Any] = {name: feature_profile(frame[name], kind) for name, kind in looked_at}
+    return {"features": found, "predicted": {"counts": value_counts(pd.Series(predicted, dtype=object))}}
 
 
 def feature_profile(values: pd.Series, kind: str) -> dict[str, Any]:

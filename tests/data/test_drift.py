@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc4all.data.drift import Drift, drift_metrics, is_lasting, profile, psi
+from bc4all.data.drift import Drift, drift_metrics, is_lasting, psi
+from bc4all.model.distribution import profile
 
 _COUNTS = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 1000), min_size=1)
 

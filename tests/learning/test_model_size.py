@@ -18,7 +18,8 @@ from bc4all.config.model_settings import MemberSettings
 from bc4all.errors import ModelError
 from bc4all.learning import fitting, model_size
 from bc4all.learning.fitting import Rows, folds
-from bc4all.learning.model_size import estimated_bytes, refusal
+from bc4all.learning.model_size import driver_room, estimated_bytes, refusal
+from bc4all.learning.tasks import SparkTasks
 from bc4all.model.forest import CompactForest
 from bc4all.model.margins import MarginClassifier
 from bc4all.model.preprocessing import with_preprocessing
@@ -62,9 +63,9 @@ def test_what_trains_today_is_not_refused(spark: SparkSession, monkeypatch: pyte
     monkeypatch.setattr(model_size, "heap_bytes", lambda spark: 4 << 30)
     monkeypatch.setattr(model_size, "memory_bytes", lambda: 8 << 30)
     forest = build_member(MemberSettings(classifier=RANDOM_FOREST, params={}), {"f0": "numeric"})
-    assert refusal(spark, [forest], 1_000_000, 55, np.zeros((1, 5))) == ""
+    assert refusal(driver_room(spark), [forest], 1_000_000, 55, np.zeros((1, 5))) == ""
     text = build_member(TEXT_MODEL.blend[0], {"title": "text"})
-    assert refusal(spark, [text], 2000, 300, titles(2000)) == ""
+    assert refusal(driver_room(spark), [text], 2000, 300, titles(2000)) == ""
 
 
 def test_the_least_room_counts(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,11 +74,11 @@ def test_the_least_room_counts(spark: SparkSession, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(model_size, "memory_bytes", lambda: 100 * GB)
     X = pd.DataFrame({"title": ["x"]})
     dense = with_preprocessing(ExtraTreesClassifier(), {"title": "text"})
-    told = refusal(spark, [dense], 100_000, 500, X)
+    told = refusal(driver_room(spark), [dense], 100_000, 500, X)
     assert told.startswith("a model of about 40.6 GB is more than the 4.0 GB that --driver-memory allows: raise")
     assert "fewer categories, trees or `max_features`, or another `model`" in told
     monkeypatch.setattr(model_size, "memory_bytes", lambda: 2 * GB)
-    assert "the 1.0 GB that the driver's memory allows" in refusal(spark, [dense], 100_000, 500, X)
+    assert "the 1.0 GB that the driver's memory allows" in refusal(driver_room(spark), [dense], 100_000, 500, X)
 
 
 def test_what_cannot_fit_is_refused_before_the_fit(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,17 +88,17 @@ def test_what_cannot_fit_is_refused_before_the_fit(spark: SparkSession, monkeypa
     codes = (np.arange(600) % 6).astype(np.int32)
     data = TrainingSet(rng.normal(size=(600, 2)), codes, np.array(list("abcdef"), dtype=object), np.arange(600))
     context, places = spark.sparkContext, np.arange(600)
-    rows = context.broadcast(Rows(data, places, folds(codes)))
+    tasks = SparkTasks(spark)
     large, small = (RandomForestClassifier(trees, random_state=0) for trees in (1000, 1))
     context.setJobGroup("refused", "refused")
     try:
-        with pytest.raises(ModelError, match=r"a model of about 7 MB is more than the 1 MB .*\(x\)"):
-            fitting.fit(spark, "x", rows, [small, large])
-        assert list(context.statusTracker().getJobIdsForGroup("refused")) == []
-        none, answers = fitting.out_of_fold(spark, rows, [large, small])
+        with tasks.shared(Rows(data, places, folds(codes))) as rows:
+            with pytest.raises(ModelError, match=r"a model of about 7 MB is more than the 1 MB .*\(x\)"):
+                fitting.fit(tasks, "x", rows, [small, large])
+            assert list(context.statusTracker().getJobIdsForGroup("refused")) == []
+            none, answers = fitting.out_of_fold(tasks, rows, [large, small])
     finally:
         context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
-        rows.destroy()
     assert none.error.startswith("a model of about")
     assert answers.error == ""
     assert answers.probabilities.shape == (600, 6)

@@ -9,10 +9,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from bc4all.data.drift import PREDICTED, bin_counter, compare, profile
+from bc4all.data.drift import PREDICTED, bin_counter, compare
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
+from bc4all.model.distribution import profile
 from bc4all.model.features import model_input
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import deliver_some, make_client

@@ -12,6 +12,7 @@ from bc4all.errors import ModelError, TransientFailure
 from bc4all.learning import fitting, shared_value, task_results
 from bc4all.learning.shared_value import SharedValue
 from bc4all.learning.task_results import collect
+from bc4all.learning.tasks import SparkTasks
 
 SMALL_HEAP = 1 << 20  # bytes: pieces of 16 KiB, two a round
 SIZES = (0, 10, 200, 5000, 40_000)
@@ -92,7 +93,7 @@ def test_what_scikit_learn_refuses_is_told(spark: SparkSession) -> None:
         return numbers(size)
 
     with pytest.raises(ModelError, match=r"ten is too few \(a tree, change its data"):
-        fitting.run(spark, "a tree", SIZES, work)
+        fitting.run(SparkTasks(spark), "a tree", SIZES, work)
 
 
 @pytest.mark.usefixtures("small_heap")

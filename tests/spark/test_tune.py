@@ -26,7 +26,7 @@ from bc4all.errors import ConfigurationError, DataError, ModelError, TransientFa
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.train_job import train
 from bc4all.jobs.tune_job import TuneJob
-from bc4all.learning import blending, tuning
+from bc4all.learning import blending, tasks, tuning
 from bc4all.learning.blending import MIN_GAIN, Candidate, Choice, Scores
 from bc4all.learning.candidates import fixed_list
 from bc4all.learning.fitting import OutOfFold, Rows
@@ -121,11 +121,17 @@ def test_mlflow_holds_each_candidate(job: JobContext, few: Path, monkeypatch: py
 
     The table shows the same, and the rows were broadcast once for all of them.
     """
-    sent, real = [], job.spark.sparkContext.broadcast
-    monkeypatch.setattr(job.spark.sparkContext, "broadcast", lambda value: sent.append(type(value)) or real(value))
+    sent: list[object] = []
+    real = tasks.SharedValue
+
+    def sharing(spark: Any, value: object, stays: bool) -> Any:
+        sent.append(value)
+        return real(spark, value, stays)
+
+    monkeypatch.setattr(tasks, "SharedValue", sharing)
     work, printed = asked(job)
     outcome = work.tune(make_client("client_0"))
-    assert sent == [Rows]
+    assert [type(value) for value in sent] == [Rows]
     (head,) = [line for line in printed.getvalue().splitlines() if "candidate " in line and "log-loss" in line]
     assert [name.strip() for name in head.strip("┃").split("┃")][4:] == ["MB", "fit s", "us/row"]
     client = MlflowClient(tracking_uri(job.layout))

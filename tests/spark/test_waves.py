@@ -307,13 +307,14 @@ def test_mlflow_that_is_away_is_not_asked_for_each(job: JobContext, monkeypatch:
 
 
 def test_waves_are_packed_by_bytes(job: JobContext, deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small clients share a wave, a large one has its own; trainings are one by one."""
-    monkeypatch.setattr(work, "_WAVE_BYTES", 50)  # for each of two cores
+    """Small clients share a wave, a large one has its own; each is tuned by itself."""
+    monkeypatch.setattr(work, "_WAVE_BYTES", {"predict": 50, "train": 10})  # for each of two cores
     monkeypatch.setattr(work, "MAX_WAVE", 3)
     sizes = {"none": 0, "a": 10, "b": 10, "d": 10, "e": 95, "f": 10, "giant": 1000, "g": 1}
     for name, size in sizes.items():
         if size:
             deliver("prediction", name, "a.csv", "x" * size)
+            deliver("train", name, "a.csv", "x" * size)
     clients = [make_client(name) for name in sizes]
 
     def packed(kind: str) -> Iterator[str]:
@@ -322,4 +323,5 @@ def test_waves_are_packed_by_bytes(job: JobContext, deliver: Deliver, monkeypatc
             yield " ".join(client.id for client in some)
 
     assert list(packed("predict")) == ["none a b", "d", "e", "f", "giant", "g"]
-    assert list(packed("train")) == list(sizes)
+    assert list(packed("train")) == ["none a b", "d", "e", "f", "giant", "g"]
+    assert list(packed("tune")) == list(sizes)
