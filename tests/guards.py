@@ -383,9 +383,11 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/faults/test_files.py::test_a_category_of_ten_thousand_characters": [
         Guard(
             "bc4all.learning.figures._confusion",
-            "figure.text(x / width, y / height, words, fontsize=size, parse_math=False, **looks)",
-            "figure.text(x / width, y / height, words, fontsize=size, **looks)",
+            '[printable(name) for name in evaluation.categories["category"].iloc[largest]]',
+            'list(evaluation.categories["category"].iloc[largest])',
         ),
+        Guard("bc4all.learning.figures._words", "{escape(words)}", "{words}"),
+        Guard("bc4all.learning.figures._tip", "{escape(told)}", "{told}"),
         Guard("bc4all.learning.figures._inert", r'name.startswith(("=", "+", "-", "@", "\t", "\r"))', "False"),
         Guard("bc4all.wording.printable", "letter.isprintable()", "True"),
     ],

@@ -1,38 +1,41 @@
 """What people see of a model's evaluation: a table a category, a confusion matrix, a reliability diagram.
 
-Drawn through matplotlib's object interface: pyplot's global state does not survive several clients at a time.
+The figures are SVG, written here: matplotlib took longer to draw them than a small client's model takes to be fitted.
 """
 
-from collections.abc import Mapping
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from html import escape
 
 import numpy as np
 
 from bc4all.model.abstention import curve
 from bc4all.model.evaluation import Evaluation
+from bc4all.wording import printable
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_CJK = "\u2e80"  # the first of the wide letters
 _SHOWN_CATEGORIES = 60  # categories of a confusion matrix; more cannot be read
+_CELL = 18  # pixels of one
+_CJK = "\u2e80"  # the first of the wide letters
+_BLUES = ((0, (247, 251, 255)), (0.5, (107, 174, 214)), (1, (8, 48, 107)))  # share, and its colour
+_COLOURS = ("#1f77b4", "#ff7f0e")  # of the training's rows, and of those held out
 
 
 def evaluation_files(client_id: str, parts: Mapping[str, Evaluation]) -> dict[str, bytes]:
-    """Return `categories_*.csv`, `confusion_*.png`, `reliability.png` and `coverage.csv`, by these names.
+    """Return `categories_*.csv`, `confusion_*.svg`, `reliability.svg` and `coverage.csv`, by these names.
 
     `parts`: how a model does on its "training" rows, and on the "held_out" ones where there are any.
     """
     found = {}
     for name, evaluation in parts.items():
         table = evaluation.categories.assign(category=evaluation.categories["category"].map(_inert))
-        found[f"categories_{name}.csv"] = table.to_csv(index=False, float_format="%.4f").encode()
-        found[f"confusion_{name}.png"] = _png(_confusion(evaluation, f"{client_id} · {name.replace('_', ' ')}"))
-    found["reliability.png"] = _png(_reliability(parts, client_id))
+        found[f"categories_{name}.csv"] = table.to_csv(index=False, float_format="%.4f")
+        found[f"confusion_{name}.svg"] = _confusion(evaluation, f"{client_id} · {name.replace('_', ' ')}")
     answers = parts.get("held_out", parts["training"]).answers
     table = curve(answers["score"].to_numpy(), answers["correct"].to_numpy())
-    return {**found, "coverage.csv": table.to_csv(index=False, float_format="%.6g").encode()}
+    found |= {
+        "reliability.svg": _reliability(parts, client_id),
+        "coverage.csv": table.to_csv(index=False, float_format="%.6g"),
+    }
+    return {name: content.encode() for name, content in found.items()}
 
 
 def _inert(name: str) -> str:
@@ -40,77 +43,115 @@ def _inert(name: str) -> str:
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
-def _png(figure: "Figure") -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=100)
-    return content.getvalue()
-
-
-def _confusion(evaluation: Evaluation, title: str) -> "Figure":
+def _confusion(evaluation: Evaluation, title: str) -> str:
     """Truth by prediction, each row as shares; the most frequent categories where there are too many."""
-    from matplotlib.figure import Figure  # which workers need in a training alone
-
     largest = np.sort(np.argsort(-evaluation.categories["rows"].to_numpy(), kind="stable")[:_SHOWN_CATEGORIES])
-    names = [name if len(name) <= 24 else f"{name[:23]}…" for name in evaluation.categories["category"].iloc[largest]]
-    totals = np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)
-    shares = (evaluation.confusion / totals)[np.ix_(largest, largest)]
-    # Placed by hand, without matplotlib's ticks: to measure every name of every figure took longer than a model's fit.
-    side, right, above = max(3.0, 0.19 * len(names)), 1.1, 0.5  # inches
-    left = below = 0.7 + max(map(_inches, names))
-    width, height = left + side + right, below + side + above
-    figure = Figure(figsize=(width, height))
-
-    def write(x: float, y: float, words: str, size: int = 7, **looks: Any) -> None:
-        figure.text(x / width, y / height, words, fontsize=size, parse_math=False, **looks)  # a $ is a part of a name
-
-    def show(image: np.ndarray, x: float, y: float, wide: float, high: float) -> None:
-        axes = figure.add_axes((x / width, y / height, wide / width, high / height), xticks=[], yticks=[])
-        axes.imshow(image, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-
-    show(shares, left, below, side, side)
+    names = [printable(name) for name in evaluation.categories["category"].iloc[largest]]
+    names = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
+    counts, totals = evaluation.confusion[np.ix_(largest, largest)], evaluation.confusion.sum(axis=1)[largest]
+    side, left, above = max(_CELL * len(names), 300), 50 + max(map(_width, names)), 50
+    cell = side / len(names)
+    parts = [_rectangle(left, above, side, side, _blue(0))]
+    for row, column in np.argwhere(counts):
+        rows, share = int(counts[row, column]), counts[row, column] / totals[row]
+        told = f"{names[row]}, predicted as {names[column]}: {rows:,} of {totals[row]:,} rows ({share:.0%})"
+        parts.append(_rectangle(left + column * cell, above + row * cell, cell, cell, _blue(share), told=told))
+    parts.append(_rectangle(left, above, side, side, "none", 'stroke="#444" pointer-events="none"'))
     for place, name in enumerate(names):
-        along = side * (place + 0.5) / len(names)
-        write(left + along, below - 0.08, name, rotation=90, ha="center", va="top")
-        write(left - 0.08, below + side - along, name, ha="right", va="center")
-    write(left + side / 2, 0.15, "predicted category", 10, ha="center")
-    write(0.25, below + side / 2, "true category", 10, rotation=90, ha="center", va="center")
+        along = (place + 0.5) * cell + 4  # the middle of its letters
+        parts.append(_words(left - 6, above + along, name, anchor="end"))
+        parts.append(_words(left + along, above + side + 6, name, anchor="end", turned=True))
     left_out = len(evaluation.categories) - len(names)
     rest = f", {left_out} smaller categories not shown" if left_out else ""
-    write(left + side / 2, below + side + 0.1, f"{title}: {evaluation.rows:,} rows{rest}", 10, ha="center")
-    bar = left + side + 0.25
-    show(np.linspace(1, 0, 256)[:, None], bar, below + 0.1 * side, 0.2, 0.8 * side)
+    parts.append(_words(left + side / 2, 30, f"{title}: {evaluation.rows:,} rows{rest}", 14, "middle"))
+    parts.append(_words(left + side / 2, above + side + left - 20, "predicted category", 13, "middle"))
+    parts.append(_words(22, above + side / 2, "true category", 13, "middle", turned=True))
+    parts += _scale(left + side + 25, above + 0.1 * side, 0.8 * side)
+    return _drawing(left + side + 110, above + side + left, parts)
+
+
+def _scale(x: float, y: float, high: float) -> Iterator[str]:
+    """Yield what says which colour is which share."""
+    for step in range(50):
+        yield _rectangle(x, y + step * high / 50, 18, high / 50 + 0.5, _blue(1 - step / 50))
     for share in (0, 0.5, 1):
-        write(bar + 0.28, below + (0.1 + 0.8 * share) * side, f"{share:.0%}", va="center")
-    label = "share of the true category's rows"
-    write(bar + 0.7, below + side / 2, label, 10, rotation=90, ha="center", va="center")
-    return figure
+        yield _words(x + 24, y + (1 - share) * high + 4, f"{share:.0%}")
+    yield _words(x + 72, y + high / 2, "share of the true category's rows", 13, "middle", turned=True)
 
 
-def _inches(name: str) -> float:
-    """Return about how long a name is in 7 points; letters of East Asia are twice as wide as others."""
-    return 0.065 * sum(2 if letter >= _CJK else 1 for letter in name)
-
-
-def _reliability(parts: Mapping[str, Evaluation], client_id: str) -> "Figure":
+def _reliability(parts: Mapping[str, Evaluation], client_id: str) -> str:
     """Accuracy by mean best score, above how many rows stand behind each point."""
-    from matplotlib.figure import Figure
+    left, side, above, low, high = 65, 480, 45, 555, 110  # pixels: of both plots, the upper one, the lower one
+    drawn = [_words(left + side / 2, 28, f"{client_id}: reliability", 14, "middle")]
+    drawn += [_rectangle(left, top, side, tall, "none", 'stroke="#444"') for top, tall in ((above, side), (low, high))]
+    for share in np.linspace(0, 1, 6):
+        drawn.append(_words(left + share * side, low + high + 17, f"{share:.1f}", anchor="middle"))
+        drawn.append(_words(left - 6, above + (1 - share) * side + 4, f"{share:.1f}", anchor="end"))
+    drawn.append(_line([(left, above + side), (left + side, above)], "#888", 'stroke-dasharray="6 4"'))
+    most = max((part.reliability["rows"] / part.rows).max() for part in parts.values())
+    drawn.append(_words(left - 6, low + 10, f"{most:.0%}", anchor="end"))
+    drawn.append(_words(left - 6, low + high, "0%", anchor="end"))
+    for place, (name, part) in enumerate(parts.items()):
+        table, colour = part.reliability, _COLOURS[place]
+        points = [
+            (left + score * side, above + (1 - right) * side)
+            for score, right in zip(table["mean_score"], table["accuracy"], strict=True)
+        ]
+        drawn.append(_line(points, colour))
+        for (x, y), rows, right in zip(points, table["rows"], table["accuracy"], strict=True):
+            told = f"{name.replace('_', ' ')}: {right:.0%} of {rows:,} rows right"
+            drawn.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}" shape-rendering="auto">{_tip(told)}</circle>'
+            )
+        for bin_, rows in zip(table["bin"], table["rows"], strict=True):
+            tall = rows / part.rows / most * (high - 10)
+            x = left + (bin_ + 0.28 + 0.24 * place) / 10 * side
+            drawn.append(_rectangle(x, low + high - tall, 0.02 * side, tall, colour, told=f"{rows:,} rows"))
+        said = f"{name.replace('_', ' ')} ({part.rows:,} rows)"
+        drawn.append(_line([(left + 12, above + 18 + 18 * place), (left + 36, above + 18 + 18 * place)], colour))
+        drawn.append(_words(left + 42, above + 22 + 18 * place, said))
+    drawn.append(_words(left + 42, above + 22 + 18 * len(parts), "dashed: perfectly calibrated"))
+    drawn.append(_words(18, above + side / 2, "accuracy of the best category", 13, "middle", turned=True))
+    drawn.append(_words(18, low + high / 2, "share of rows", 13, "middle", turned=True))
+    drawn.append(_words(left + side / 2, low + high + 40, "score of the best category", 13, "middle"))
+    return _drawing(left + side + 25, low + high + 55, drawn)
 
-    figure = Figure(figsize=(6, 6.5))
-    margins = {"left": 0.12, "right": 0.97, "bottom": 0.08, "top": 0.95, "hspace": 0.06}
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw=margins)
-    upper.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="perfectly calibrated")
-    for offset, (name, evaluation) in enumerate(parts.items()):
-        table, label = evaluation.reliability, name.replace("_", " ")
-        upper.plot(table["mean_score"], table["accuracy"], marker="o", label=f"{label} ({evaluation.rows:,} rows)")
-        lower.bar((table["bin"] + 0.3 + 0.4 * offset) / 10, table["rows"] / evaluation.rows, width=0.04)
-    upper.set_ylabel("accuracy of the best category")
-    upper.set_ylim(0, 1.03)
-    upper.set_title(f"{client_id}: reliability", fontsize=10)
-    upper.legend(loc="upper left", fontsize=8)
-    lower.set_xlim(0, 1)
-    lower.set_xlabel("score of the best category")
-    lower.set_ylabel("share of rows")
-    return figure
+
+def _drawing(width: float, height: float, parts: list[str]) -> str:
+    size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
+    look = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="11" shape-rendering="crispEdges"'
+    content = "\n".join([_rectangle(0, 0, width, height, "white"), *parts])
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {look}>\n{content}\n</svg>\n'
+
+
+def _rectangle(x: float, y: float, wide: float, high: float, fill: str, looks: str = "", told: str = "") -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}"'
+    return f'<rect {place} fill="{fill}" {looks}>{_tip(told)}</rect>'
+
+
+def _line(points: list[tuple[float, float]], colour: str, looks: str = "") -> str:
+    through = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    smooth = 'fill="none" stroke-width="1.5" shape-rendering="auto"'
+    return f'<polyline points="{through}" stroke="{colour}" {smooth} {looks}/>'
+
+
+def _words(x: float, y: float, words: str, size: int = 11, anchor: str = "start", turned: bool = False) -> str:
+    turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"{turn}>{escape(words)}</text>'
+
+
+def _tip(told: str) -> str:
+    """Return what a browser shows under the mouse."""
+    return f"<title>{escape(told)}</title>" if told else ""
+
+
+def _width(name: str) -> float:
+    """Return about how wide a name is, in pixels; letters of East Asia are twice as wide as others."""
+    return 7.0 * sum(2 if letter >= _CJK else 1 for letter in name)
+
+
+def _blue(share: float) -> str:
+    """Return a share's colour, between those of _BLUES."""
+    places = [place for place, _ in _BLUES]
+    red, green, blue = (int(np.interp(share, places, [colour[part] for _, colour in _BLUES])) for part in range(3))
+    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from tests.faults.conftest import Published, partition, rows_of
 from tests.reading.packs import Losing
 
 Deliver = Callable[..., Path]
+SVG = {"svg", "rect", "text", "title", "polyline", "circle"}  # what figures are made of
 HEADER = "product_id,f0,f1,f2,f3,f4"
 
 
@@ -179,6 +181,11 @@ def test_a_category_of_ten_thousand_characters(
     predict(job, client)
     best = published_rows(prefix, "x").query("rank == 0").set_index("product_id")["pred_label"]
     assert best.to_dict() == {product: category for product, category, *_ in rows}
+    for figure in (prefix / "mlartifacts").rglob("*.svg"):
+        drawn = list(ElementTree.parse(figure).iter())
+        assert {element.tag.rpartition("}")[2] for element in drawn} <= SVG
+        assert not any("\u009b" in str(element.text) for element in drawn)
+        assert any("<script>alert" in str(element.text) for element in drawn) == ("confusion" in figure.name)
     (table,) = (prefix / "mlartifacts").rglob("categories_training.csv")
     assert sorted(pd.read_csv(table)["category"]) == sorted(["'=cmd()", *(name for name in names if name != "=cmd()")])
     monkeypatch.setenv("COLUMNS", "200")

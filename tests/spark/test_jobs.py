@@ -259,7 +259,7 @@ def test_a_training_run_says_what_it_made(prefix: Path) -> None:
     assert len(run.inputs.dataset_inputs) == 1
     client = MlflowClient(f"sqlite:///{prefix}/mlflow.db")
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert {"categories_held_out.csv", "confusion_held_out.png", "reliability.png"} <= names
+    assert {"categories_held_out.csv", "confusion_held_out.svg", "reliability.svg"} <= names
     version = client.get_model_version_by_alias("client_0_model", "champion")
     assert (int(version.version), version.run_id) == (1, run.info.run_id)
 
