@@ -52,27 +52,27 @@ def find_rival(registry: Registry, client: Client, day: Day) -> Rival:
 
 
 def decide(registry: Registry, client: Client, version: Version, learned: Learned, incomparable: str) -> Verdict:
-    """Let `version` be the challenger, and the champion where it passes the gate; prune versions that are old.
+    """Let `version` be the champion where it passes the gate, else the challenger; prune versions that are old.
 
     `incomparable`: why the champion was not asked. Raises ModelError where the version cannot be read back, or answers
     otherwise than the model that was fitted.
     """
     champions = Champions(registry)
-    registry.set_alias(version, CHALLENGER)
     _check_reloaded(registry, client, version, learned)
     verdict = judge(client.promotion, learned.challenger, learned.champion, incomparable)
     if verdict.promoted:
         champions.promote(client.id, version, verdict.reason)
         log.info("%s: version %d is champion: %s", client.id, version.number, verdict.reason)
     else:
+        registry.set_alias(version, CHALLENGER)
         log.warning("%s: version %d is not promoted: %s", client.id, version.number, verdict.reason)
-    _prune(champions, client)
+    _prune(champions, client, version)
     return verdict
 
 
-def _prune(champions: Champions, client: Client) -> None:
+def _prune(champions: Champions, client: Client, newest: Version) -> None:
     try:
-        gone = champions.prune(client.id, client.keep_versions)
+        gone = champions.prune(client.id, newest.number, client.keep_versions)
     except Exception as error:  # noqa: BLE001 - a storage's client may raise anything, and the champion is one already
         log.warning("%s: old versions were not deleted: %s", client.id, as_failure(error))
         return

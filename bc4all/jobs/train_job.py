@@ -3,13 +3,16 @@
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from pyspark import inheritable_thread_target
 
 from bc4all.config.clients import Client
 from bc4all.config.model_settings import AUTO, BlendSettings
@@ -29,7 +32,7 @@ from bc4all.learning.collection import training_set
 from bc4all.learning.lessons import Given, learned_together
 from bc4all.learning.plan import Settled
 from bc4all.learning.shared_value import SharedValue
-from bc4all.learning.task_results import Answers
+from bc4all.learning.task_results import Answers, Fetched
 from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.training import Learned, Lesson, learn
 from bc4all.model.training_set import SPLIT_SEED, TEST_SIZE, TrainingSet
@@ -40,6 +43,7 @@ from bc4all.registry.versions import CURVES, PROFILE, TRAINING_IDS
 _EXAMPLE_ROWS = 5
 _MAX_PARAM_CHARS = 6000  # that MLflow takes
 _SMALL_ROWS = 10_000  # that one task learns from, however many cores are idle
+_TASKS_A_CORE = 4  # in a lot of small clients: the last ones leave few cores idle
 _ANSWER_BYTES = 128 << 20  # of what tasks have learned, that the driver holds at a time
 log = logging.getLogger(__name__)
 
@@ -142,8 +146,43 @@ def _for_one_task(members: Sequence[_Member], at_once: int) -> list[_Member]:
     return sorted(small, key=lambda member: -rows[member.number])
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A lot of clients whose trainings are done, in the order of their answers, and what is to be let go of then."""
+
+    members: Sequence[_Member]
+    answers: Answers
+    shared: ExitStack
+
+
 def _learn_small(context: JobContext, wave: Wave[_Training], members: Sequence[_Member]) -> Iterator[Sequence[_Member]]:
-    """Train clients by a task each; yield them as what was learned comes to the driver, a batch at a time."""
+    """Train clients by a task each, lot after lot; yield them as what was learned comes to the driver.
+
+    While the clients of a lot are registered, the next lot is fitted.
+    """
+    size = max(FINISHED_AT_ONCE, _TASKS_A_CORE * context.spark.sparkContext.defaultParallelism)
+    lots = [members[start : start + size] for start in range(0, len(members), size)]
+    fit = inheritable_thread_target(context.spark)(_fit_lot)
+    with ThreadPoolExecutor(1, thread_name_prefix="fit") as ahead:
+
+        def begin(lot: Sequence[_Member]) -> Future[_Fitted | None]:
+            return ahead.submit(copy_context().run, fit, context, wave, lot)
+
+        running = begin(lots[0]) if lots else None
+        try:
+            for following in [*lots[1:], None]:
+                fitted = running.result() if running else None
+                running = begin(following) if following else None
+                if fitted:
+                    with fitted.shared:
+                        yield from _receive_lot(context, wave, fitted)
+        finally:
+            if running and not running.exception() and (unused := running.result()):
+                unused.shared.close()
+
+
+def _fit_lot(context: JobContext, wave: Wave[_Training], lot: Sequence[_Member]) -> _Fitted | None:
+    """Train clients by a task each; None where all of them have left."""
     with ExitStack() as shared:
 
         def give(member: _Member) -> None:
@@ -152,31 +191,32 @@ def _learn_small(context: JobContext, wave: Wave[_Training], members: Sequence[_
             member.progress.given = SharedValue(context.spark, (member.progress.lesson, rival.opponent))
             shared.callback(member.progress.given.destroy)
 
-        members = wave.each(members, give)
+        members = wave.each(lot, give)
         if not members:
-            return
-        packs = members[0].progress.products.kept.accepted([member.number for member in members])
+            return None
+        given = {member.number: member.progress.given for member in members}
+        packs = members[0].progress.products.kept.accepted(given)
         with wave.together(members, "fit"):
-            answers = shared.enter_context(
-                learned_together(packs, {member.number: member.progress.given for member in members})
-            )
-        for batch in answers.batches(range(len(members)), _ANSWER_BYTES, FINISHED_AT_ONCE):
-            fetched = answers.fetch(batch)
-            places = {members[place].number: place for place in batch}
-            yield wave.each(
-                [members[place] for place in batch],
-                lambda member, fetched=fetched, places=places: _receive(  # type: ignore[misc]
-                    context, member, answers, places[member.number], fetched
-                ),
-            )
-            for place in batch:
-                members[place].progress = _Training()  # its model, above all
+            answers = shared.enter_context(learned_together(packs, given))
+        return _Fitted(members, answers, shared.pop_all())
 
 
-def _receive(
-    context: JobContext, member: _Member, answers: Answers, place: int, fetched: dict[int, list[bytes]]
-) -> None:
-    learned = answers.opened(place, fetched)
+def _receive_lot(context: JobContext, wave: Wave[_Training], fitted: _Fitted) -> Iterator[Sequence[_Member]]:
+    """Yield clients as what was learned comes to the driver, a batch at a time."""
+    for batch in fitted.answers.batches(range(len(fitted.members)), _ANSWER_BYTES, FINISHED_AT_ONCE):
+        fetched = fitted.answers.fetch(batch)
+        members = [fitted.members[place] for place in batch]
+        places = {member.number: place for member, place in zip(members, batch, strict=True)}
+
+        def receive(member: _Member, places: Mapping[int, int] = places, fetched: Fetched = fetched) -> None:
+            _receive(context, member, fitted.answers.opened(places[member.number], fetched))
+
+        yield wave.each(members, receive)
+        for member in members:
+            member.progress = _Training()  # its model, above all
+
+
+def _receive(context: JobContext, member: _Member, learned: Learned | Exception) -> None:
     if isinstance(learned, Exception):
         raise learned
     for warning in learned.warnings:

@@ -6,11 +6,13 @@ for results dies of OutOfMemoryError, and `collect()` waits for ever.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from pyspark import RDD, AccumulatorParam, StorageLevel
+from pyspark.core.rdd import _load_from_socket  # type: ignore[attr-defined]
 from pyspark.sql import SparkSession
 
 from bc4all.errors import TransientFailure
@@ -22,6 +24,7 @@ from bc4all.learning.pieces import read_pieces, write_pieces
 _AT_ONCE, _ROUND = 64, 32
 _MAX_PIECE_BYTES = 16 << 20
 _MAX_SMALL_BYTES = 4 << 20
+Fetched: TypeAlias = dict[int, list[bytes]]  # answers that were brought to the driver, as pieces
 # Rounds of several clients at once would each take their share of the same heap.
 _ROUND_LOCK = threading.Lock()
 
@@ -92,12 +95,12 @@ class Answers:
         if batch:
             yield batch
 
-    def fetch(self, numbers: Iterable[int]) -> dict[int, list[bytes]]:
+    def fetch(self, numbers: Iterable[int]) -> Fetched:
         """Bring some answers to the driver, for `opened`; those that came with their receipts are here."""
         large = {number: self._receipts[number] for number in numbers if self._receipts[number].content is None}
         return _fetch(self._spark, self._kept, large, self._heap // _ROUND) if large else {}
 
-    def opened(self, number: int, fetched: dict[int, list[bytes]]) -> Any:
+    def opened(self, number: int, fetched: Fetched) -> Any:
         """Return one of the answers that were fetched, where it is no more then.
 
         Raises TransientFailure where it is not what its task sent: its executor was lost, and the answer that was
@@ -126,11 +129,9 @@ def collect(spark: SparkSession, items: Sequence[Any], work: Callable[[Any], Any
         answers.release()
 
 
-def _fetch(
-    spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], round_bytes: int
-) -> dict[int, list[bytes]]:
+def _fetch(spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], round_bytes: int) -> Fetched:
     """Bring the pieces of large answers to the driver: whole ones, as many as a round may take, or one by pieces."""
-    contents: dict[int, list[bytes]] = {}
+    contents: Fetched = {}
     waiting = dict(large)
     while waiting:
         batch, room = [], round_bytes
@@ -139,7 +140,7 @@ def _fetch(
                 batch.append(number)
                 room -= receipt.length
         if batch:
-            contents |= _whole(spark, kept, batch)
+            contents |= _whole(spark, kept, {number: large[number] for number in batch})
         else:  # each is too large for one round
             batch = list(waiting)
             contents |= _by_pieces(spark, kept, waiting, round_bytes)
@@ -148,18 +149,16 @@ def _fetch(
     return contents
 
 
-def _whole(spark: SparkSession, kept: "RDD[bytes]", numbers: Sequence[int]) -> dict[int, list[bytes]]:
-    def gathered(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-        yield list(pieces)
-
+def _whole(spark: SparkSession, kept: "RDD[bytes]", batch: Mapping[int, _Receipt]) -> Fetched:
+    """Bring whole answers, one behind the other, by Java alone: RDD.runJob would send each through a Python worker."""
+    context: Any = spark.sparkContext
     with _ROUND_LOCK:
-        found = spark.sparkContext.runJob(kept, gathered, numbers)
-    return dict(zip(numbers, found, strict=True))
+        served = context._jvm.PythonRDD.runJob(context._jsc.sc(), kept._jrdd, list(batch))
+        with _load_from_socket(served, kept._jrdd_deserializer) as pieces:
+            return {number: list(islice(pieces, receipt.pieces)) for number, receipt in batch.items()}
 
 
-def _by_pieces(
-    spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], round_bytes: int
-) -> dict[int, list[bytes]]:
+def _by_pieces(spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], round_bytes: int) -> Fetched:
     """Bring large answers a round of pieces after the other."""
     firsts, total = {}, 0
     for number, receipt in large.items():
@@ -173,7 +172,7 @@ def _by_pieces(
 
     # A shuffle gives each piece a partition of its own: a round reads from disk what it brings, and nothing else.
     apart = kept.mapPartitionsWithIndex(numbered).partitionBy(total, int)
-    contents: dict[int, list[bytes]] = {number: [] for number in large}
+    contents: Fetched = {number: [] for number in large}
     pieces_a_round = max(1, round_bytes // min(_MAX_PIECE_BYTES, heap_bytes(spark) // _AT_ONCE))
     try:
         for start in range(0, total, pieces_a_round):

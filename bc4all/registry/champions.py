@@ -42,7 +42,7 @@ class Champions:
         return _changes(self._registry.registered(client_id))
 
     def promote(self, client_id: ClientId, version: Version, why: str, back: bool = False) -> None:
-        """Make a version the champion, and record it."""
+        """Make a version the champion, and record it; the challenger is one no more if it is older."""
         registered = self._registry.registered(client_id)
         changes = _changes(registered)
         self._registry.set_alias(version, CHAMPION)
@@ -51,7 +51,7 @@ class Champions:
         while len(record := json.dumps([asdict(change) for change in changes])) > _MAX_TAG_CHARS:
             changes = changes[1:]
         self._registry.tag_model(client_id, _RECORD, record)
-        if registered.aliases.get(CHALLENGER) == version.number:
+        if registered.aliases.get(CHALLENGER, version.number + 1) <= version.number:
             self._registry.remove_alias(client_id, CHALLENGER)
 
     def rollback(self, client_id: ClientId, why: str) -> Version:
@@ -72,8 +72,13 @@ class Champions:
         """Return the number of the champion that the present one has followed, and that is still there."""
         return _before(self.changes(client_id), self._registry.versions(client_id))
 
-    def prune(self, client_id: ClientId, keep: int) -> list[int]:
-        """Delete all but the newest `keep` versions, the champion, the one before it, and the challenger."""
+    def prune(self, client_id: ClientId, newest: int, keep: int) -> list[int]:
+        """Delete all but the newest `keep` versions, the champion, the one before it, and the challenger.
+
+        `newest` is the number of the newest, of which there are no more than that.
+        """
+        if newest <= keep:
+            return []
         versions = sorted(self._registry.versions(client_id), key=lambda version: version.number)
         kept = {version.number for version in versions[-keep:]}
         registered = self._registry.registered(client_id)

@@ -108,7 +108,7 @@ class Registry:
         self.tracking.ask(lambda: self._client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, 0)]))
         self.tracking.ask(lambda: self._make_registered_model(name, client))
         place = str(logged.artifact_location)
-        made = self.tracking.ask(lambda: self._make_version(name, place, run.id, logged.model_id, tags))
+        made = self._make_version(name, place, run.id, logged.model_id, tags)
         return Version(name, int(made.version), place, tags, run.id)
 
     def _make_registered_model(self, name: str, client: Client) -> None:
@@ -121,11 +121,18 @@ class Registry:
     def _make_version(
         self, name: str, source: str, run_id: RunId, model_id: str, tags: Mapping[str, str]
     ) -> ModelVersion:
-        """Return the run's version: the one that is there where this was asked before and the answer was lost."""
-        for made in self._client.search_model_versions(f"run_id = '{run_id}'"):
-            if made.name == name:
-                return made
-        return self._client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
+        """Return a new version; the one that is there where this was asked before and the answer was lost."""
+        asked: list[bool] = []
+
+        def make() -> ModelVersion:
+            found = self._client.search_model_versions(f"run_id = '{run_id}'") if asked else []
+            asked.append(True)
+            own = [version for version in found if version.name == name]
+            if own:
+                return own[0]
+            return self._client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
+
+        return self.tracking.ask(make)
 
     def set_alias(self, version: Version, alias: str) -> None:
         """Let `alias` point to `version`."""
