@@ -56,7 +56,6 @@ LOCAL_FILES = {
     "redaction": "the environment",
     "registry/artifact": "a version's files, in a scratch folder",
     "registry/artifact_store": "the environment, the folder of a SQLite store",
-    "registry/figures": "figures in a scratch folder",
     "registry/ownership": "the folder of a SQLite store beside a local prefix",
     "registry/relocation": "whether a local prefix's artifacts are there",
     "registry/run": "a scratch folder",
