@@ -42,7 +42,8 @@ def block(fleet: Fleet, root: Path) -> bytes:
     """
     zone = system_zone()
     jobs = dict(due_timings(fleet.clients.values()))
-    strange = sorted({timing.zone.key for timing in jobs.values() if not same_time(timing.zone, ZoneInfo(zone))})
+    zones = {timing.zone.key: timing.zone for timing in jobs.values()}  # few, though there are thousands of jobs
+    strange = sorted(key for key, own in zones.items() if not same_time(own, ZoneInfo(zone)))
     if strange:
         raise ConfigurationError(
             f"cron knows one time zone alone, this machine's {zone}; there are clients in {', '.join(strange)}",

@@ -21,6 +21,7 @@ from bc4all.config.clients import Fleet
 from bc4all.config.fleet_file import load_fleet
 from bc4all.config.timing import system_zone
 from bc4all.errors import ConfigurationError
+from bc4all.schedule import crontab
 from bc4all.schedule.agenda import Agenda, due_timings
 from bc4all.schedule.crontab import block, marker, merge, same_time, split
 from bc4all.schedule.kubernetes import manifests, resource_name
@@ -95,6 +96,17 @@ def test_a_client_in_another_zone_is_refused(fleet: Callable[[str], Fleet]) -> N
         block(fleet("  a: {timezone: Asia/Tokyo}\n"), ROOT)
     assert same_time(ZoneInfo("Europe/Zurich"), ZoneInfo("Europe/Busingen"))
     assert not same_time(ZoneInfo("Europe/London"), ZoneInfo("Africa/Abidjan"))  # equal in winter alone
+
+
+def test_zones_are_compared_once_each(fleet: Callable[[str], Fleet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many jobs there are: to compare two takes the hours of two years."""
+    compared = []
+    monkeypatch.setattr(crontab, "same_time", lambda one, other: compared.append(one.key) or same_time(one, other))
+    said = "train: {schedule: 0 3 * * *}"
+    clients = "".join(f"  c{number}: {{timezone: UTC, {said}}}\n" for number in range(9))
+    with pytest.raises(ConfigurationError, match="there are clients in Asia/Tokyo"):
+        block(fleet(f"{clients}  far: {{timezone: Asia/Tokyo, {said}}}\n"), Path("/opt/bc4all"))
+    assert sorted(compared) == sorted({"UTC", "Asia/Tokyo"})
 
 
 def test_crontab_and_scheduler_agree_for_a_year(fleet: Callable[[str], Fleet]) -> None:
