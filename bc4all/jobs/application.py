@@ -114,8 +114,8 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
     waves, work = job_waves(context, request, clients), job_work(context, request, out)
-    at_once, interrupted = request.max_parallel, context.interrupted
-    return run_waves(spark, request.job, waves, work, at_once, out, _tell_starter, interrupted)
+    at_once, interrupted, phases = request.max_parallel, context.interrupted, context.phases
+    return run_waves(spark, request.job, waves, work, at_once, out, _tell_starter, interrupted, phases)
 
 
 def _open_registry(layout: Layout, job: str, clients: list[Client]) -> "Registry":

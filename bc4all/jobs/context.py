@@ -14,6 +14,7 @@ from bc4all.data.journal import Journal
 from bc4all.data.publishing import Publisher, publishing
 from bc4all.identity import Day
 from bc4all.job_kinds import JOB_KINDS
+from bc4all.jobs.phases import Phases
 from bc4all.layout import Layout
 from bc4all.registry.run import Run
 from bc4all.registry.versions import Registry
@@ -33,6 +34,7 @@ class JobContext:
     day: Day
     state: State
     interrupted: Event = field(default_factory=Event)  # by Ctrl-C: nothing more is begun
+    phases: Phases = field(default_factory=Phases)
 
     @cached_property
     def files(self) -> FileSystem:

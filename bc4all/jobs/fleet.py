@@ -18,13 +18,23 @@ from typing import NamedTuple
 from pyspark import inheritable_thread_target
 from pyspark.sql import SparkSession
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column, Table
+from rich.text import Text
 
 from bc4all.config.clients import Client
 from bc4all.data.failures import as_failure
 from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, TransientFailure
 from bc4all.identity import ClientId, RunId
+from bc4all.jobs.phases import Phases
 from bc4all.jobs.session import java_has_ended
 from bc4all.logs import log_context
 
@@ -86,12 +96,14 @@ def run_waves(
     console: Console | None = None,
     tell: Callable[[Outcome], None] = lambda outcome: None,
     interrupted: threading.Event | None = None,
+    phases: Phases | None = None,
 ) -> list[Outcome]:
     """Do `work` for every wave, `max_parallel` at a time, and return the outcomes in the clients' order.
 
     `tell` is called with each outcome as soon as it is there. No client's failure reaches another. Ctrl-C cancels what
-    runs, sets `interrupted`, by which work knows that nothing more is to be begun, and is raised again. Raises
-    TransientFailure where the driver's Java has ended: no client can go on without it.
+    runs, sets `interrupted`, by which work knows that nothing more is to be begun, and is raised again. A terminal
+    shows the `phases` beside how many clients are done. Raises TransientFailure where the driver's Java has ended: no
+    client can go on without it.
     """
     console = console or Console(stderr=True)
     clients = [client for wave in waves for client in wave]
@@ -104,7 +116,7 @@ def run_waves(
             attempt = inheritable_thread_target(spark)(_attempt)
             running.append(pool.submit(copy_context().run, attempt, spark, job, wave, work, outcomes.put))
             running[-1].add_done_callback(lambda _: outcomes.put(None))
-        with _progress(console, job, len(clients)) as advance:
+        with _progress(console, job, len(clients), phases or Phases()) as advance:
             for _ in waves:
                 while (outcome := outcomes.get()) is not None:
                     done[outcome.client_id] = outcome
@@ -201,14 +213,26 @@ def _outcome(spark: SparkSession, job: str, done: Done) -> Outcome:
     return outcome
 
 
+class _Going(ProgressColumn):
+    """What goes on, on what is left of the line."""
+
+    def __init__(self, phases: Phases) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis", ratio=1))
+        self._phases = phases
+
+    def render(self, task: Task) -> Text:
+        """Return it as it is now; a bar asks ten times a second."""
+        return Text(str(self._phases), style="dim")
+
+
 @contextmanager
-def _progress(console: Console, job: str, total: int) -> Iterator[Callable[[Outcome], None]]:
-    """Show a bar on a terminal, a line per client in a log."""
+def _progress(console: Console, job: str, total: int, phases: Phases) -> Iterator[Callable[[Outcome], None]]:
+    """Show a bar and what goes on on a terminal, a line per client in a log."""
     if not console.is_terminal:
         count = iter(range(1, total + 1))
         yield lambda outcome: print(f"[{next(count)}/{total}] {_line(job, outcome)}", file=console.file, flush=True)
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _Going(phases)
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(job, total=total)
 

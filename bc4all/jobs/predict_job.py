@@ -66,7 +66,8 @@ def predict_wave(context: JobContext, clients: Sequence[Client], number: int | N
         members = wave.each(wave.begin(clients), partial(_find, context, number))
         yield from wave.left()
         for part in _parts(members):
-            loaded = wave.each(part, partial(_load, context))
+            with wave.at(part, "load"):
+                loaded = wave.each(part, partial(_load, context))
             yield from wave.left()
             if loaded:
                 yield from wave.halving(loaded, partial(_predict_together, context, wave), partial(_publish, context))

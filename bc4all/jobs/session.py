@@ -134,13 +134,18 @@ def phase(spark: SparkSession, client_id: ClientId, job: str, name: str) -> Iter
         yield
 
 
+def wave_name(client_ids: Sequence[ClientId]) -> str:
+    """Return what clients together are called: `first +99`; of one, its id."""
+    first, others = client_ids[0], len(client_ids) - 1
+    return f"{first} +{others}" if others else first
+
+
 @contextmanager
 def wave_phase(spark: SparkSession, client_ids: Sequence[ClientId], job: str, name: str) -> Iterator[None]:
     """Name the Spark jobs that are for many clients `first +99 · job · phase`; each client is a tag of them."""
-    context, first, others = spark.sparkContext, client_ids[0], len(client_ids) - 1
-    told = f"{first} +{others}" if others else first
+    context, first, told = spark.sparkContext, client_ids[0], wave_name(client_ids)
     context.setJobGroup(f"{first}/{job}", f"{told} · {job} · {name}", interruptOnCancel=True)
-    tags = client_ids if others else []
+    tags = client_ids[1:] and client_ids
     for tag in tags:
         context.addJobTag(tag)
     started = time.monotonic()

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
@@ -18,9 +18,10 @@ from bc4all.config.clients import Client
 from bc4all.data.failures import as_failure, may_be_one_clients
 from bc4all.data.publishing import Publisher
 from bc4all.errors import OutOfReach, TransientFailure
+from bc4all.job_kinds import PREDICT, TRAIN
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Done, Outcome
-from bc4all.jobs.session import wave_phase
+from bc4all.jobs.session import wave_name, wave_phase
 from bc4all.logs import log_context
 from bc4all.registry.run import Run
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _THREADS = 4  # for what waits on storage and on MLflow
 FINISHED_AT_ONCE = 20  # clients; their outcomes are reported after that, and what a kill leaves unreported runs again
+_LAST = {TRAIN.name: "register", PREDICT.name: "publish"}  # what is done to a client last
 _INTERRUPTED = TransientFailure("the job was interrupted", remedy="run it again")
 
 
@@ -83,7 +85,8 @@ class Wave(Generic[T]):
         def enter(member: Member[T]) -> None:
             member.run, member.publisher = member.attempt.enter_context(self._context.attempt(member.client, self._job))
 
-        return self.each(members, enter)
+        with self.at(members, "start"):
+            return self.each(members, enter)
 
     def each(self, members: Sequence[Member[T]], step: Callable[[Member[T]], Any]) -> list[Member[T]]:
         """Do a step for each, and return those for which it succeeded. The others have left.
@@ -142,7 +145,9 @@ class Wave(Generic[T]):
             outcomes[member.number] = step(member)
             member.attempt.close()
 
-        for member in self.each(members, end):
+        with self.at(members, _LAST[self._job]):
+            done = self.each(members, end)
+        for member in done:
             del self._inside[member.number]
             self._left.append(Done(member.client, outcomes[member.number], member.seconds))
 
@@ -155,13 +160,20 @@ class Wave(Generic[T]):
         while self._left:
             yield self._left.pop(0)
 
+    def at(self, members: Sequence[Member[T]], name: str) -> AbstractContextManager[None]:
+        """Tell those who watch what is done to some for as long as a block lasts."""
+        if not members:
+            return nullcontext()
+        return self._context.phases.at(f"{wave_name([member.client.id for member in members])} · {name}")
+
     @contextmanager
     def together(self, members: Sequence[Member[T]], name: str) -> Iterator[None]:
         """Name the Spark jobs that are started inside, and share the time that they take."""
         self._check_going_on()
         started = time.monotonic()
+        clients = [member.client.id for member in members]
         try:
-            with wave_phase(self._context.spark, [member.client.id for member in members], self._job, name):
+            with self.at(members, name), wave_phase(self._context.spark, clients, self._job, name):
                 yield
         finally:
             for member in members:

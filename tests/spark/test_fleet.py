@@ -1,10 +1,13 @@
 """Many clients in one application, and the whole thing as a user starts it."""
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Barrier
@@ -13,13 +16,15 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
+from rich.console import Console
 
 from bc4all.cli.main import main
 from bc4all.config.clients import Client
 from bc4all.config.fleet_file import load_fleet
 from bc4all.errors import ConfigurationError, DataError, TransientFailure
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.fleet import Outcome, exit_code
+from bc4all.jobs.fleet import Done, Outcome, exit_code, run_waves
+from bc4all.jobs.phases import Phases
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.session import phase
 from bc4all.jobs.train_job import train
@@ -70,6 +75,26 @@ def test_the_exit_code_says_whether_a_retry_may_help(
         return Outcome(client.id)  # type: ignore[attr-defined]
 
     assert exit_code(run_fleet(spark, "train", clients, work, max_parallel=1)) == code
+
+
+def test_a_terminal_shows_what_goes_on(spark: SparkSession) -> None:
+    """The phase of each wave, beside how many clients are done; of two in one thread, the inner one."""
+    phases, printed, clients = Phases(), io.StringIO(), [make_client("a"), make_client("b")]
+
+    def work(wave: Sequence[Client]) -> Iterator[Done]:
+        with phases.at("a +1 · read"):
+            time.sleep(0.3)
+            with phases.at("a +1 · fit"):
+                time.sleep(0.3)
+        for client in wave:
+            yield Done(client, Outcome(client.id), 0.1)
+
+    screen = Console(file=printed, force_terminal=True, width=100)
+    run_waves(spark, "train", [clients], work, 1, screen, phases=phases)
+    lines = [line for line in re.split(r"[\r\n]", printed.getvalue()) if "a +1" in line]
+    assert [name for name in ("read", "fit") if any(f"a +1 · {name}" in line for line in lines)] == ["read", "fit"]
+    assert all("0/2" in line for line in lines)
+    assert str(phases) == ""
 
 
 def test_clients_side_by_side_name_their_own_work(spark: SparkSession) -> None:
