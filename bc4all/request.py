@@ -20,6 +20,7 @@ class JobRequest:
     features: list[Any] | None = None  # as in the configuration
     model_params: dict[str, Any] | None = None
     model_version: int | None = None
+    force: bool = False
     budget: int | None = None
     minutes: float | None = None
     max_megabytes: float | None = None

@@ -52,7 +52,7 @@ class Bench:
 
     def ours(self) -> Path:
         """Predict by this project; return the folder that it has published."""
-        submit(self.folder, self.folder / "clients.yaml", "predict", JOB_KINDS["predict"].date_option, _DAY)
+        submit(self.folder, self.folder / "clients.yaml", "predict", JOB_KINDS["predict"].date_option, _DAY, "--force")
         return self.folder / "products_categories" / f"client_id={_CLIENT}" / f"date={_DAY}"
 
     def with_pandas(self) -> Path:

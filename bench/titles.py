@@ -16,7 +16,7 @@ import pandas as pd
 
 from bc4all.config.estimators import build_member
 from bc4all.config.model_defaults import TEXT_MODEL
-from bc4all.job_kinds import JOB_KINDS
+from bc4all.job_kinds import JOB_KINDS, PREDICT
 from bc4all.model.linear_text import compiled
 from bench.fleet import submit, write_fleet
 
@@ -81,7 +81,8 @@ def _submit(prefix: Path, job: str) -> tuple[float, float]:
     results = prefix / "results.jsonl"
     results.unlink(missing_ok=True)
     started = time.perf_counter()
-    submit(prefix, prefix / "clients.yaml", job, JOB_KINDS[job].date_option, _DAY, BC4ALL_RESULTS=str(results))
+    words = [JOB_KINDS[job].date_option, _DAY, *(["--force"] if job == PREDICT.name else [])]
+    submit(prefix, prefix / "clients.yaml", job, *words, BC4ALL_RESULTS=str(results))
     return float(json.loads(results.read_text())["seconds"]), time.perf_counter() - started
 
 

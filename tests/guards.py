@@ -79,6 +79,9 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.data.recovery._settle", "done = publisher.complete()", "done: list[str] = []"),
         Guard("bc4all.data.recovery._settle", "close_run(journal.run_id)", "pass"),
     ],
+    "tests/faults/test_kills.py::test_a_prediction_of_what_has_not_changed_killed_at_any_step": [
+        Guard("bc4all.data.recovery._settle", "done = publisher.complete()", "done: list[str] = []"),
+    ],
     "tests/faults/test_kills.py::test_a_train_killed_at_any_step": [
         Guard("bc4all.data.recovery._settle", "publisher.end()", "pass"),
     ],
@@ -244,6 +247,13 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_files.py::test_two_jobs_for_one_client_at_once": [
         Guard("bc4all.jobs.context.JobContext.attempt", "with self.state.exclusive(client.id, job):", "if True:"),
+    ],
+    "tests/spark/test_unchanged.py::test_whatever_has_changed_is_scored": [
+        Guard("bc4all.data.unchanged.find_before", "told.get(MADE_FROM) != wanted", "False"),
+        Guard("bc4all.data.unchanged.find_before", 'manifests[QUARANTINE].get("run_id") != told["run_id"]', "False"),
+    ],
+    "tests/spark/test_unchanged.py::test_what_has_not_changed_is_published_again": [
+        Guard("bc4all.jobs.predict_job._publish_again", '("run_id", "files")', '("files",)'),
     ],
     "tests/spark/test_training_waves.py::test_what_is_wrong_with_one_clients_training_is_its_own": [
         Guard("bc4all.learning.lessons._Training.__call__", "return error", "raise"),

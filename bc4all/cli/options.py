@@ -83,6 +83,7 @@ _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "predict": [
         click.option(PREDICT.date_option, "day", type=DATE, help="Names the partition; by default today (YYYY-MM-DD)."),
         click.option("--model-version", type=click.IntRange(1), help="Use this version instead of the champion."),
+        click.option("--force", is_flag=True, help="Score also where nothing has changed since it was published last."),
         _MODEL_PARAMS,
     ],
     "tune": [
@@ -112,7 +113,7 @@ _SHARED = [
         type=click.IntRange(1, 64),
         default=4,
         show_default=True,
-        help="Clients worked on at a time; of predictions, waves of clients.",
+        help="Waves of clients worked on at a time.",
     ),
     click.option("--features", type=_Checked("json", _feature_list), help="""Instead of the file's: '["f0", "f1"]'."""),
     click.option(

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -215,6 +216,16 @@ class FileSystem:
         if not moved:
             raise TransientFailure(f"could not move {source}", f"to {target}", "see whether another job writes there")
 
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file, making the folders above the copy; on this machine with the checksums beside it."""
+        with _translated(source):
+            if self._is_local:
+                here, there = (Path(self._path(uri).toUri().getPath()) for uri in (source, target))
+                _copy(here, there, self._umask, target)
+                return
+            copy = self._jvm.org.apache.hadoop.fs.FileUtil.copy
+            copy(self._fs, self._path(source), self._fs, self._path(target), False, self._configuration)
+
     def delete(self, uri: str) -> None:
         """Remove a file or a whole folder; nothing happens where there is none."""
         with _translated(uri):
@@ -235,6 +246,18 @@ def _write(file: Path, text: str, umask: int, uri: str) -> None:
             unfinished.replace(file)
         finally:
             unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise TransientFailure(f"{error.strerror}", uri, "check the storage") from error
+
+
+def _copy(source: Path, target: Path, umask: int, uri: str) -> None:
+    """Copy a file of this machine. Hadoop would start a process for the permissions of each."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for name in (source.name, f".{source.name}.crc"):
+            if (source.parent / name).exists():
+                shutil.copyfile(source.parent / name, target.parent / name)
+                (target.parent / name).chmod(0o666 & ~umask)
     except OSError as error:
         raise TransientFailure(f"{error.strerror}", uri, "check the storage") from error
 

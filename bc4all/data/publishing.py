@@ -69,6 +69,12 @@ class Publisher:
         self._clear(f"{self._staging}/{name}")
         self._move(staged, f"{self._staging}/{name}")
 
+    def stage_again(self, partition: str, name: str) -> None:
+        """Make a copy of a published partition's data the staged folder `name`."""
+        for entry in self._files.listing(partition):
+            if entry.name.endswith(".parquet"):
+                self._files.copy(entry.uri, f"{self._staging}/{name}/{entry.name}")
+
     def _clear(self, folder: str) -> None:
         """Remove what a wave left there before it was halved."""
         if self._files.exists(folder):

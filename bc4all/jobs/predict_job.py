@@ -1,18 +1,23 @@
 """The predict job: from the products of a wave's clients to their published categories."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+import bc4all
 from bc4all.config.clients import Client
 from bc4all.data.audit import Audited, Due, audit
 from bc4all.data.drift import PSI_MAX, Drift, bin_counter, compare, drift_metrics, is_lasting
-from bc4all.data.journal import OUTPUT
+from bc4all.data.filesystem import Entry
+from bc4all.data.journal import OUTPUT, QUARANTINE
+from bc4all.data.partition import check_unchanged, data_files
 from bc4all.data.products import Products
 from bc4all.data.publishing import stage_together, staged_part
+from bc4all.data.unchanged import MADE_FROM, Before, find_before, made_from
 from bc4all.data.wave import Asked, read_wave
 from bc4all.errors import DataError, Failure, ModelError
 from bc4all.job_kinds import PREDICT
@@ -29,6 +34,8 @@ from bc4all.reading.rows import Wanted
 from bc4all.registry.run import Run
 from bc4all.registry.versions import CURVES, PROFILE, LoadedModel, Version
 
+log = logging.getLogger(__name__)
+
 _MAX_TAG_CHARS = 4000  # MLflow takes 8000
 _MODEL_BYTES = 100 << 20  # of models' files, which take up to five times as much in memory
 
@@ -38,6 +45,7 @@ class _Prediction:
     """What a client's prediction has come to."""
 
     version: Version = field(init=False)
+    before: Before | None = None  # what is published again, as nothing has changed
     loaded: LoadedModel = field(init=False)
     limits: Thresholds | None = None
     asked: Asked = field(init=False)
@@ -49,23 +57,31 @@ _Member = Member[_Prediction]
 
 
 def predict(context: JobContext, client: Client, number: int | None = None) -> Outcome:
-    """Predict one client alone. Raises its failure."""
-    (done,) = predict_wave(context, [client], number)
+    """Score one client alone. Raises its failure."""
+    (done,) = predict_wave(context, [client], number, force=True)
     if isinstance(done.result, Exception):
         raise done.result
     return done.result
 
 
-def predict_wave(context: JobContext, clients: Sequence[Client], number: int | None = None) -> Iterator[Done]:
+def predict_wave(
+    context: JobContext, clients: Sequence[Client], number: int | None = None, force: bool = False
+) -> Iterator[Done]:
     """Score with the champions (or version `number`), stage, audit, publish; yield what became of each client.
 
-    Of a failure nothing is published. Clients whose models would not fit into memory together come one part after the
-    other.
+    Of a failure nothing is published. What was published before, of the same files by the same model, code and
+    configuration, is published again without scoring, unless `force`. Clients whose models would not fit into memory
+    together come one part after the other.
     """
     with Wave(context, PREDICT.name, _Prediction) as wave:
         members = wave.each(wave.begin(clients), partial(_find, context, number))
         yield from wave.left()
-        for part in _parts(members):
+        if not force:
+            with wave.at(members, "compare"):
+                members = wave.each(members, partial(_compare, context))
+        unchanged = [member for member in members if member.progress.before]
+        yield from wave.finishing(unchanged, partial(_publish_again, context))
+        for part in _parts(wave.inside(members)):
             with wave.at(part, "load"):
                 loaded = wave.each(part, partial(_load, context))
             yield from wave.left()
@@ -174,7 +190,7 @@ def _due(member: _Member) -> Due:
 def _publish(context: JobContext, member: _Member) -> Outcome:
     """Publish what was audited, and record it."""
     client, products, (rows, best) = member.client, member.progress.products, member.progress.audited
-    version, run = member.progress.loaded.version, member.run
+    version = member.progress.version
     drifted = _measure_drift(member.progress.loaded, products, {label: count for label, (count, _) in best.items()})
     products.check_unchanged(context.files)
     publish_refused(context, member.publisher, client, products)
@@ -183,15 +199,60 @@ def _publish(context: JobContext, member: _Member) -> Outcome:
     if member.progress.limits:
         answered = sum(answered for _, answered in best.values())
         facts |= {"answered": answered, "coverage": answered / products.accepted_rows}
-    member.publisher.publish(OUTPUT, manifest(context, client, products) | facts)
-    counts: dict[str, float] = {"rows_in": products.rows, "rows_out": rows, "rows_quarantined": products.refused_rows}
-    tags = {"model_version": version.number, "model_sha256": sha256}
+    facts |= {MADE_FROM: _made_from(client, version, products.source)}
+    if drifted:
+        facts["drift"] = asdict(drifted)
+    told = manifest(context, client, products) | facts
+    member.publisher.publish(OUTPUT, told)
+    return _record(context, member, told, {})
+
+
+def _publish_again(context: JobContext, member: _Member) -> Outcome:
+    """Publish what was published before, and record it as it was recorded then."""
+    before = member.progress.before
+    assert before  # noqa: S101 - by predict_wave
+    check_unchanged(context.files, context.layout.prediction(member.client.id), before.source)
+    if QUARANTINE not in before.folders:
+        member.publisher.remove(QUARANTINE)
+    new = {"date": context.day, "published_before": before.day}
+    for name in sorted(before.folders, reverse=True):  # what was refused first
+        told = {key: value for key, value in before.manifests[name].items() if key not in ("run_id", "files")}
+        member.publisher.publish(name, told | new)
+    return _record(context, member, dict(before.manifests[OUTPUT]), {"published_before": before.day})
+
+
+def _record(context: JobContext, member: _Member, told: Mapping[str, Any], also: Mapping[str, str]) -> Outcome:
+    """Tell MLflow what a manifest says, with further tags, and return the outcome."""
+    client, run, version = member.client, member.run, member.progress.version
+    counts: dict[str, float] = {name: told[name] for name in ("rows_in", "rows_out", "rows_quarantined")}
+    tags = {"model_version": version.number, "model_sha256": version.tags["sha256"], **also}
+    drifted = Drift(**told["drift"]) if "drift" in told else None
     if drifted:
         counts, tags = counts | drift_metrics(drifted), tags | _changed_values(drifted)
     run.log(counts, tags=tags)
     note = _tell_drift(context, run, client, version.number, drifted) if drifted else ""
-    rows_in = products.accepted_rows, products.refused_rows
-    return Outcome(client.id, *rows_in, version=version.number, run_id=run.id, note=note, drifted=bool(note))
+    rows = told["rows_in"] - told["rows_quarantined"], told["rows_quarantined"]
+    return Outcome(client.id, *rows, version=version.number, run_id=run.id, note=note, drifted=bool(note))
+
+
+def _made_from(client: Client, version: Version, source: Sequence[Entry]) -> dict[str, Any]:
+    """Return all that decides what is published."""
+    facts = {"model_version": version.number, "model_sha256": version.tags["sha256"]}
+    return made_from(source, facts | {"code_version": bc4all.__version__, "config_sha": client.sha})
+
+
+def _compare(context: JobContext, member: _Member) -> None:
+    """Stage what was published before, where that would come out again; else it is scored."""
+    client, version = member.client, member.progress.version
+    try:
+        source = data_files(context.files, context.layout.prediction(client.id))
+        before = find_before(context.files, context.layout, client.id, source, _made_from(client, version, source))
+        for name, folder in before.folders.items() if before else ():
+            member.publisher.stage_again(folder, name)
+    except Failure as failure:  # scoring does without, or fails by the same
+        log.info("%s: what was published before cannot be taken: %s", client.id, failure)
+        return
+    member.progress.before = before
 
 
 def _measure_drift(loaded: LoadedModel, products: Products, predicted: Mapping[str, int]) -> Drift | None:

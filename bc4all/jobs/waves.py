@@ -151,6 +151,13 @@ class Wave(Generic[T]):
             del self._inside[member.number]
             self._left.append(Done(member.client, outcomes[member.number], member.seconds))
 
+    def finishing(self, members: Sequence[Member[T]], last: Callable[[Member[T]], Outcome]) -> Iterator[Done]:
+        """Finish those of some that have not left, some at a time; yield who has left, whenever some have."""
+        rest = self.inside(members)
+        for start in range(0, len(rest), FINISHED_AT_ONCE):
+            self.finish(rest[start : start + FINISHED_AT_ONCE], last)
+            yield from self.left()
+
     def inside(self, members: Sequence[Member[T]]) -> list[Member[T]]:
         """Return those of some that have not left."""
         return [member for member in members if member.number in self._inside]
@@ -204,10 +211,7 @@ class Wave(Generic[T]):
         halves: list[list[Member[T]]] = []
         try:
             for ready in work(members):
-                rest = self.inside(ready)
-                for start in range(0, len(rest), FINISHED_AT_ONCE):
-                    self.finish(rest[start : start + FINISHED_AT_ONCE], last)
-                    yield from self.left()
+                yield from self.finishing(ready, last)
         except Exception as error:  # noqa: BLE001 - it becomes the failure of one client, or of all
             halves = self._halves(members, error)
         yield from self.left()

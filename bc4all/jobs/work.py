@@ -42,7 +42,7 @@ def job_work(context: JobContext, request: JobRequest, out: Console) -> Work:
     """Return what the job asked for does to a wave of clients."""
     module = importlib.import_module(_MODULES[request.job])
     if request.job == PREDICT.name:
-        return partial(module.predict_wave, context, number=request.model_version)
+        return partial(module.predict_wave, context, number=request.model_version, force=request.force)
     if request.job == TUNE.name:
         return alone(module.TuneJob.asked(context, request, out).tune)
     return partial(module.train_wave, context)

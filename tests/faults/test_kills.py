@@ -104,6 +104,28 @@ def test_a_predict_killed_at_any_step(spark: SparkSession, published: Published,
     assert sum(step.startswith("rename") for step in steps) == 6
 
 
+def test_a_prediction_of_what_has_not_changed_killed_at_any_step(
+    spark: SparkSession, published: Published, fork_victim: Fork
+) -> None:
+    """What was published stays whole, also while it takes its own place; the next start leaves no trace."""
+    code, printed = fork_victim(published, "predict").wait()
+    assert code == 0, printed
+
+    def check(on: Published, step: str, new: dict[str, pd.DataFrame]) -> None:
+        put_right(on, spark)
+        for root in ROOTS:
+            rows = rows_of(partition(on.prefix, root=root))
+            assert rows is not None, (step, root)
+            assert rows.equals(new[root]), (step, root)
+        assert not list((on.prefix / "_staging").iterdir()), step
+        if not step.startswith("write_text /_staging"):
+            assert "RUNNING" not in run_states(on), step
+
+    steps = kill_everywhere(published, fork_victim, "predict", check)
+    assert not any(step.startswith(("phase", "spark writes")) for step in steps)
+    assert sum(step.startswith("copy") for step in steps) >= 2
+
+
 def test_a_train_killed_at_any_step(spark: SparkSession, published: Published, fork_victim: Fork) -> None:
     """After SIGKILL at each step, the champion is the old version or the new one, and scores."""
 

@@ -22,7 +22,7 @@ from bc4all.jobs.application import run_application
 from bc4all.request import JobRequest
 from tests.conftest import DAY
 
-STORAGE = ("write_text", "rename", "delete")
+STORAGE = ("write_text", "rename", "copy", "delete")
 MLFLOW = (
     *("create_run", "create_logged_model", "log_model_artifacts", "create_model_version"),
     *("set_registered_model_alias", "set_terminated"),
