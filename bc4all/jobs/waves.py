@@ -21,7 +21,7 @@ from bc4all.errors import OutOfReach, TransientFailure
 from bc4all.job_kinds import PREDICT, TRAIN
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.fleet import Done, Outcome
-from bc4all.jobs.session import wave_name, wave_phase
+from bc4all.jobs.session import java_has_ended, wave_name, wave_phase
 from bc4all.logs import log_context
 from bc4all.registry.run import Run
 
@@ -134,7 +134,8 @@ class Wave(Generic[T]):
         try:
             member.attempt.__exit__(type(error), error, error.__traceback__)
         except Exception:  # of the run's end: the client has failed by the first error already
-            log.exception("%s: its run did not end as it should", member.client.id)
+            if not java_has_ended(self._context.spark):  # which is told once, for all
+                log.exception("%s: its run did not end as it should", member.client.id)
         self._left.append(Done(member.client, error, member.seconds))
 
     def finish(self, members: Sequence[Member[T]], step: Callable[[Member[T]], Outcome]) -> None:

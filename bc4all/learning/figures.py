@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from bc4all.identity import ClientId
 from bc4all.model.abstention import curve
 from bc4all.model.evaluation import Evaluation
 from bc4all.wording import printable
@@ -19,7 +20,7 @@ _BLUES = ((0, (247, 251, 255)), (0.5, (107, 174, 214)), (1, (8, 48, 107)))  # sh
 _COLOURS = ("#1f77b4", "#ff7f0e")  # of the training's rows, and of those held out
 
 
-def evaluation_files(client_id: str, parts: Mapping[str, Evaluation]) -> dict[str, bytes]:
+def evaluation_files(client_id: ClientId, parts: Mapping[str, Evaluation]) -> dict[str, bytes]:
     """Return `categories_*.csv`, `confusion_*.svg`, `reliability.svg` and `coverage.csv`, by these names.
 
     `parts`: how a model does on its "training" rows, and on the "held_out" ones where there are any.
@@ -79,7 +80,7 @@ def _scale(x: float, y: float, high: float) -> Iterator[str]:
     yield _words(x + 72, y + high / 2, "share of the true category's rows", 13, "middle", turned=True)
 
 
-def _reliability(parts: Mapping[str, Evaluation], client_id: str) -> str:
+def _reliability(parts: Mapping[str, Evaluation], client_id: ClientId) -> str:
     """Accuracy by mean best score, above how many rows stand behind each point."""
     left, side, above, low, high = 65, 480, 45, 555, 110  # pixels: of both plots, the upper one, the lower one
     drawn = [_words(left + side / 2, 28, f"{client_id}: reliability", 14, "middle")]

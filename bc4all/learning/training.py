@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bc4all.identity import ClientId
 from bc4all.kinds import Features
 from bc4all.learning.figures import evaluation_files
 from bc4all.learning.fitting import Rows, folds, run
@@ -36,7 +37,7 @@ class Lesson:
     `new_names` are those of the category map.
     """
 
-    client_id: str
+    client_id: ClientId
     features: Features
     model_name: str
     planner: Planner

@@ -10,8 +10,10 @@ import sys
 import numpy as np
 from pyspark.sql import SparkSession
 
-from bc4all.learning.training import train
-from bc4all.model.training_set import TrainingSet
+from bc4all.learning.blending import planner
+from bc4all.learning.tasks import SparkTasks
+from bc4all.learning.training import Lesson, Opponent, learn
+from bc4all.model.training_set import TrainingSet, split
 from tests.conftest import make_client
 
 HEAP_MB = 512
@@ -31,14 +33,15 @@ def main() -> None:
     data = TrainingSet(rng.normal(size=(ROWS, 2)), codes, names, np.arange(ROWS))
     tree = "sklearn.tree.ExtraTreeClassifier"
     client = make_client("x", features=("f0", "f1"), model=tree, model_params={"random_state": 0}, refit=False)
-    fitted = train(spark, client, data)
+    lesson = Lesson(client.id, client.features, client.model_name, planner(client), refits=False)
+    learned = learn(SparkTasks(spark), lesson, data, Opponent())
     from sklearn.tree import ExtraTreeClassifier
 
-    places = fitted.training_places
+    places, _ = split(codes)
     local = ExtraTreeClassifier(random_state=0).fit(data.X[places], data.labels(places))
-    size = fitted.model.tree_.value.nbytes >> 20  # type: ignore[attr-defined]
-    same = pickle.dumps(local.tree_) == pickle.dumps(fitted.model.tree_)  # type: ignore[attr-defined]
-    print(f"{size} MB, {'the same' if same else 'another'}, right of {fitted.training.metrics['accuracy']:.2f}")
+    size = learned.model.tree_.value.nbytes >> 20  # type: ignore[attr-defined]
+    same = pickle.dumps(local.tree_) == pickle.dumps(learned.model.tree_)  # type: ignore[attr-defined]
+    print(f"{size} MB, {'the same' if same else 'another'}, right of {learned.training['accuracy']:.2f}")
     spark.stop()
 
 

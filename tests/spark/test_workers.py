@@ -14,9 +14,10 @@ from bc4all.jobs.train_job import train
 from tests.conftest import ROOT, make_client
 
 CONTRACTS = {
-    contract["source_modules"][0]: set(contract["forbidden_modules"])
+    module: set(contract["forbidden_modules"])
     for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     if contract["type"] == "forbidden"
+    for module in contract["source_modules"]
 }
 BROUGHT_BY_OTHERS = {"yaml", "rich"}  # by numba and by scikit-learn, where they are installed
 # Spark pickles a function of `__main__` by value; one of this module would make the worker import it.
