@@ -81,13 +81,13 @@ def assert_workers_have_no_more_than_they_need(cluster: Cluster) -> None:
 def assert_events_say_whose_they_are(events: list[dict[str, Any]]) -> None:
     """A cluster's log is JSON in Spark's schema; what concerns a client names it, its job, run and application."""
     assert all({"ts", "level", "msg", "context", "logger"} <= set(event) for event in events)
-    read = [event for event in events if "read took" in event["msg"]]
-    assert {event["context"]["client_id"] for event in read} == set(CLIENTS)
-    for event in read:
+    about = [event for event in events if "is champion" in event["msg"]]
+    assert {event["context"]["client_id"] for event in about} == set(CLIENTS)
+    for event in about:
         assert event["context"]["job"] == "train"
         assert event["context"]["application_id"].startswith("app-")
         assert len(event["context"]["run_id"]) == 32
-    assert len({event["context"]["run_id"] for event in read}) == len(CLIENTS)
+    assert len({event["context"]["run_id"] for event in about}) == len(CLIENTS)
 
 
 def assert_spark_says_whose_work_it_is(events: Path) -> None:
