@@ -45,7 +45,8 @@ class _Prediction:
     """What a client's prediction has come to."""
 
     version: Version = field(init=False)
-    before: Before | None = None  # what is published again, as nothing has changed
+    is_unchanged: bool = False  # since `before`, which is staged again
+    before: Before = field(init=False)
     loaded: LoadedModel = field(init=False)
     limits: Thresholds | None = None
     asked: Asked = field(init=False)
@@ -79,7 +80,7 @@ def predict_wave(
         if not force:
             with wave.at(members, "compare"):
                 members = wave.each(members, partial(_compare, context))
-        unchanged = [member for member in members if member.progress.before]
+        unchanged = [member for member in members if member.progress.is_unchanged]
         yield from wave.finishing(unchanged, partial(_publish_again, context))
         for part in _parts(wave.inside(members)):
             with wave.at(part, "load"):
@@ -210,7 +211,6 @@ def _publish(context: JobContext, member: _Member) -> Outcome:
 def _publish_again(context: JobContext, member: _Member) -> Outcome:
     """Publish what was published before, and record it as it was recorded then."""
     before = member.progress.before
-    assert before  # noqa: S101 - by predict_wave
     check_unchanged(context.files, context.layout.prediction(member.client.id), before.source)
     if QUARANTINE not in before.folders:
         member.publisher.remove(QUARANTINE)
@@ -247,12 +247,14 @@ def _compare(context: JobContext, member: _Member) -> None:
     try:
         source = data_files(context.files, context.layout.prediction(client.id))
         before = find_before(context.files, context.layout, client.id, source, _made_from(client, version, source))
-        for name, folder in before.folders.items() if before else ():
+        if before is None:
+            return
+        for name, folder in before.folders.items():
             member.publisher.stage_again(folder, name)
     except Failure as failure:  # scoring does without, or fails by the same
         log.info("%s: what was published before cannot be taken: %s", client.id, failure)
         return
-    member.progress.before = before
+    member.progress.is_unchanged, member.progress.before = True, before
 
 
 def _measure_drift(loaded: LoadedModel, products: Products, predicted: Mapping[str, int]) -> Drift | None:
