@@ -59,7 +59,7 @@ def decide(registry: Registry, client: Client, version: Version, learned: Learne
     """
     champions = Champions(registry)
     _check_reloaded(registry, client, version, learned)
-    verdict = judge(client.promotion, learned.challenger, learned.champion, incomparable)
+    verdict = judge(client.promotion, learned.challenger, learned.champion, incomparable or learned.incomparable)
     if verdict.promoted:
         champions.promote(client.id, version, verdict.reason)
         log.info("%s: version %d is champion: %s", client.id, version.number, verdict.reason)

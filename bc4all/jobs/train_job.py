@@ -16,6 +16,7 @@ from pyspark import inheritable_thread_target
 
 from bc4all.config.clients import Client
 from bc4all.config.model_settings import AUTO, BlendSettings
+from bc4all.data.filesystem import Entry
 from bc4all.data.products import Products
 from bc4all.data.wave import Asked, read_wave
 from bc4all.errors import Failure, TransientFailure
@@ -53,7 +54,7 @@ class _Training:
     """What a client's training has come to."""
 
     products: Products = field(init=False)
-    has_published_refused: bool = False  # also before its wave was halved
+    refused_of: Sequence[Entry] | None = None  # the files of which refused rows are published, perhaps before a halving
     lesson: Lesson = field(init=False)
     incomparable: str = ""
     given: Given = field(init=False)
@@ -116,9 +117,11 @@ def _prepare(context: JobContext, member: _Member) -> None:
     """Publish what was refused, and say what is to be learned."""
     client, products = member.client, member.progress.products
     products.check_unchanged(context.files)
-    if not member.progress.has_published_refused:
+    if member.progress.refused_of is None:
         publish_refused(context, member.publisher, client, products)
-        member.progress.has_published_refused = True
+        member.progress.refused_of = products.source
+    elif list(member.progress.refused_of) != list(products.source):
+        raise TransientFailure("the partition changed while others of its wave failed", products.folder, "run it again")
     new_names = client.category_map.names(context.day) if client.category_map else None
     member.progress.lesson = Lesson(
         client_id=client.id,
@@ -183,6 +186,9 @@ def _learn_small(context: JobContext, wave: Wave[_Training], members: Sequence[_
 
 def _fit_lot(context: JobContext, wave: Wave[_Training], lot: Sequence[_Member]) -> _Fitted | None:
     """Train clients by a task each; None where all of them have left."""
+    jobs = context.spark.sparkContext
+    # A pool beside the wave's own: within one, what the lot before still has to bring would wait for all of these.
+    jobs.setLocalProperty("spark.scheduler.pool", f"{jobs.getLocalProperty('spark.scheduler.pool')} fit")
     with ExitStack() as shared:
 
         def give(member: _Member) -> None:
@@ -204,8 +210,9 @@ def _fit_lot(context: JobContext, wave: Wave[_Training], lot: Sequence[_Member])
 def _receive_lot(context: JobContext, wave: Wave[_Training], fitted: _Fitted) -> Iterator[Sequence[_Member]]:
     """Yield clients as what was learned comes to the driver, a batch at a time."""
     for batch in fitted.answers.batches(range(len(fitted.members)), _ANSWER_BYTES, FINISHED_AT_ONCE):
-        fetched = fitted.answers.fetch(batch)
         members = [fitted.members[place] for place in batch]
+        with wave.together(members, "collect"):
+            fetched = fitted.answers.fetch(batch)
         places = {member.number: place for member, place in zip(members, batch, strict=True)}
 
         def receive(member: _Member, places: Mapping[int, int] = places, fetched: Fetched = fetched) -> None:
@@ -231,7 +238,7 @@ def _learn_large(context: JobContext, wave: Wave[_Training], member: _Member) ->
     rival = promotion.find_rival(context.registry, member.client, context.day)
     member.progress.incomparable = rival.incomparable
     data = collect_products(context, member.client, TRAIN.name, member.progress.products)
-    with wave.together([member], "fit"):
+    with wave.at([member], "fit"), phase(context.spark, member.client.id, TRAIN.name, "fit"):
         member.progress.learned = learn(SparkTasks(context.spark), member.progress.lesson, data, rival.opponent)
 
 

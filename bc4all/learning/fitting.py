@@ -103,11 +103,13 @@ def fit(tasks: Tasks, about: str, rows: Shared[Rows], estimators: Sequence[Any])
 
     Raises ModelError where scikit-learn refuses one, and, before any is fitted, where the driver could not hold them.
     """
+    from sklearn.base import clone
+
     shape = len(rows.value.places), len(rows.value.data.names)
     error = refusal(tasks.room, estimators, *shape, rows.value.data.X)
     if error:
         raise ModelError(error, about)
-    at_once = tasks.at_once
+    at_once, estimators = tasks.at_once, [clone(one) for one in estimators]  # each fit draws a seed of its own
     work = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, at_once)]
 
     def fit_part(item: tuple[int, tuple[int, int]]) -> Model:

@@ -8,7 +8,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TypeAlias
 
 from pyspark import RDD, AccumulatorParam, StorageLevel
@@ -25,6 +24,7 @@ _AT_ONCE, _ROUND = 64, 32
 _MAX_PIECE_BYTES = 16 << 20
 _MAX_SMALL_BYTES = 4 << 20
 Fetched: TypeAlias = dict[int, list[bytes]]  # answers that were brought to the driver, as pieces
+Kept: TypeAlias = "RDD[tuple[int, bytes]]"  # the pieces of answers, each with its answer's number
 # Rounds of several clients at once would each take their share of the same heap.
 _ROUND_LOCK = threading.Lock()
 
@@ -63,13 +63,13 @@ class Answers:
         size = min(_MAX_PIECE_BYTES, self._heap // _AT_ONCE)
         receipts = spark.sparkContext.accumulator([], _Receipts())
 
-        def answer(number: int, own: Iterable[Any]) -> Iterator[bytes]:
+        def answer(number: int, own: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
             pieces: list[bytes] = []
             length, sha256 = write_pieces(work(number, own), size, pieces.append)
             content = b"".join(pieces) if length <= small else None
             receipts.add([_Receipt(number, length, sha256, len(pieces), content)])
             if content is None:
-                yield from _emptied(pieces)
+                yield from ((number, piece) for piece in _emptied(pieces))
 
         self._kept = parts.mapPartitionsWithIndex(answer).persist(StorageLevel.DISK_ONLY)
         try:
@@ -129,7 +129,7 @@ def collect(spark: SparkSession, items: Sequence[Any], work: Callable[[Any], Any
         answers.release()
 
 
-def _fetch(spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], round_bytes: int) -> Fetched:
+def _fetch(spark: SparkSession, kept: Kept, large: dict[int, _Receipt], round_bytes: int) -> Fetched:
     """Bring the pieces of large answers to the driver: whole ones, as many as a round may take, or one by pieces."""
     contents: Fetched = {}
     waiting = dict(large)
@@ -149,26 +149,29 @@ def _fetch(spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], 
     return contents
 
 
-def _whole(spark: SparkSession, kept: "RDD[bytes]", batch: Mapping[int, _Receipt]) -> Fetched:
+def _whole(spark: SparkSession, kept: Kept, batch: Mapping[int, _Receipt]) -> Fetched:
     """Bring whole answers, one behind the other, by Java alone: RDD.runJob would send each through a Python worker."""
     context: Any = spark.sparkContext
     with _ROUND_LOCK:
         served = context._jvm.PythonRDD.runJob(context._jsc.sc(), kept._jrdd, list(batch))
         with _load_from_socket(served, kept._jrdd_deserializer) as pieces:
-            return {number: list(islice(pieces, receipt.pieces)) for number, receipt in batch.items()}
+            contents: Fetched = {number: [] for number in batch}
+            for number, piece in pieces:  # perhaps not as many as its receipt says: it may have been computed again
+                contents[number].append(piece)
+            return contents
 
 
-def _by_pieces(spark: SparkSession, kept: "RDD[bytes]", large: dict[int, _Receipt], round_bytes: int) -> Fetched:
+def _by_pieces(spark: SparkSession, kept: Kept, large: dict[int, _Receipt], round_bytes: int) -> Fetched:
     """Bring large answers a round of pieces after the other."""
     firsts, total = {}, 0
     for number, receipt in large.items():
         firsts[number] = total
         total += receipt.pieces
 
-    def numbered(number: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, tuple[int, bytes]]]:
+    def numbered(number: int, pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, tuple[int, bytes]]]:
         if number in firsts:
             for place, piece in enumerate(pieces):
-                yield firsts[number] + place, (number, piece)
+                yield firsts[number] + place, piece
 
     # A shuffle gives each piece a partition of its own: a round reads from disk what it brings, and nothing else.
     apart = kept.mapPartitionsWithIndex(numbered).partitionBy(total, int)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bc4all.errors import ModelError
 from bc4all.identity import ClientId
 from bc4all.kinds import Features
 from bc4all.learning.figures import evaluation_files
@@ -87,6 +88,7 @@ class Learned:
     profile: Mapping[str, Any]
     curves: Mapping[str, Any] | None
     files: Mapping[str, bytes]
+    incomparable: str = ""  # why the champion did not answer
     warnings: tuple[str, ...] = ()
 
     @cached_property
@@ -112,6 +114,7 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
             model = fit_again(tasks, rows, plan, judged)
     on_training, on_held_out = evaluated["training"], evaluated.get("held_out")
     best = (on_held_out or on_training).answers["predicted"]
+    champion, incomparable = _champions_answers(tasks, lesson, data, held_out, opponent)
     return Learned(
         model=model,
         judged=judged,
@@ -124,7 +127,8 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
         training=on_training.metrics,
         held_out=on_held_out.metrics if on_held_out else None,
         challenger=on_held_out.answers if on_held_out else None,
-        champion=_champions_answers(tasks, lesson, data, held_out, opponent),
+        champion=champion,
+        incomparable=incomparable,
         profile=profile(rows_at(data.X, training), lesson.features, best),
         curves=curves(on_held_out.answers) if on_held_out else None,
         files=evaluation_files(lesson.client_id, evaluated),
@@ -133,19 +137,25 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
 
 def _champions_answers(
     tasks: Tasks, lesson: Lesson, data: TrainingSet, held_out: np.ndarray, opponent: Opponent
-) -> pd.DataFrame | None:
-    """Return the champion's answers for the held-out rows that it has not learned from, by their places there."""
+) -> tuple[pd.DataFrame | None, str]:
+    """Return the champion's answers for the held-out rows that it has not learned from, by their places there.
+
+    Where it cannot answer: None, and why.
+    """
     if opponent.model is None or opponent.features is None or opponent.learned is None:
-        return None
+        return None, ""
     new = np.flatnonzero(~np.isin(data.ids[held_out], opponent.learned))
     if len(new) < MIN_COMPARED_ROWS:
-        return pd.DataFrame(index=new)
+        return pd.DataFrame(index=new), ""
     places = held_out[new]
     frame = pd.DataFrame(rows_at(data.X, places), columns=list(lesson.features))
     asked = opponent.model, model_input(frame, opponent.features), data.labels(places)
     with tasks.shared(asked) as shared:
-        evaluated: list[Evaluation] = run(tasks, lesson.model_name, [None], lambda _: evaluate(*shared.value))
-    return evaluated[0].answers.set_index(new)
+        try:
+            evaluated: list[Evaluation] = run(tasks, lesson.model_name, [None], lambda _: evaluate(*shared.value))
+        except ModelError as error:
+            return None, f"the champion cannot answer, and was not compared: {error.what}"
+    return evaluated[0].answers.set_index(new), ""
 
 
 def _evaluate_parts(

@@ -1,6 +1,7 @@
 """Answers of tasks that are small, large, wrong; the heap is made out to be small, so that little is large."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,28 @@ def test_an_answer_that_was_computed_again_and_is_another_is_refused(
     np.testing.assert_array_equal(collect(spark, [40_000], numbers)[0], numbers(40_000))
     with pytest.raises(TransientFailure, match="came back otherwise than its task had sent it"):
         collect(spark, [40_000], lambda size: np.random.default_rng().random(size))
+
+
+@pytest.mark.usefixtures("small_heap")
+def test_an_answer_that_was_computed_again_harms_no_other(spark: SparkSession, tmp_path: Path) -> None:
+    """Though it comes in fewer pieces, and others come behind it."""
+
+    def work(number: int, _: object) -> np.ndarray:
+        again = tmp_path / str(number)
+        size = 100 if number == 0 and again.exists() else 1_500
+        again.touch()
+        return numbers(size)
+
+    answers = task_results.Answers(spark, spark.sparkContext.parallelize(range(3), 3), 3, work)
+    try:
+        answers._kept.unpersist(blocking=True)
+        fetched = answers.fetch(range(3))
+        for number in (1, 2):
+            np.testing.assert_array_equal(answers.opened(number, fetched), numbers(1_500))
+        with pytest.raises(TransientFailure, match="came back otherwise than its task had sent it"):
+            answers.opened(0, fetched)
+    finally:
+        answers.release()
 
 
 @pytest.mark.usefixtures("small_heap")

@@ -92,13 +92,16 @@ def what_is_kept(job: JobContext, version: Version) -> dict[str, Any]:
 
 
 @pytest.mark.starts_from("delivered")
-@pytest.mark.parametrize("way", ["a task each", "all cores", "answers by pieces"])
+@pytest.mark.parametrize("way", ["a task each", "lots of two", "all cores", "answers by pieces"])
 def test_a_wave_trains_what_each_would_alone(
     job: JobContext, prefix: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that answers the same, bit for bit, the same figures and files, however the work was handed out."""
     if way == "all cores":
         monkeypatch.setattr(train_job, "_for_one_task", lambda members, at_once: [])
+    if way == "lots of two":
+        monkeypatch.setattr(train_job, "FINISHED_AT_ONCE", 2)
+        monkeypatch.setattr(train_job, "_TASKS_A_CORE", 0)
     if way == "answers by pieces":
         monkeypatch.setattr(task_results, "heap_bytes", lambda spark: 1 << 20)
         monkeypatch.setattr(train_job, "_ANSWER_BYTES", 1)
