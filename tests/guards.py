@@ -257,7 +257,7 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/spark/test_training_waves.py::test_what_is_wrong_with_one_clients_training_is_its_own": [
         Guard("bc4all.learning.lessons._Training.__call__", "return error", "raise"),
-        Guard("bc4all.jobs.train_job._prepare", "if member.progress.refused_of is None:", "if True:"),
+        Guard("bc4all.jobs.train_job._prepare", "if member.progress.quarantined is None:", "if True:"),
     ],
     "tests/spark/test_training_waves.py::test_rows_that_are_lost_on_the_way_are_missed": [
         Guard("bc4all.jobs.train_job._check_whole", "rows != products.accepted_rows", "False"),

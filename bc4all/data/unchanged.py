@@ -12,10 +12,10 @@ from bc4all.data.filesystem import Entry, FileSystem
 from bc4all.data.journal import OUTPUT, QUARANTINE
 from bc4all.errors import ConfigurationError
 from bc4all.identity import ClientId, Day
+from bc4all.job_kinds import PREDICT
 from bc4all.layout import MANIFEST, Layout
 
 MADE_FROM = "made_from"  # in the manifest
-_KIND = "prediction"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def find_before(
         return None
     manifests = {OUTPUT: told}
     if told["rows_quarantined"]:
-        folders[QUARANTINE] = layout.quarantine(_KIND, client_id, newest)
+        folders[QUARANTINE] = layout.quarantine(PREDICT.data, client_id, newest)
         manifests[QUARANTINE] = _manifest(files, folders[QUARANTINE])
         if manifests[QUARANTINE].get("run_id") != told["run_id"]:  # of another run, or gone
             return None

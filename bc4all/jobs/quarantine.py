@@ -27,7 +27,7 @@ T = TypeVar("T", bound=HasProducts)
 
 
 def keep_refused(context: JobContext, wave: Wave[T], members: Sequence[Member[T]], folder: str) -> list[Member[T]]:
-    """Write what is refused of clients below `folder`, give each its own, and return those of which it is bearable."""
+    """Write the refused rows of clients below `folder`, give each its own, and return the clients that may go on."""
     some = [member for member in members if member.progress.products.refused_rows]
     staged: dict[int, str | Failure] = {}
     if some:

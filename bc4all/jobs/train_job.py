@@ -54,7 +54,7 @@ class _Training:
     """What a client's training has come to."""
 
     products: Products = field(init=False)
-    refused_of: Sequence[Entry] | None = None  # the files of which refused rows are published, perhaps before a halving
+    quarantined: Sequence[Entry] | None = None  # the files whose refused rows are published, perhaps before a halving
     lesson: Lesson = field(init=False)
     incomparable: str = ""
     given: Given = field(init=False)
@@ -117,10 +117,10 @@ def _prepare(context: JobContext, member: _Member) -> None:
     """Publish what was refused, and say what is to be learned."""
     client, products = member.client, member.progress.products
     products.check_unchanged(context.files)
-    if member.progress.refused_of is None:
+    if member.progress.quarantined is None:
         publish_refused(context, member.publisher, client, products)
-        member.progress.refused_of = products.source
-    elif list(member.progress.refused_of) != list(products.source):
+        member.progress.quarantined = products.source
+    elif list(member.progress.quarantined) != list(products.source):
         raise TransientFailure("the partition changed while others of its wave failed", products.folder, "run it again")
     new_names = client.category_map.names(context.day) if client.category_map else None
     member.progress.lesson = Lesson(

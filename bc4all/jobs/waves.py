@@ -134,7 +134,7 @@ class Wave(Generic[T]):
         try:
             member.attempt.__exit__(type(error), error, error.__traceback__)
         except Exception:  # of the run's end: the client has failed by the first error already
-            if not java_has_ended(self._context.spark):  # which is told once, for all
+            if not java_has_ended(self._context.spark):  # else one line says so, for all clients
                 log.exception("%s: its run did not end as it should", member.client.id)
         self._left.append(Done(member.client, error, member.seconds))
 

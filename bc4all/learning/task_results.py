@@ -77,7 +77,7 @@ class Answers:
         except BaseException:
             self.release()
             raise
-        # Of a task that ran twice, what is told last.
+        # Of a task that ran twice, its last receipt.
         self._receipts = {receipt.item: receipt for receipt in receipts.value}
         receipts.value = []  # Spark never forgets an accumulator
 

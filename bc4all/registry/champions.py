@@ -75,7 +75,7 @@ class Champions:
     def prune(self, client_id: ClientId, newest: int, keep: int) -> list[int]:
         """Delete all but the newest `keep` versions, the champion, the one before it, and the challenger.
 
-        `newest` is the number of the newest, of which there are no more than that.
+        `newest` is the number of the newest version: where it is at most `keep`, there is none to delete.
         """
         if newest <= keep:
             return []

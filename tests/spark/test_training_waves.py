@@ -140,7 +140,7 @@ class DeadlyPlan(Settled):
 
 
 class BrokenPlan(Settled):
-    """A plan that nobody foresaw."""
+    """A plan with a fault that has no error class."""
 
     def __call__(self, *_: Any) -> Any:
         """Raise what no part of bc4all raises."""
