@@ -105,6 +105,7 @@ def test_a_wave_trains_what_each_would_alone(
     if way == "answers by pieces":
         monkeypatch.setattr(task_results, "heap_bytes", lambda spark: 1 << 20)
         monkeypatch.setattr(train_job, "_ANSWER_BYTES", 1)
+    before_it = what_spark_keeps(job)  # of tests before this one
     found = results(job, fleet())
     assert [outcome.error for outcome in found.values()] == [None] * len(found)
     assert (found["pieces"].rows, found["pieces"].quarantined) == (400, 2)
@@ -122,13 +123,12 @@ def test_a_wave_trains_what_each_would_alone(
             mine, its = (load(client.id, version).model.predict_proba(data) for version in (alone, together))
             np.testing.assert_array_equal(mine, its)
     assert not list((prefix / "_staging").glob("*"))
-    assert not task_results_kept(job)
+    assert what_spark_keeps(job) <= before_it
 
 
-def task_results_kept(job: JobContext) -> set[int]:
-    """What Spark still keeps of answers."""
-    kept = job.spark.sparkContext._jsc.getPersistentRDDs()  # type: ignore[attr-defined]
-    return {number for number in kept if "PythonRDD" in str(kept[number])}
+def what_spark_keeps(job: JobContext) -> set[int]:
+    """The numbers of what Spark keeps for later: of files that were read, and of tasks' answers."""
+    return set(job.spark.sparkContext._jsc.getPersistentRDDs())  # type: ignore[attr-defined]
 
 
 class DeadlyPlan(Settled):
