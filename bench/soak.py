@@ -1,8 +1,8 @@
 """Days of a fleet in an hour, under fire: the scheduler on a fast clock, and something is killed every few seconds.
 
-What is killed is drawn: a Python worker, a job's driver, its Java, the job whole, the scheduler. A reader looks at
-published partitions all the while. In the end nothing is killed any more, what is due is done, and `soak_check` reads
-everything. Run by `make soak`.
+What is killed is drawn: a Python worker, a job's driver, its Java, the job whole, the scheduler. Clients deliver anew
+all the while, so that about half of the predictions have products to score, and a reader looks at what is published.
+In the end nothing is killed any more, what is due is done, and `soak_check` reads everything. Run by `make soak`.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ _DAY = 86400.0
 _PRODUCTS = 400  # sound ones of each client
 # How often what is killed, of a hundred: a dead worker costs seconds, a dead job its start.
 _VICTIMS = {"worker": 62, "driver": 7, "java": 7, "job": 10, "scheduler": 14}
+_DELIVERIES = 2  # for each kill
 _PATIENCE = 1800.0  # seconds for what is due to be done in the end
 _QUIET = 10  # looks at a history without anything due, after which nothing comes any more
 _JOB = "retries: 20, retry_delay: 1s, timeout: 99d, catch_up: all, catch_up_window: 99d"
@@ -113,7 +114,7 @@ def run(clients: int, minutes: float, day: float, every: float, seed: int, keep:
     dice = random.Random(seed)  # noqa: S311 # nosec B311 # not a secret
     prefix = folder / "data"
     ids = _prepare(prefix, clients, dice)
-    soaking, reader = Soak(prefix, dice), Reader(prefix, dice)
+    soaking, reader = Soak(prefix, ids, dice), Reader(prefix, dice)
     soaking.submit("train", "--all")  # so that there is a champion from the first day on
     (prefix / "clock").write_text(f"{time.time()} {_DAY / day} {minutes * 60}")
     reader.start()
@@ -137,9 +138,9 @@ def run(clients: int, minutes: float, day: float, every: float, seed: int, keep:
 class Soak:
     """The scheduler under fire."""
 
-    def __init__(self, prefix: Path, dice: random.Random) -> None:
+    def __init__(self, prefix: Path, ids: list[ClientId], dice: random.Random) -> None:
         self.state, self.kills = State(prefix / "_state"), Counter[str]()
-        self._prefix, self._dice = prefix, dice
+        self._prefix, self._ids, self._dice = prefix, ids, dice
         told = {"DATA_PREFIX": str(prefix), STATE_FOLDER: str(self.state.folder), "SPARK_LOCAL_IP": "127.0.0.1"}
         inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         self._environment = {**inherited, **told}
@@ -152,6 +153,8 @@ class Soak:
             self._keep_running()
             time.sleep(self._dice.uniform(0.3, 1.7) * every)
             self._kill_one()
+            for client in self._dice.choices(self._ids, k=_DELIVERIES):
+                (self._prefix / "prediction" / f"client_id={client}" / "bad.csv").touch()
             left = max(0.0, end - time.monotonic())
             if sys.stderr.isatty():
                 click.echo(f"\r{left:5.0f} s left, {self.kills.total()} kills ", nl=False, err=True)

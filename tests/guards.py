@@ -200,7 +200,7 @@ GUARDS: dict[str, list[Guard]] = {
         ),
     ],
     "tests/schedule/test_operations.py::test_a_killed_job_is_tried_again": [
-        Guard("bc4all.schedule.dispatch._verdict", "code > _SIGNAL and code != EXIT_INTERRUPTED", "False"),
+        Guard("bc4all.schedule.verdict._end", "code > _SIGNAL and code != EXIT_INTERRUPTED", "False"),
     ],
     "tests/faults/test_memory.py::test_a_model_of_half_the_heap_comes_back": [
         Guard(
@@ -225,7 +225,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.jobs.fleet._outcome", "java_has_ended(spark)", "False"),
     ],
     "tests/schedule/test_operations.py::test_a_job_whose_java_is_out_of_memory_is_tried_again": [
-        Guard("bc4all.schedule.dispatch._verdict", "code == EXIT_JAVA_MEMORY", "False"),
+        Guard("bc4all.schedule.verdict._end", "code == EXIT_JAVA_MEMORY", "False"),
     ],
     "tests/faults/test_memory.py::test_a_driver_whose_java_has_ended_says_so_in_a_line": [
         Guard("bc4all.jobs.fleet.run_waves", "not java_has_ended(spark)", "True"),
@@ -240,7 +240,23 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.model.coefficients.narrowed", "found.astype(np.float32)", "found.astype(np.float64)"),
     ],
     "tests/schedule/test_operations.py::test_killed_in_mid_run_it_loses_and_doubles_nothing": [
-        Guard("bc4all.schedule.dispatch.Dispatcher.adopt", "self.running.append(found)", "pass"),
+        Guard(
+            "bc4all.schedule.dispatch.Dispatcher.adopt",
+            "self.running.append(_application(fleet, runs, child, log_file, self._state.results(name)))",
+            "pass",
+        ),
+    ],
+    "tests/schedule/test_scheduler.py::test_over_time_together_each_goes_on_alone": [
+        Guard("bc4all.schedule.verdict.verdict", 'stopping == "timeout" and len(told.begun) > 1', "False"),
+        Guard("bc4all.schedule.verdict.verdict", "run.client not in told.begun", "False"),
+    ],
+    "tests/schedule/test_scheduler.py::test_killed_together_only_the_begun_have_lost_an_attempt": [
+        Guard("bc4all.schedule.verdict.verdict", "run.client not in told.begun", "False"),
+        Guard(
+            "bc4all.schedule.dispatch.Dispatcher._follow_up",
+            "run.attempt == fleet.clients[run.client].timing(run.job).retries",
+            "False",
+        ),
     ],
     "tests/schedule/test_scheduler.py::test_a_clock_that_jumps_ends_nothing_and_doubles_nothing": [
         Guard("bc4all.schedule.dispatch.Dispatcher.reap", "now = self._timer()", "now = self._clock()"),

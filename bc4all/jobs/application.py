@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict
@@ -115,7 +116,7 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
     recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
     waves, work = job_waves(context, request, clients), job_work(context, request, out)
     at_once, interrupted, phases = request.max_parallel, context.interrupted, context.phases
-    return run_waves(spark, request.job, waves, work, at_once, out, _tell_starter, interrupted, phases)
+    return run_waves(spark, request.job, waves, work, at_once, out, _tell_done, _tell_begun, interrupted, phases)
 
 
 def _open_registry(layout: Layout, job: str, clients: list[Client]) -> "Registry":
@@ -137,12 +138,20 @@ def selected_clients(fleet: Fleet, request: JobRequest) -> list[Client]:
     return [client.overridden(request.features, request.model_params) for client in clients]
 
 
-def _tell_starter(outcome: Outcome) -> None:
-    """Append a client's outcome, at once, to the file that the starter of this job reads, if it named one."""
+def _tell_begun(wave: Sequence[Client]) -> None:
+    _tell_starter([{"client_id": client.id, "begun": True} for client in wave])
+
+
+def _tell_done(outcome: Outcome) -> None:
+    _tell_starter([asdict(outcome)])
+
+
+def _tell_starter(told: Sequence[Mapping[str, Any]]) -> None:
+    """Append a line each, at once, to the file that the starter of this job reads, if it named one."""
     file = os.environ.get(RESULTS)
     if file:
         with Path(file).open("a") as results:
-            results.write(json.dumps(asdict(outcome)) + "\n")
+            results.write("".join(json.dumps(line) + "\n" for line in told))
 
 
 def console() -> Console:

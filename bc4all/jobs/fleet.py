@@ -95,15 +95,16 @@ def run_waves(
     max_parallel: int,
     console: Console | None = None,
     tell: Callable[[Outcome], None] = lambda outcome: None,
+    begin: Callable[[Sequence[Client]], None] = lambda wave: None,
     interrupted: threading.Event | None = None,
     phases: Phases | None = None,
 ) -> list[Outcome]:
     """Do `work` for every wave, `max_parallel` at a time, and return the outcomes in the clients' order.
 
-    `tell` is called with each outcome as soon as it is there. No client's failure reaches another. Ctrl-C cancels what
-    runs, sets `interrupted`, by which work knows that nothing more is to be begun, and is raised again. A terminal
-    shows the `phases` beside how many clients are done. Raises TransientFailure where the driver's Java has ended: no
-    client can go on without it.
+    `begin` is called with each wave before it is worked on, `tell` with each outcome as soon as it is there. No
+    client's failure reaches another. Ctrl-C cancels what runs, sets `interrupted`, by which work knows that nothing
+    more is to be begun, and is raised again. A terminal shows the `phases` beside how many clients are done. Raises
+    TransientFailure where the driver's Java has ended: no client can go on without it.
     """
     console = console or Console(stderr=True)
     clients = [client for wave in waves for client in wave]
@@ -114,7 +115,7 @@ def run_waves(
         running = []
         for wave in waves:  # each with Spark properties and a log context of its own: what it sets is its alone
             attempt = inheritable_thread_target(spark)(_attempt)
-            running.append(pool.submit(copy_context().run, attempt, spark, job, wave, work, outcomes.put))
+            running.append(pool.submit(copy_context().run, attempt, spark, job, wave, work, begin, outcomes.put))
             running[-1].add_done_callback(lambda _: outcomes.put(None))
         with _progress(console, job, len(clients), phases or Phases()) as advance:
             for _ in waves:
@@ -175,8 +176,16 @@ def _state(outcome: Outcome) -> str:
     return "failed, retry" if outcome.exit_code == EXIT_TRANSIENT else "failed"
 
 
-def _attempt(spark: SparkSession, job: str, wave: Sequence[Client], work: Work, put: Callable[[Outcome], None]) -> None:
+def _attempt(
+    spark: SparkSession,
+    job: str,
+    wave: Sequence[Client],
+    work: Work,
+    begin: Callable[[Sequence[Client]], None],
+    put: Callable[[Outcome], None],
+) -> None:
     """Work on a wave from start to end: the boundary at which each client's failure becomes an outcome."""
+    begin(wave)
     # A pool for each place: among jobs of one pool the first goes first, however long it is.
     spark.sparkContext.setLocalProperty("spark.scheduler.pool", threading.current_thread().name)
     for done in _all_of(wave, work):

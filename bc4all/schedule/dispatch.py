@@ -3,31 +3,34 @@
 The scheduler uses this for what is due, `bc4all run-now` and cron's lines for one run. What is due is not decided here.
 """
 
-import json
+import contextlib
 import logging
 import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from bc4all.config.clients import Fleet
-from bc4all.errors import EXIT_INTERRUPTED, EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TRANSIENT
+from bc4all.errors import EXIT_TRANSIENT
 from bc4all.identity import ClientId, Day
 from bc4all.schedule.child import Child, Order, cap, uptime
 from bc4all.schedule.history import FAILED, SCHEDULED, History, Run, iso
 from bc4all.schedule.notices import Notice
+from bc4all.schedule.verdict import Told, read_told, retry_in, verdict
 from bc4all.state import State
 
 log = logging.getLogger(__name__)
 
 _KILL_AFTER_S = 15.0  # seconds that a job has to end after TERM
 _ABANDONED_AFTER_S = 3600.0  # seconds after which no process retries it
-_SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
-_JITTER = (0.5, 1.5)  # of a retry's delay, so that clients that failed together do not come back together
+_JITTER = (
+    0.5,
+    1.5,
+)  # of a retry's delay: applications that failed together do not come back together, their clients do
 
 
 class Process(Protocol):
@@ -60,9 +63,18 @@ class Application:
     child: Process
     log: Path
     results: Path
+    timeout: float  # seconds
     deadline: float  # by the dispatcher's timer, as kill_at
+    heard: int = 0  # bytes of its results
     stopping: str = ""  # timeout or stopped, once it was told to end
     kill_at: float = 0.0
+
+    def listen(self, now: float) -> None:
+        """Give one of several clients its time anew whenever it has begun with some, or is done with one."""
+        with contextlib.suppress(FileNotFoundError):
+            heard = self.results.stat().st_size
+            if heard > self.heard and len(self.runs) > 1:
+                self.heard, self.deadline = heard, now + self.timeout
 
     def stop(self, why: str, now: float) -> None:
         """Tell it to end, and when it will be killed."""
@@ -98,10 +110,8 @@ class Dispatcher:
         for name, runs in left.items():
             child = Child(_mark(self._state, name), runs[0].pid or 0, runs[0].pid_started or 0.0)
             log.info("%s: %s", name, "ended unseen" if child.ended else "still running: taken over")
-            deadline = child.started + _timeout(fleet, runs)
             log_file = self._state.recorded_log(str(runs[0].log))
-            found = Application(runs, child, log_file, self._state.results(name), deadline)
-            self.running.append(found)
+            self.running.append(_application(fleet, runs, child, log_file, self._state.results(name)))
 
     def start(self, fleet: Fleet) -> None:
         """Start what is queued, as far as there is room: the longest due first, never two of a client's job at once."""
@@ -117,7 +127,8 @@ class Dispatcher:
                 continue
             busy.add((run.client, run.job))
             shared = (run.job, run.day, run.scheduled_for, run.attempt, run.trigger)
-            groups.setdefault(shared if client.timing(run.job).batch else (*shared, run.client), []).append(run)
+            alone = run.alone or not client.timing(run.job).batch
+            groups.setdefault((*shared, run.client) if alone else shared, []).append(run)
         for runs in groups.values():
             slot = self._state.slot(fleet.scheduler.max_parallel)
             if slot is None:
@@ -145,12 +156,13 @@ class Dispatcher:
             return
         child.go()
         log.info("%s: started for %s (process %d)", name, _names(runs), child.pid)
-        self.running.append(Application(runs, child, output, results, child.started + _timeout(fleet, runs)))
+        self.running.append(_application(fleet, runs, child, output, results))
 
     def reap(self, fleet: Fleet) -> None:
         """Finish what has ended, and end what has run too long."""
         now = self._timer()
         for application in list(self.running):
+            application.listen(now)
             if application.child.ended:
                 self.running.remove(application)
                 self._finish(fleet, application, self._clock())
@@ -177,14 +189,11 @@ class Dispatcher:
     def _finish(self, fleet: Fleet, application: Application, now: float) -> None:
         application.child.kill()  # whatever it left behind
         application.child.clear()
-        told = read_results(application.results)
-        code = application.child.exit_code
+        told, code = read_told(application.results), application.child.exit_code
         with self._history.transaction():
             for run in application.runs:
-                self._history.update(
-                    [run.id], ended=iso(now), **_verdict(told.get(run.client), code, application.stopping)
-                )
-                if told.get(run.client, {}).get("drifted"):
+                self._history.update([run.id], **verdict(run, told, code, application.stopping, now))
+                if told.results.get(run.client, {}).get("drifted"):
                     self._train_drifted(fleet, run, now)
         application.results.unlink(missing_ok=True)
         self._follow_up(fleet, application.runs, now)
@@ -206,15 +215,20 @@ class Dispatcher:
 
     def _follow_up(self, fleet: Fleet, runs: Sequence[Run], now: float) -> None:
         """Queue retries, and give notice of what failed for good or is well again."""
+        jitter = random.uniform(*_JITTER)  # noqa: S311 # nosec B311 # not a secret
         for before in runs:
             run = self._history.get(before.id)
             log.info(
                 "%s: %s of %s: %s%s", run.client, run.job, run.day, run.state, f": {run.error}" if run.error else ""
             )
-            delay = _retry_in(fleet, run)
+            delay = retry_in(fleet, run)
             if delay is not None:
+                # The last time alone: it may have been another's fault each time.
+                alone = run.alone or run.attempt == fleet.clients[run.client].timing(run.job).retries
                 again = (run.client, run.job, run.day, run.scheduled_for, run.trigger)
-                self._history.add(*again, attempt=run.attempt + 1, not_before=now + delay)
+                self._history.add(*again, attempt=run.attempt + 1, not_before=now + delay * jitter, alone=alone)
+            elif run.state == "queued":
+                continue
             elif run.trigger in ("manual", "backfill"):
                 continue  # its starter is looking
             elif run.state in FAILED:
@@ -233,65 +247,18 @@ def finish_orphans(state: State, history: History, now: float) -> None:
         if run.trigger in SCHEDULED or (run.pid and not Child("", run.pid, run.pid_started or 0.0).ended):
             continue
         if run.state == "running":
-            told = read_results(state.results(str(run.application)))
+            told = read_told(state.results(str(run.application)))
             Child(_mark(state, str(run.application)), 0, 0.0).clear()
-            history.update([run.id], ended=iso(now), **_verdict(told.get(run.client), None, ""))
+            history.update([run.id], **verdict(run, Told(results=told.results), None, "", now))
         elif run.pid or run.not_before < now - _ABANDONED_AFTER_S:
             history.update([run.id], state="stopped", error="who started it went away")
 
 
-def read_results(file: Path) -> dict[str, dict[str, Any]]:
-    """Return what a job said of each client, line by line; what it was writing when it died is left out."""
-    told = {}
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            result = json.loads(line)
-        except ValueError:
-            continue
-        told[result["client_id"]] = result
-    return told
-
-
-def _verdict(result: Mapping[str, Any] | None, code: int | None, stopping: str) -> dict[str, Any]:
-    """Return a finished run's columns: by the job's own word on this client, else by how the process ended."""
-    if result:
-        state = "done" if result["exit_code"] == EXIT_OK else "failed"
-        names = {"run_id": "mlflow_run", "version": "version", "top_5": "top_5", "rows": "rows"}
-        told = {new: result[old] for old, new in names.items()} | {"note": result.get("note") or None}
-        error = str(result["error"]).partition(" failed: ")[2] or result["error"]  # whose it is, the run says already
-        return {"state": state, "exit_code": result["exit_code"], "error": error, **told}
-    if stopping:
-        return {"state": stopping, "exit_code": code, "error": f"told to end: {stopping}"}
-    if code is None:
-        return {"state": "lost", "error": "lost: no exit status"}
-    if code == EXIT_JAVA_MEMORY:
-        return {"state": "lost", "exit_code": code, "error": "Java ran out of memory (raise --driver-memory)"}
-    if code > _SIGNAL and code != EXIT_INTERRUPTED:  # out of memory, a machine that is shut down
-        return {"state": "lost", "exit_code": code, "error": f"its process was ended by signal {code - _SIGNAL}"}
-    if code == EXIT_OK:  # a driver on another machine, which cannot write results here
-        return {"state": "done", "exit_code": code}
-    return {"state": "failed", "exit_code": code, "error": f"ended with exit code {code}: see its log"}
-
-
-def _retry_in(fleet: Fleet, run: Run) -> float | None:
-    """Return the seconds after which a run is tried again; None where it is not."""
-    client = fleet.clients.get(run.client)
-    if client is None:
-        return None
-    timing = client.timing(run.job)
-    if run.state == "stopped":  # for the next start
-        return 0.0 if run.trigger in SCHEDULED else None
-    may = run.exit_code == EXIT_TRANSIENT if run.state == "failed" else run.state == "lost"
-    if not may or run.attempt > timing.retries:
-        return None
-    delay: float = timing.retry_delay * 2 ** (run.attempt - 1)
-    return delay * random.uniform(*_JITTER)  # noqa: S311 # nosec B311 # not a secret
-
-
-def _timeout(fleet: Fleet, runs: Sequence[Run]) -> float:
-    """Return the longest timeout of an application's runs, in seconds."""
+def _application(fleet: Fleet, runs: list[Run], child: Process, output: Path, results: Path) -> Application:
+    """Return one that runs, with the longest timeout of its runs."""
     known = [fleet.clients[run.client].timing(run.job).timeout for run in runs if run.client in fleet.clients]
-    return max(known, default=0)
+    timeout = max(known, default=0)
+    return Application(runs, child, output, results, timeout, child.started + timeout)
 
 
 def _names(runs: Sequence[Run]) -> str:

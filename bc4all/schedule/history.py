@@ -45,9 +45,11 @@ CREATE TABLE IF NOT EXISTS runs (
     rows INTEGER,
     error TEXT,
     note TEXT,
+    alone INTEGER NOT NULL DEFAULT 0,
     UNIQUE (client, job, scheduled_for, attempt)
 );
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
+CREATE INDEX IF NOT EXISTS runs_by_time ON runs (scheduled_for);
 CREATE TABLE IF NOT EXISTS agenda (client TEXT, job TEXT, timing TEXT NOT NULL, PRIMARY KEY (client, job));
 CREATE TABLE IF NOT EXISTS pauses (client TEXT, job TEXT, since TEXT NOT NULL, PRIMARY KEY (client, job));
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value REAL NOT NULL);
@@ -80,6 +82,7 @@ class Run:
     rows: int | None = None
     error: str | None = None
     note: str | None = None
+    alone: bool = False  # whether it shares no application, though it might
 
     @property
     def seconds(self) -> float | None:
@@ -117,6 +120,13 @@ class History:
         # No process's end loses anything so; a power cut may lose the last moments, and a run is then repeated.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
+        self._add_columns()
+
+    def _add_columns(self) -> None:
+        """Give a file that an older version made the columns that it lacks."""
+        with self.transaction():
+            if "alone" not in {column for _, column, *_ in self._db.execute("PRAGMA table_info(runs)")}:
+                self._db.execute("ALTER TABLE runs ADD COLUMN alone INTEGER NOT NULL DEFAULT 0")
 
     def close(self) -> None:
         """Close the file."""
@@ -143,12 +153,14 @@ class History:
         state: str = "queued",
         attempt: int = 1,
         not_before: float = 0.0,
+        alone: bool = False,
     ) -> Run | None:
         """Write a new run down; None where that attempt is there already."""
         values = (client, job, day, scheduled_for, attempt, trigger, state, not_before)
-        names = "client, job, day, scheduled_for, attempt, trigger, state, not_before"
-        done = self._db.execute(f"INSERT OR IGNORE INTO runs ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
-        return Run(int(done.lastrowid or 0), *values) if done.rowcount else None
+        names = "client, job, day, scheduled_for, attempt, trigger, state, not_before, alone"
+        marks = ", ".join("?" * (len(values) + 1))
+        done = self._db.execute(f"INSERT OR IGNORE INTO runs ({names}) VALUES ({marks})", [*values, alone])  # noqa: S608 - constants
+        return Run(int(done.lastrowid or 0), *values, alone=alone) if done.rowcount else None
 
     def update(self, run_ids: Sequence[int], **values: object) -> None:
         """Change columns of some runs, or of none."""
@@ -255,4 +267,5 @@ class History:
 
 def _run(number: int, client: object, job: str, day: object, *others: Any) -> Run:
     """Return a row of the file, in the order of `_COLUMNS`, as a run."""
-    return Run(number, ClientId(client), job, Day(day), *others)
+    columns = (*others[:-1], bool(others[-1]))  # SQLite knows no bool
+    return Run(number, ClientId(client), job, Day(day), *columns)

@@ -3,6 +3,7 @@
 import heapq
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +15,7 @@ import pytest
 
 from bc4all.config.clients import Fleet
 from bc4all.config.fleet_file import load_fleet
+from bc4all.identity import ClientId, Day
 from bc4all.schedule.child import Order
 from bc4all.schedule.dispatch import Dispatcher
 from bc4all.schedule.history import SCHEDULED, History, Run
@@ -44,6 +46,10 @@ class World:
     clock: Clock = field(default_factory=Clock)
     seconds: float = 0.0
     code: Callable[[str, int], int] = lambda client, attempt: 0
+    silent: set[str] = field(default_factory=set)  # clients of whom nothing is told
+    waiting: set[str] = field(default_factory=set)  # those that are not even begun, where others are
+    mute: bool = False  # whether jobs tell nothing at all
+    exit_code: int = 0
     drifted: Callable[[str, float], bool] = lambda client, now: False
     started: list[tuple[list[str], float]] = field(default_factory=list)  # clients and when, an application each
     ends: list[float] = field(default_factory=list)
@@ -141,6 +147,11 @@ class StandIn:
         """Say what becomes of each client, as a job does."""
         lines = []
         for client in self.clients:
+            if self.world.mute or (client in self.world.waiting and not self.world.waiting >= set(self.clients)):
+                continue
+            lines.append(json.dumps({"client_id": client, "begun": True}) + "\n")
+            if client in self.world.silent:
+                continue
             runs = self.world.runs(f"client = '{client}' AND state = 'running'")
             code = self.world.code(client, runs[-1].attempt)
             result = {"client_id": client, "exit_code": code, "rows": 1, "version": 1, "top_5": None, "run_id": "r"}
@@ -155,11 +166,12 @@ class StandIn:
 
     @property
     def exit_code(self) -> int | None:
-        return 0 if self.ended else None
+        return (128 + signal.SIGTERM if self.stopped else self.world.exit_code) if self.ended else None
 
     def signal(self, number: int) -> int:
         self.stopped = True
-        self.order.results.unlink()
+        if not self.world.silent:
+            self.order.results.unlink()
         return 1
 
     def kill(self) -> int:
@@ -371,6 +383,88 @@ def test_a_run_over_its_timeout_is_told_to_end(world: Callable[..., World]) -> N
     assert [notice.state for notice in here.notices] == ["timeout"]
 
 
+def begun_together(world: Callable[..., World], settings: str, **told: object) -> World:
+    """Clients a to e, due and started at the same minute."""
+    job = HOURLY.replace("retries: 2, retry_delay: 1m", settings)
+    here = world(configuration([f"{client}: {{timezone: UTC, {job}}}" for client in "abcde"]), **told).start()
+    here.run_until(hours(1))
+    assert [clients for clients, _ in here.started] == [["a", "b", "c", "d", "e"]]
+    here.scheduler.step()
+    return here
+
+
+def first_attempts(here: World) -> dict[str, str]:
+    """What became of each client's first one."""
+    return {run.client: run.state for run in here.runs("attempt = 1")}
+
+
+def test_over_time_together_each_goes_on_alone(world: Callable[..., World]) -> None:
+    """Those that were begun have their own time then; those that were not wait again; none has lost an attempt."""
+    together = {"silent": {"b", "c"}, "waiting": {"d", "e"}}
+    here = begun_together(world, "retries: 0, timeout: 10m", seconds=1e6, **together)
+    here.silent, here.waiting = {"b"}, set()
+    here.clock.now += 601
+    here.scheduler.step()
+    here.scheduler.step()
+    assert first_attempts(here) == {"a": "done"} | dict.fromkeys("bcde", "running")
+    assert sorted(clients for clients, _ in here.started[1:]) == [["b"], ["c"], ["d", "e"]]
+    assert not here.notices
+    here.scheduler.step()
+    here.clock.now += 601
+    here.scheduler.step()
+    here.scheduler.step()
+    assert first_attempts(here) == dict.fromkeys("acde", "done") | {"b": "timeout"}
+    assert [(notice.client, notice.state) for notice in here.notices] == [("b", "timeout")]
+    assert not here.runs("attempt > 1")
+
+
+def test_together_each_word_of_the_job_gives_it_time(world: Callable[..., World]) -> None:
+    """A thousand clients may take longer than one may: as long as some are begun or done."""
+    here = begun_together(world, "retries: 0, timeout: 10m", seconds=1e6, silent={"b"})
+    for word in ("one", "two", "three"):
+        here.clock.now += 500
+        with here.dispatcher.running[0].results.open("a") as results:
+            results.write(f'{{"client_id": "{word}", "begun": true}}\n')
+        here.scheduler.step()
+        assert first_attempts(here)["b"] == "running"
+    here.clock.now += 601
+    here.scheduler.step()
+    assert here.dispatcher.running[0].stopping == "timeout"
+
+
+def test_killed_together_only_the_begun_have_lost_an_attempt(world: Callable[..., World]) -> None:
+    """The last attempt is one alone: it may have been another client that has cost all the others."""
+    killed = {"exit_code": 128 + signal.SIGKILL, "silent": {"b", "c"}, "waiting": {"d", "e"}}
+    here = begun_together(world, "retries: 2, retry_delay: 1m", seconds=5.0, **killed)
+    here.run_until(hours(1.003))
+    assert first_attempts(here) == {"a": "done", "b": "lost", "c": "lost", "d": "done", "e": "done"}
+    assert [clients for clients, _ in here.started[1:]] == [["d", "e"]]
+    here.run_until(hours(1.9))
+    assert sorted(clients for clients, _ in here.started[2:]) == [["b"], ["b", "c"], ["c"]]
+    assert not here.runs("client IN ('d', 'e') AND attempt > 1")
+
+
+def test_killed_before_it_has_begun_each_has_lost_an_attempt(world: Callable[..., World]) -> None:
+    """Else what dies at its start would be started for ever."""
+    killed = {"exit_code": 128 + signal.SIGKILL, "mute": True}
+    here = begun_together(world, "retries: 1, retry_delay: 1m", seconds=5.0, **killed)
+    here.run_until(hours(1.05))
+    assert first_attempts(here) == dict.fromkeys("abcde", "lost")
+    assert sorted(clients for clients, _ in here.started[1:]) == [["a"], ["b"], ["c"], ["d"], ["e"]]
+
+
+def test_an_older_history_is_read(tmp_path: Path) -> None:
+    """It gets the columns that it lacks, and keeps its runs."""
+    file = tmp_path / "history.db"
+    history = History(file)
+    history.add(ClientId("a"), "predict", Day("2026-01-01"), START.isoformat(), "schedule")
+    history._db.execute("ALTER TABLE runs DROP COLUMN alone")
+    history.close()
+    history = History(file)
+    assert [run.alone for run in history.runs()] == [False]
+    history.close()
+
+
 @pytest.mark.parametrize("jump", [5 * 3600, -5 * 3600, 365 * 86400])
 def test_a_clock_that_jumps_ends_nothing_and_doubles_nothing(world: Callable[..., World], jump: float) -> None:
     """What runs has the time that it was given, by time that passes; each due time is started once."""
@@ -402,7 +496,8 @@ def test_a_run_that_ended_unseen_is_tried_again(world: Callable[..., World]) -> 
     here.run_until(hours(1))
     (run,) = here.runs("client = 'told'")
     results = here.state.results(str(run.application))
-    results.write_text("".join(line for line in results.read_text().splitlines(True) if '"told"' in line) + '{"clie')
+    lines = [line for line in results.read_text().splitlines(True) if '"told"' in line or '"begun"' in line]
+    results.write_text("".join(lines) + '{"clie')
     here.stop()
     here.clock.now += 60
     here.seconds = 1.0

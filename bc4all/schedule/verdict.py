@@ -1,0 +1,89 @@
+"""What became of a run, by what its job has told and by how its process has ended; and whether it is tried again."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bc4all.config.clients import Fleet
+from bc4all.errors import EXIT_INTERRUPTED, EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TRANSIENT
+from bc4all.identity import ClientId
+from bc4all.schedule.history import SCHEDULED, Run, iso
+
+_SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
+_OF_A_START = ("application", "pid", "pid_started", "started", "log")  # columns that it has from where it is started
+
+
+@dataclass
+class Told:
+    """What a job has told its starter: with which clients it has begun, and what became of which."""
+
+    begun: set[ClientId] = field(default_factory=set)
+    results: dict[ClientId, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_told(file: Path) -> Told:
+    """Return what a job has told, line by line; what it was writing when it died is left out."""
+    told = Told()
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            result = json.loads(line)
+        except ValueError:
+            continue
+        client_id = ClientId(result["client_id"])
+        if result.get("begun"):
+            told.begun.add(client_id)
+        else:
+            told.results[client_id] = result
+    return told
+
+
+def verdict(run: Run, told: Told, code: int | None, stopping: str, now: float) -> dict[str, Any]:
+    """Return the columns of a run whose process has ended.
+
+    Where that ended with others, a client that it had not come to is queued again, and has lost no attempt. So is, to
+    run alone, one that it had begun with others when its time was over.
+    """
+    result = told.results.get(run.client)
+    if result is None and told.begun and code != EXIT_OK:
+        waiting = {"state": "queued", "not_before": now} | dict.fromkeys(_OF_A_START)
+        if run.client not in told.begun:
+            return waiting
+        if stopping == "timeout" and len(told.begun) > 1:
+            return waiting | {"alone": True}
+    return {"ended": iso(now), **_end(result, code, stopping)}
+
+
+def _end(result: dict[str, Any] | None, code: int | None, stopping: str) -> dict[str, Any]:
+    """Return what a run ended with: by the job's own word on this client, else by how the process ended."""
+    if result:
+        state = "done" if result["exit_code"] == EXIT_OK else "failed"
+        names = {"run_id": "mlflow_run", "version": "version", "top_5": "top_5", "rows": "rows"}
+        told = {new: result[old] for old, new in names.items()} | {"note": result.get("note") or None}
+        error = str(result["error"]).partition(" failed: ")[2] or result["error"]  # whose it is, the run says already
+        return {"state": state, "exit_code": result["exit_code"], "error": error, **told}
+    if stopping:
+        return {"state": stopping, "exit_code": code, "error": f"told to end: {stopping}"}
+    if code is None:
+        return {"state": "lost", "error": "lost: no exit status"}
+    if code == EXIT_JAVA_MEMORY:
+        return {"state": "lost", "exit_code": code, "error": "Java ran out of memory (raise --driver-memory)"}
+    if code > _SIGNAL and code != EXIT_INTERRUPTED:  # out of memory, a machine that is shut down
+        return {"state": "lost", "exit_code": code, "error": f"its process was ended by signal {code - _SIGNAL}"}
+    if code == EXIT_OK:  # a driver on another machine, which cannot write results here
+        return {"state": "done", "exit_code": code}
+    return {"state": "failed", "exit_code": code, "error": f"ended with exit code {code}: see its log"}
+
+
+def retry_in(fleet: Fleet, run: Run) -> float | None:
+    """Return the seconds after which a run is tried again; None where it is not."""
+    client = fleet.clients.get(run.client)
+    if client is None:
+        return None
+    timing = client.timing(run.job)
+    if run.state == "stopped":  # for the next start
+        return 0.0 if run.trigger in SCHEDULED else None
+    may = run.exit_code == EXIT_TRANSIENT if run.state == "failed" else run.state == "lost"
+    if not may or run.attempt > timing.retries:
+        return None
+    return float(timing.retry_delay * 2 ** (run.attempt - 1))
