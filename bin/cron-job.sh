@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What a line of the crontab starts: cron-job.sh JOB CLIENT_ID. Cron gives it hardly any environment; what the job needs
-# stands in cron/environment (written by bc4all crontab install) and cron/environment.local (yours). The run is locked,
-# logged, retried and remembered by bc4all run-now, whose exit code this has.
+# What a line of the crontab starts: cron-job.sh JOB CLIENT_ID FIELDS, with - for all clients that share the line. Cron
+# gives it hardly any environment; what the job needs stands in cron/environment (written by bc4all crontab install) and
+# cron/environment.local (yours). The run is locked, logged, retried and remembered by bc4all run-now, whose exit code
+# this has.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 set -a
@@ -13,4 +14,4 @@ done
 set +a
 cd -- "$root"
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "${BC4ALL_PYTHON:-$root/.venv/bin/python}" -m bc4all.cli.main run-now "$1" --client-id "$2" --trigger cron
+exec "${BC4ALL_PYTHON:-$root/.venv/bin/python}" -m bc4all.cli.main cron-line "$1" "$2" "${3:-}"

@@ -74,11 +74,12 @@ def install_crontab(config: Path) -> None:
     after = lines.merge(before, new, lines.marker(ROOT))
     folder = ROOT / "cron"
     replace_text(folder / "environment", lines.environment(fleet, layout, os.environ), 0o600)
+    replace_text(folder / lines.TOGETHER_FILE, lines.together(fleet), 0o600)
     replace_text(folder / "bc4all.crontab", new.decode(), 0o600)
     if after != before:
         lines.write_crontab(after)
-    jobs = sum(not line.startswith(b"#") for line in new.splitlines())
-    click.echo(f"your crontab has {quantity(jobs, 'job')}{'' if after != before else ', as before'}")
+    count = sum(not line.startswith(b"#") for line in new.splitlines())
+    click.echo(f"your crontab has {quantity(count, 'line')} of clients' jobs{'' if after != before else ', as before'}")
     click.echo(
         f"their environment is in {folder / 'environment'}; their state in {State.from_environment(layout).folder}"
     )

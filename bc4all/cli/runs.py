@@ -15,6 +15,7 @@ from bc4all.errors import ConfigurationError
 from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.logs import LEVELS, start_log
+from bc4all.project import ROOT
 from bc4all.variables import LOG_FORM
 
 _JOB = click.Choice(SCHEDULED_JOBS)
@@ -51,9 +52,8 @@ def scheduler(config: Path, log_level: str) -> None:
 @click.argument("job", type=_JOB)
 @_CLIENTS
 @click.option("--date", "day", type=DATE, help="The date of the run; by default today in the client's time zone.")
-@click.option("--trigger", type=click.Choice(("manual", "cron")), default="manual", hidden=True)
 @CONFIG_OPTION
-def run_now(job: str, client_ids: tuple[ClientId, ...], day: Day | None, trigger: str, config: Path) -> None:
+def run_now(job: str, client_ids: tuple[ClientId, ...], day: Day | None, config: Path) -> None:
     """Run a job now, as the scheduler would.
 
     It is locked, logged, retried and remembered, and waits where `max_parallel` applications run already.
@@ -61,20 +61,45 @@ def run_now(job: str, client_ids: tuple[ClientId, ...], day: Day | None, trigger
     Example: bc4all run-now predict --client-id client_0
     """
     from bc4all.config.fleet_file import load_fleet
-    from bc4all.schedule.operations import Operations, redirect
+    from bc4all.schedule.operations import Operations
 
     if not client_ids:
         raise click.UsageError("Say which clients: --client-id ID; it may be repeated.")
     fleet = load_fleet(config)
     clients = fleet.select(client_ids)
     with Operations.opened() as operations:
-        if trigger == "cron":
-            redirect(operations.state.run_log(clients[0].id, "cron"), fleet.scheduler.log_bytes)
-            paused = operations.history.pauses()
-            clients = [client for client in clients if client.due(job) and (client.id, job) not in paused]
         now = datetime.now(UTC)
         days = {client.id: day or client.timing(job).day(now) for client in clients}
-        sys.exit(operations.run_now(fleet, job, days, trigger, _say))
+        sys.exit(operations.run_now(fleet, job, days, "manual", _say, now))
+
+
+@click.command("cron-line", hidden=True)
+@click.argument("job", type=_JOB)
+@click.argument("whose")
+@click.argument("fields")
+@CONFIG_OPTION
+def cron_line(job: str, whose: str, fields: str, config: Path) -> None:
+    """Do what a line of the crontab says: the job of a client, or (-) of all that share it.
+
+    Example: bc4all cron-line predict client_0 '0 3 * * *'
+    """
+    from bc4all.config.fleet_file import load_fleet
+    from bc4all.schedule.crontab import TOGETHER, TOGETHER_FILE, clients_of_line, minute_of_line
+    from bc4all.schedule.operations import Operations, redirect
+
+    at = minute_of_line(fields, datetime.now(UTC))
+    alone = whose != TOGETHER
+    ids = [ClientId(whose)] if alone else clients_of_line(ROOT / "cron" / TOGETHER_FILE, job, fields)
+    fleet = load_fleet(config, fits=False)  # the job looks whether it fits: many of these may wait for their turn
+    with Operations.opened() as operations:
+        redirect(operations.state.run_log(ids[0] if alone else None, "cron"), fleet.scheduler.log_bytes)
+        for gone in [client_id for client_id in ids if client_id not in fleet.clients]:
+            _say(f"{gone}: the configuration has no such client any more")
+        clients = [fleet.clients[client_id] for client_id in ids if client_id in fleet.clients]
+        paused = operations.history.pauses()
+        clients = [client for client in clients if client.due(job) and (client.id, job) not in paused]
+        days = {client.id: client.timing(job).day(at) for client in clients}
+        sys.exit(operations.run_now(fleet, job, days, "cron", _say, at))
 
 
 @click.command()
@@ -226,4 +251,4 @@ def _show(rows: list[dict[str, Any]], as_json: bool, table: Callable[[], Any]) -
     Console().print(table())
 
 
-COMMANDS = (scheduler, run_now, backfill, status, runs, logs, pause, resume)
+COMMANDS = (scheduler, run_now, cron_line, backfill, status, runs, logs, pause, resume)

@@ -1,11 +1,14 @@
 """The fleet's schedules as lines of a crontab, between markers that are this installation's own.
 
 What stands outside the markers is not this project's and stays byte for byte. A line is five fields, the project's
-wrapper, a job and a client id; what the wrapper needs to know stands in cron/environment. See crontab(5).
+wrapper, a job, a client id and the five fields again, so that what it starts knows its minute. Clients that may share
+an application and have the same fields have one line, with `TOGETHER` for the id; who they are stands in
+cron/together.json, and what the wrapper needs to know in cron/environment. See crontab(5).
 """
 
 import difflib
 import hashlib
+import json
 import re
 import shlex
 import shutil
@@ -16,8 +19,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bc4all.config.clients import Fleet
-from bc4all.config.timing import system_zone
+from bc4all.config.timing import firings, schedule_fault, system_zone
 from bc4all.errors import ConfigurationError, TransientFailure
+from bc4all.identity import ClientId
 from bc4all.layout import Layout
 from bc4all.schedule.agenda import due_timings
 from bc4all.variables import CONFIG_FILE, DATA_PREFIX, MASTER, PYTHON, STATE_FOLDER, TRACKING_URI
@@ -27,6 +31,9 @@ _PASSED_ON = (
     *("PATH", "LANG", "JAVA_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_IP", "HADOOP_CONF_DIR"),
     *(TRACKING_URI, MASTER, STATE_FOLDER, PYTHON),
 )
+TOGETHER = "-"  # which no client is called
+TOGETHER_FILE = "together.json"
+_LATE = timedelta(hours=1)  # by which what a line starts may look at the clock
 _COMPARED_YEARS = 2  # for which two zones must have the same time to be one
 
 
@@ -51,10 +58,51 @@ def block(fleet: Fleet, root: Path) -> bytes:
             "use bc4all scheduler, or bc4all crontab print --format kubernetes: both know zones",
         )
     wrapper = shlex.quote(str(root / "bin" / "cron-job.sh")).replace("%", r"\%")  # which cron takes for a line's end
-    lines = [f"{timing.expression} {wrapper} {job} {client_id}" for (client_id, job), timing in jobs.items()]
+    lines = [
+        f"{fields} {wrapper} {job} {clients[0] if len(clients) == 1 else TOGETHER} {shlex.quote(fields)}"
+        for job, fields, clients in _lines(fleet)
+    ]
     name = marker(root)
     head = [f"# BEGIN {name}", "# Made by bc4all crontab install: what is changed here is lost the next time."]
     return "\n".join([*head, *lines, f"# END {name}", ""]).encode()
+
+
+def _lines(fleet: Fleet) -> Iterator[tuple[str, str, list[ClientId]]]:
+    """Yield the job, the five fields and the clients of each line."""
+    together: dict[tuple[str, str], list[ClientId]] = {}
+    for (client_id, job), timing in due_timings(fleet.clients.values()):
+        if timing.batch:
+            together.setdefault((job, timing.expression), []).append(client_id)
+        else:
+            yield job, timing.expression, [client_id]
+    for (job, fields), clients in together.items():
+        yield job, fields, clients
+
+
+def together(fleet: Fleet) -> str:
+    """Return, as JSON, the clients of each line that has several, by its job and its five fields."""
+    found = {f"{job} {fields}": clients for job, fields, clients in _lines(fleet) if len(clients) > 1}
+    return json.dumps(found, indent=1) + "\n"
+
+
+def clients_of_line(file: Path, job: str, fields: str) -> list[ClientId]:
+    """Return the clients of a line that has several, from what `together` returned when it was installed.
+
+    Raises ConfigurationError where there is no such line.
+    """
+    try:
+        return [ClientId(client_id) for client_id in json.loads(file.read_text())[f"{job} {fields}"]]
+    except (OSError, ValueError, KeyError) as error:
+        told = f"it is not known whose {job} is due at {fields!r}: {error!r}"
+        raise ConfigurationError(told, str(file), "run bc4all crontab install again") from error
+
+
+def minute_of_line(fields: str, now: datetime) -> datetime:
+    """Return, in UTC, the minute at which cron has started a line of these fields; this one where it was not cron."""
+    minute = now.astimezone(UTC).replace(second=0, microsecond=0)
+    if schedule_fault(fields):
+        return minute
+    return max(firings(fields, ZoneInfo(system_zone()), minute - _LATE, now), default=minute)
 
 
 def same_time(one: ZoneInfo, other: ZoneInfo) -> bool:

@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -115,7 +115,23 @@ class Dispatcher:
 
     def start(self, fleet: Fleet) -> None:
         """Start what is queued, as far as there is room: the longest due first, never two of a client's job at once."""
-        now = self._clock()
+        slot = self._state.slot(fleet.scheduler.max_parallel)
+        if slot is None:  # many processes may wait for a place: none reads the whole history for that
+            return
+        try:
+            for runs in self._ready(fleet, self._clock()):
+                slot = self._state.slot(fleet.scheduler.max_parallel) if slot is None else slot
+                if slot is None:
+                    return
+                self._launch(fleet, runs, slot, self._clock())
+                os.close(slot)  # the child has it, and keeps the place
+                slot = None
+        finally:
+            if slot is not None:
+                os.close(slot)
+
+    def _ready(self, fleet: Fleet, now: float) -> Iterable[list[Run]]:
+        """Return the runs that may be started, an application's together."""
         busy = {(run.client, run.job) for run in self._history.in_state("running")}
         groups: dict[tuple[object, ...], list[Run]] = {}
         for run in self._history.in_state("queued"):
@@ -129,14 +145,7 @@ class Dispatcher:
             shared = (run.job, run.day, run.scheduled_for, run.attempt, run.trigger)
             alone = run.alone or not client.timing(run.job).batch
             groups.setdefault((*shared, run.client) if alone else shared, []).append(run)
-        for runs in groups.values():
-            slot = self._state.slot(fleet.scheduler.max_parallel)
-            if slot is None:
-                return
-            try:
-                self._launch(fleet, runs, slot, now)
-            finally:
-                os.close(slot)  # the child has it, and keeps the place
+        return groups.values()
 
     def _launch(self, fleet: Fleet, runs: list[Run], slot: int, now: float) -> None:
         """Start one application. Its gate opens when the process is written down: until then the runs are queued."""

@@ -15,7 +15,6 @@ from types import FrameType
 import psutil
 
 from bc4all.config.clients import Fleet
-from bc4all.data.published import published_days
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
 from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import JOB_KINDS
@@ -32,6 +31,7 @@ from bc4all.variables import DATA_PREFIX, HEALTH_TOKEN, LOG_FORM, STATE_FOLDER
 
 _COUNT = 10.0  # seconds between two counts of the history
 _POLL_S = 0.25  # seconds between two looks at a job
+_WAIT_S = 1.0  # and between two for a place to start one: many may wait
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,21 @@ class Operations:
         return Dispatcher(self.state, self.history, command, spawn, owns, notifier, clock)
 
     def run_now(
-        self, fleet: Fleet, job: str, days: Mapping[ClientId, Day], trigger: str, say: Callable[[str], None]
+        self,
+        fleet: Fleet,
+        job: str,
+        days: Mapping[ClientId, Day],
+        trigger: str,
+        say: Callable[[str], None],
+        moment: datetime,
     ) -> int:
         """Run a job for some clients (each with its day), watch over it, and return its exit code.
 
-        Waits for room where `max_parallel` applications run. A run that is in the history already, because the
-        scheduler was told to start it, too, is left to it. Ctrl-C and TERM end what was started.
+        Waits for room where `max_parallel` applications run. `moment` is when it is due, in UTC: of cron, the minute of
+        its line. A run of that moment that is in the history already, because the scheduler was told to start it, too,
+        is left to it. Ctrl-C and TERM end what was started.
         """
-        # A line of cron is that of its minute, as the scheduler would note it; by hand each call is one of its own.
-        at = datetime.now(UTC).isoformat(timespec="minutes" if trigger == "cron" else "microseconds")
-        at = datetime.fromisoformat(at).isoformat()
+        at = moment.isoformat()
         me = psutil.Process()
         with self.history.transaction():
             added = [self.history.add(client_id, job, day, at, trigger) for client_id, day in days.items()]
@@ -130,17 +135,19 @@ class Operations:
             waiting = [run.id for run in runs if run.state == "queued"]
             if not dispatcher.running and (stop.is_set() or not waiting):
                 break
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S if dispatcher.running else _WAIT_S)
         self.history.update(waiting, state="stopped", error="interrupted before it was started")
         final = {(run.client, run.job): run for run in runs}
         return EXIT_INTERRUPTED if stop.is_set() else _exit_code(list(final.values()))
 
     def backfill(self, fleet: Fleet, client_id: ClientId, first: date, last: date, say: Callable[[str], None]) -> int:
         """Predict the dates from `first` to `last` that are not published, until one fails; return its exit code."""
+        from bc4all.data.published import published_days  # pyarrow's datasets, which nothing else here needs
+
         every = [Day((first + timedelta(days=number)).isoformat()) for number in range((last - first).days + 1)]
         days = sorted(set(every) - set(published_days(self.layout, client_id)))
         say(f"{client_id}: {len(days)} dates are missing from {first} to {last}")
-        codes = (self.run_now(fleet, "predict", {client_id: day}, "backfill", say) for day in days)
+        codes = (self.run_now(fleet, "predict", {client_id: day}, "backfill", say, datetime.now(UTC)) for day in days)
         return next((code for code in codes if code), EXIT_OK)
 
     def scheduler(self, load: Callable[[], Fleet], clock: Callable[[], float] = time.time) -> int:

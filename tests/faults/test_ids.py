@@ -122,7 +122,7 @@ def test_what_is_let_in_makes_plain_lines(tmp_path: Path, monkeypatch: pytest.Mo
     file.write_text(f"defaults: {{features: [f0]}}\nclients: {{{letters}: }}\n")
     fleet = load_fleet(file)
     lines = [line for line in block(fleet, Path("/srv/bc4all")).decode().splitlines() if not line.startswith("#")]
-    assert [line.split()[5:] for line in lines] == [
+    assert [line.split()[5:8] for line in lines] == [
         ["/srv/bc4all/bin/cron-job.sh", job, letters] for job in ("train", "predict")
     ]
     assert f"- {letters}\n" in manifests(fleet, "image", {})

@@ -1,6 +1,8 @@
 """The crontab gets this installation's lines and loses nothing; what cron starts is what the scheduler would start."""
 
+import json
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -19,11 +21,20 @@ from hypothesis import strategies as st
 from bc4all.cli.main import main
 from bc4all.config.clients import Fleet
 from bc4all.config.fleet_file import load_fleet
-from bc4all.config.timing import system_zone
+from bc4all.config.timing import firings, system_zone
 from bc4all.errors import ConfigurationError
 from bc4all.schedule import crontab
 from bc4all.schedule.agenda import Agenda, due_timings
-from bc4all.schedule.crontab import block, marker, merge, same_time, split
+from bc4all.schedule.crontab import (
+    block,
+    clients_of_line,
+    marker,
+    merge,
+    minute_of_line,
+    same_time,
+    split,
+    together,
+)
 from bc4all.schedule.kubernetes import manifests, resource_name
 from tests.config.test_timing import due_minutes
 from tests.conftest import ROOT
@@ -84,10 +95,48 @@ def test_unbalanced_markers_stop_everything(text: str) -> None:
 def test_a_line_is_a_wrapper_a_job_and_a_client(fleet: Callable[[str], Fleet]) -> None:
     """Paused jobs and clients have none; a percent sign and a space in the project's path reach the shell unharmed."""
     some = fleet("  a: {predict: {enabled: false}}\n  b: {enabled: false}\n  c: {train: {schedule: 5 4 1 * *}}\n")
-    lines = block(some, Path("/opt/100% ours")).decode().splitlines()
-    jobs = [line for line in lines if not line.startswith("#")]
-    assert [line.split()[-2:] for line in jobs] == [["train", "a"], ["train", "c"], ["predict", "c"]]
-    assert jobs[1] == r"5 4 1 * * '/opt/100\% ours/bin/cron-job.sh' train c"
+    jobs = jobs_of(block(some, Path("/opt/100% ours")))
+    assert [job[-3:-1] for job in map(shlex.split, jobs)] == [["train", "a"], ["train", "c"], ["predict", "c"]]
+    assert jobs[1] == r"5 4 1 * * '/opt/100\% ours/bin/cron-job.sh' train c '5 4 1 * *'"
+
+
+def jobs_of(lines: bytes) -> list[str]:
+    """The lines without comments."""
+    return [line for line in lines.decode().splitlines() if not line.startswith("#")]
+
+
+def test_clients_that_may_share_an_application_share_a_line(fleet: Callable[[str], Fleet], tmp_path: Path) -> None:
+    """A thousand that are due at one minute are one process that waits, not a thousand; who they are is kept."""
+    said = "train: {enabled: false}, predict: {schedule: 0 3 * * *"
+    ids = [f"c{number}" for number in range(1000)]
+    clients = "".join(f"  {client_id}: {{{said}}}}}\n" for client_id in ids)
+    some = fleet(f"{clients}  alone: {{{said}, batch: false}}}}\n  later: {{{said.replace('3', '4')}}}}}\n")
+    assert [shlex.split(job)[-3:] for job in jobs_of(block(some, Path("/opt/bc4all")))] == [
+        ["predict", "alone", "0 3 * * *"],
+        ["predict", "-", "0 3 * * *"],
+        ["predict", "later", "0 4 * * *"],
+    ]
+    file = tmp_path / "together.json"
+    file.write_text(together(some))
+    assert clients_of_line(file, "predict", "0 3 * * *") == ids
+    with pytest.raises(ConfigurationError, match="crontab install"):
+        clients_of_line(file, "predict", "0 4 * * *")
+
+
+@pytest.mark.parametrize(("late", "fields"), [(0, "0 3 * * *"), (59, "0 3 * * *"), (40 * 60, "0 3 1 * 4")])
+def test_what_a_line_starts_knows_the_lines_minute(late: int, fields: str) -> None:
+    """However late it looks at the clock: else cron's run and the scheduler's would be two of one minute."""
+    due = next(
+        firings(fields, ZoneInfo(system_zone()), datetime(2026, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    )
+    assert minute_of_line(fields, due + timedelta(seconds=late)) == due
+
+
+@pytest.mark.parametrize("fields", ["", "client_0", "0 3 31 2 *"])
+def test_a_line_that_is_not_crons_has_its_own_minute(fields: str) -> None:
+    """One of an older installation, or one that was started by hand."""
+    now = datetime(2026, 1, 1, 4, 5, 6, 7, tzinfo=UTC)
+    assert minute_of_line(fields, now) == datetime(2026, 1, 1, 4, 5, tzinfo=UTC)
 
 
 def test_a_client_in_another_zone_is_refused(fleet: Callable[[str], Fleet]) -> None:
@@ -130,11 +179,13 @@ def test_crontab_and_scheduler_agree_for_a_year(fleet: Callable[[str], Fleet]) -
         for due in agenda.due(at):
             found.setdefault((due.client, due.job), []).append(due.at)
         at = agenda.next
-    lines = [line for line in block(some, ROOT).decode().splitlines() if not line.startswith("#")]
-    assert len(lines) == 44
-    for line in lines:
-        *fields, _, job, client = line.split()
-        assert found[client, job] == due_minutes(" ".join(fields), days), line
+    several, seen = json.loads(together(some)), 0
+    for *fields, _, job, whose, again in map(shlex.split, jobs_of(block(some, ROOT))):
+        assert " ".join(fields) == again
+        for client in several[f"{job} {again}"] if whose == "-" else [whose]:
+            assert found[client, job] == due_minutes(again, days), again
+            seen += 1
+    assert seen == 44
 
 
 @pytest.fixture
@@ -223,26 +274,31 @@ def test_install_and_remove_with_the_real_crontab(
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
 
 
-def test_debians_cron_fires_a_line(private_cron: Path, installation: Path, fleet: Callable[[str], Fleet]) -> None:
+@pytest.mark.parametrize("clients", ["a", "ab"])
+def test_debians_cron_fires_a_line(
+    private_cron: Path, installation: Path, fleet: Callable[[str], Fleet], clients: str
+) -> None:
     """cron itself starts the wrapper in its bare environment; the run is in the history, logged, with its exit code.
 
-    The client has no data, which the job says in its log: how a sound one runs is tested in tests/spark.
+    The clients have no data, which the job says in its log: how a sound one runs is tested in tests/spark.
     """
-    file = fleet("  a: {predict: {schedule: '* * * * *'}, train: {enabled: false}}\n").path
+    every = "{predict: {schedule: '* * * * *'}, train: {enabled: false}}"
+    file = fleet("".join(f"  {client}: {every}\n" for client in clients)).path
+    log = f"{'a' if clients == 'a' else '_batch'}/cron.log"
     state, prefix = private_cron.parent / "state", private_cron.parent / "data"
     prefix.mkdir()
     # cron is ended as soon as there is a finished run, with whatever it started.
     script = f'''{command(installation)} crontab install --config "{file}" || exit 9
         cron -f & cron=$!
         for i in $(seq 150); do
-            grep -qs "predict of .* failed" "{state}/logs/a/cron.log" && break
+            grep -qs "{clients[-1]}: predict of .* failed" "{state}/logs/{log}" && break
             sleep 1
         done
         kill $cron; crontab -r'''
     begun = time.time()
     settings = {"DATA_PREFIX": str(prefix), "BC4ALL_STATE": str(state), "SPARK_LOCAL_IP": "127.0.0.1"}
     done = in_private_spool(script, private_cron, **settings)
-    assert (state / "logs" / "a" / "cron.log").exists(), done.stdout + done.stderr
+    assert (state / "logs" / log).exists(), done.stdout + done.stderr
     listed = in_private_spool(f"{command(installation)} runs --client-id a --json", private_cron, **settings)
     run = yaml.safe_load(listed.stdout)[0]
     assert (run["trigger"], run["state"], run["exit_code"]) == ("cron", "failed", 1), run

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import psutil
@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from bc4all.cli.main import main
 from bc4all.config.fleet_file import load_fleet
 from bc4all.layout import Layout
-from bc4all.schedule.history import History, Run
+from bc4all.schedule.history import History, Run, iso
 from bc4all.schedule.operations import Operations
 from bc4all.state import State
 
@@ -123,7 +123,7 @@ def test_killed_in_mid_run_it_loses_and_doubles_nothing(here: Path) -> None:
     queue(here, 6)
     log = here / "log"
     for _ in range(3):
-        scheduler = start(here, SECONDS_EACH="8")
+        scheduler = start(here, SECONDS_EACH="15")
         wait_for(lambda: any(run.state == "running" and run.pid for run in runs(here)), log)
         time.sleep(0.7)
         scheduler.kill()
@@ -246,6 +246,11 @@ def test_reads_its_file_again_and_tells_its_health(here: Path) -> None:
     assert scheduler.wait(timeout=30) == 0
 
 
+def now() -> datetime:
+    """When a run is due that somebody wants at once."""
+    return datetime.now(UTC)
+
+
 def operations(here: Path) -> Operations:
     """What run-now works with, on the script."""
     state = State(here / "state")
@@ -257,11 +262,11 @@ def test_run_now_is_remembered_and_passes_the_code_on(here: Path) -> None:
     fleet = load_fleet(configure(here, CLIENTS))
     said: list[str] = []
     days = {"c0": "2026-01-31", "c1": "2026-01-31"}
-    assert operations(here).run_now(fleet, "predict", days, "manual", said.append) == 0
+    assert operations(here).run_now(fleet, "predict", days, "manual", said.append, now()) == 0
     assert [run.state for run in runs(here)] == ["done", "done"]
     assert all(run.mlflow_run == "r" and run.log and Path(run.log).exists() for run in runs(here))
     (here / "job").write_text("#!/bin/sh\nexit 1\n")
-    assert operations(here).run_now(fleet, "predict", {"c0": "2026-01-31"}, "manual", said.append) == 1
+    assert operations(here).run_now(fleet, "predict", {"c0": "2026-01-31"}, "manual", said.append, now()) == 1
     assert "c0: predict of 2026-01-31 failed" in said[-1]
     assert "exit code 1" in said[-1]
 
@@ -273,7 +278,7 @@ def test_run_now_trains_what_has_drifted(here: Path, monkeypatch: pytest.MonkeyP
     fleet = load_fleet(configure(here, clients))
     said: list[str] = []
     days = {"c0": "2026-01-31", "c1": "2026-01-31"}
-    assert operations(here).run_now(fleet, "predict", days, "cron", said.append) == 0
+    assert operations(here).run_now(fleet, "predict", days, "cron", said.append, now()) == 0
     found = Counter((run.client, run.job, run.state) for run in runs(here))
     assert found == {("c0", "predict", "done"): 1, ("c1", "predict", "done"): 1, ("c0", "train", "done"): 1}
     assert said[-1].startswith("c0: train of 2026-01-31 done")
@@ -284,13 +289,9 @@ def test_cron_and_the_scheduler_start_a_run_once(here: Path) -> None:
     fleet = load_fleet(configure(here, CLIENTS))
     said: list[str] = []
     desk = operations(here)
-    for _ in range(2):  # the minute may change under the test's hands
-        before = time.time() // 60
-        at = time.strftime("%Y-%m-%dT%H:%M:00+00:00", time.gmtime())
-        desk.history.add("c0", "predict", "2026-01-31", at, "schedule")
-        assert desk.run_now(fleet, "predict", {"c0": "2026-01-31"}, "cron", said.append) == 0
-        if time.time() // 60 == before:
-            break
+    due = datetime(2026, 1, 31, 4, tzinfo=UTC)
+    desk.history.add("c0", "predict", "2026-01-31", iso(due.timestamp()), "schedule")
+    assert desk.run_now(fleet, "predict", {"c0": "2026-01-31"}, "cron", said.append, due) == 0
     assert "left to it" in said[-1]
     assert {run.state for run in runs(here)} == {"queued"}
     assert not (here / "state" / "begun").exists()
@@ -321,7 +322,9 @@ def invoke(here: Path, *arguments: str) -> str:
 def test_people_see_what_ran(here: Path) -> None:
     """status, runs, logs, pause and resume, on what a run left."""
     fleet = load_fleet(configure(here, CLIENTS))
-    operations(here).run_now(fleet, "predict", {"c0": "2026-01-31", "c1": "2026-01-31"}, "manual", lambda text: None)
+    operations(here).run_now(
+        fleet, "predict", {"c0": "2026-01-31", "c1": "2026-01-31"}, "manual", lambda text: None, now()
+    )
     event = '{{"ts": "now", "level": "INFO", "logger": "l", "msg": "{0} read", "context": {{"client_id": "{0}"}}}}\n'
     log = Path(str(runs(here)[0].log))
     log.write_text("plain\n" + event.format("c0") + event.format("c1"))
