@@ -37,7 +37,7 @@ _START = 1_767_225_600.0  # 2026-01-01, UTC
 _DAY = 86400.0
 _PRODUCTS = 400  # sound ones of each client
 # How often what is killed, of a hundred: a dead worker costs seconds, a dead job its start.
-_VICTIMS = {"worker": 62, "driver": 7, "java": 7, "job": 10, "scheduler": 14}
+_VICTIMS = {"worker": 80, "driver": 3, "java": 3, "job": 4, "scheduler": 10}
 _DELIVERIES = 2  # for each kill
 _PATIENCE = 1800.0  # seconds for what is due to be done in the end
 _QUIET = 10  # looks at a history without anything due, after which nothing comes any more

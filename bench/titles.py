@@ -4,7 +4,6 @@ Made-up titles of words that the categories share in part. Beside it, what plain
 probabilities in one process. Run by `make bench-titles`.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from bc4all.config.estimators import build_member
 from bc4all.config.model_defaults import TEXT_MODEL
 from bc4all.job_kinds import JOB_KINDS, PREDICT
 from bc4all.model.linear_text import compiled
+from bc4all.starter import read_told
 from bench.fleet import submit, write_fleet
 
 _TRAINING, _CATEGORIES, _WORDS = 2000, 10, 400
@@ -83,7 +83,8 @@ def _submit(prefix: Path, job: str) -> tuple[float, float]:
     started = time.perf_counter()
     words = [JOB_KINDS[job].date_option, _DAY, *(["--force"] if job == PREDICT.name else [])]
     submit(prefix, prefix / "clients.yaml", job, *words, BC4ALL_RESULTS=str(results))
-    return float(json.loads(results.read_text())["seconds"]), time.perf_counter() - started
+    (result,) = read_told(results).results.values()
+    return float(result["seconds"]), time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -227,6 +227,9 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/schedule/test_operations.py::test_a_job_whose_java_is_out_of_memory_is_tried_again": [
         Guard("bc4all.schedule.verdict._end", "code == EXIT_JAVA_MEMORY", "False"),
     ],
+    "tests/schedule/test_operations.py::test_a_job_whose_driver_never_ran_is_tried_again": [
+        Guard("bc4all.schedule.verdict.verdict", "told.launched and not told.driver_runs", "False"),
+    ],
     "tests/faults/test_memory.py::test_a_driver_whose_java_has_ended_says_so_in_a_line": [
         Guard("bc4all.jobs.fleet.run_waves", "not java_has_ended(spark)", "True"),
         Guard("bc4all.jobs.application._stop", "not java_has_ended(spark)", "True"),

@@ -79,7 +79,9 @@ def run_now(job: str, client_ids: tuple[ClientId, ...], day: Day | None, config:
 @click.argument("fields")
 @CONFIG_OPTION
 def cron_line(job: str, whose: str, fields: str, config: Path) -> None:
-    """Do what a line of the crontab says: the job of a client, or (-) of all that share it.
+    """Do what a line of the crontab says.
+
+    WHOSE is a client, or - for all that share the line.
 
     Example: bc4all cron-line predict client_0 '0 3 * * *'
     """

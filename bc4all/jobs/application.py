@@ -2,21 +2,20 @@
 
 import atexit
 import contextlib
-import json
 import logging
 import os
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyspark.sql import SparkSession
 from rich.console import Console
 
+from bc4all import starter
 from bc4all.config.clients import Client, Fleet
 from bc4all.config.fleet_file import load_fleet
 from bc4all.config.tuned import check_writable
@@ -30,7 +29,7 @@ from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
 from bc4all.request import JobRequest
 from bc4all.state import State
-from bc4all.variables import LOG_FORM, RESULTS, TERMINAL_COLUMNS
+from bc4all.variables import LOG_FORM, TERMINAL_COLUMNS
 
 if TYPE_CHECKING:
     from bc4all.registry.versions import Registry
@@ -43,6 +42,7 @@ _OPEN_FILES = 10_000  # as many as macOS allows a process
 
 def run_application(request: JobRequest) -> int:
     """Do the job for the clients asked for, print what became of them, and return DESIGN's exit code."""
+    starter.tell_driver_runs()
     _allow_open_files()
     out = console()
     structured = os.environ.get(LOG_FORM) == "json"
@@ -139,19 +139,11 @@ def selected_clients(fleet: Fleet, request: JobRequest) -> list[Client]:
 
 
 def _tell_begun(wave: Sequence[Client]) -> None:
-    _tell_starter([{"client_id": client.id, "begun": True} for client in wave])
+    starter.tell_begun(client.id for client in wave)
 
 
 def _tell_done(outcome: Outcome) -> None:
-    _tell_starter([asdict(outcome)])
-
-
-def _tell_starter(told: Sequence[Mapping[str, Any]]) -> None:
-    """Append a line each, at once, to the file that the starter of this job reads, if it named one."""
-    file = os.environ.get(RESULTS)
-    if file:
-        with Path(file).open("a") as results:
-            results.write("".join(json.dumps(line) + "\n" for line in told))
+    starter.tell_result(asdict(outcome))
 
 
 def console() -> Console:

@@ -24,6 +24,7 @@ from bc4all.layout import Layout
 from bc4all.project import ROOT
 from bc4all.redaction import has_password
 from bc4all.request import JobRequest
+from bc4all.starter import tell_launched
 from bc4all.variables import CONFIG_FILE, DATA_PREFIX, LOG_FORM, MASTER, STATE_FOLDER, TERMINAL_COLUMNS, TRACKING_URI
 
 ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
@@ -162,5 +163,7 @@ def become_spark_submit(request: JobRequest, argv: list[str]) -> int:
     os.environ[CONFIG_FILE] = str(request.config.absolute())  # the bundle does not know the project's folder
     settings = class_archive.NO_FOLDER if shares_classes(request) else class_archive.CONF
     os.environ.setdefault("SPARK_CONF_DIR", str(settings))
+    if SparkOptions(request.spark_options).value("--deploy-mode") != "cluster":
+        tell_launched()
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - an argument list, and no shell; signals and exit code pass through

@@ -20,7 +20,8 @@ from bc4all.identity import ClientId, Day
 from bc4all.schedule.child import Child, Order, cap, uptime
 from bc4all.schedule.history import FAILED, SCHEDULED, History, Run, iso
 from bc4all.schedule.notices import Notice
-from bc4all.schedule.verdict import Told, read_told, retry_in, verdict
+from bc4all.schedule.verdict import retry_in, verdict
+from bc4all.starter import Told, read_told
 from bc4all.state import State
 
 log = logging.getLogger(__name__)

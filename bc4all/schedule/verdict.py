@@ -1,41 +1,14 @@
 """What became of a run, by what its job has told and by how its process has ended; and whether it is tried again."""
 
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bc4all.config.clients import Fleet
-from bc4all.errors import EXIT_INTERRUPTED, EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TRANSIENT
-from bc4all.identity import ClientId
+from bc4all.errors import EXIT_INTERRUPTED, EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT
 from bc4all.schedule.history import SCHEDULED, Run, iso
+from bc4all.starter import Told
 
 _SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
 _OF_A_START = ("application", "pid", "pid_started", "started", "log")  # columns that it has from where it is started
-
-
-@dataclass
-class Told:
-    """What a job has told its starter: with which clients it has begun, and what became of which."""
-
-    begun: set[ClientId] = field(default_factory=set)
-    results: dict[ClientId, dict[str, Any]] = field(default_factory=dict)
-
-
-def read_told(file: Path) -> Told:
-    """Return what a job has told, line by line; what it was writing when it died is left out."""
-    told = Told()
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            result = json.loads(line)
-        except ValueError:
-            continue
-        client_id = ClientId(result["client_id"])
-        if result.get("begun"):
-            told.begun.add(client_id)
-        else:
-            told.results[client_id] = result
-    return told
 
 
 def verdict(run: Run, told: Told, code: int | None, stopping: str, now: float) -> dict[str, Any]:
@@ -51,6 +24,10 @@ def verdict(run: Run, told: Told, code: int | None, stopping: str, now: float) -
             return waiting
         if stopping == "timeout" and len(told.begun) > 1:
             return waiting | {"alone": True}
+    if code == EXIT_TERMINAL and told.launched and not told.driver_runs and not stopping:
+        # Spark's script ends so where its Java, which finds the command out, was killed.
+        error = "ended before its driver ran: see its log"
+        return {"ended": iso(now), "state": "lost", "exit_code": code, "error": error}
     return {"ended": iso(now), **_end(result, code, stopping)}
 
 

@@ -10,6 +10,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bc4all.starter import read_told
 from tests.conftest import QUICK_JAVA, ROOT
 from tests.faults.small_heap import HEAP_MB, OPTIONS
 
@@ -77,7 +78,8 @@ def test_a_java_without_memory_ends_the_job(prefix: Path) -> None:
     while any(is_of(process, prefix) for process in psutil.process_iter()):
         assert time.monotonic() < end, "the Python driver goes on without its Java"
         time.sleep(0.2)
-    assert not results.exists()
+    told = read_told(results)
+    assert (told.driver_runs, told.begun, told.results) == (True, {"x"}, {})
 
 
 def is_of(process: psutil.Process, prefix: Path) -> bool:

@@ -32,6 +32,11 @@ shift
 clients=
 while [ "$1" = --client-id ]; do clients="$clients $2"; shift 2; done
 for client in $clients; do echo "$job $client $$" >> "$BC4ALL_STATE/begun"; done
+[ -z "$UNDRIVEN" ] || [ -e "$BC4ALL_STATE/died" ] || {
+    echo '{"event": "launched"}' >> "$BC4ALL_RESULTS"
+    touch "$BC4ALL_STATE/died"
+    exit 1
+}
 [ -z "$SUICIDAL" ] || [ -e "$BC4ALL_STATE/died" ] || { touch "$TMPDIR/left" "$BC4ALL_STATE/died"; kill -9 $$; }
 [ -z "$STUBBORN" ] || trap '' TERM
 [ -z "$EXIT_ONCE" ] || [ -e "$BC4ALL_STATE/died" ] || { touch "$BC4ALL_STATE/died"; exit "$EXIT_ONCE"; }
@@ -193,16 +198,26 @@ def test_a_killed_job_is_tried_again(here: Path) -> None:
 @pytest.mark.slow
 def test_a_job_whose_java_is_out_of_memory_is_tried_again(here: Path) -> None:
     """It counts as lost like one that the system killed, and its error says what to raise."""
+    assert ends_once(here, EXIT_ONCE="3") == (3, "Java ran out of memory (raise --driver-memory)")
+
+
+@pytest.mark.slow
+def test_a_job_whose_driver_never_ran_is_tried_again(here: Path) -> None:
+    """Where the Java that finds the driver's command out is killed, Spark's script ends with 1, as a fault does."""
+    assert ends_once(here, UNDRIVEN="1") == (1, "ended before its driver ran: see its log")
+
+
+def ends_once(here: Path, **settings: str) -> tuple[int | None, str | None]:
+    """The exit code and error of a job's first run, which is lost; the second one is done."""
     configure(here, "  c0: {predict: {schedule: 0 4 31 1 *, retry_delay: 1s}}\n")
     queue(here, 1)
-    scheduler = start(here, EXIT_ONCE="3")
+    scheduler = start(here, **settings)
     wait_for(lambda: [run.state for run in runs(here)] == ["lost", "done"], here / "log")
     scheduler.terminate()
     assert scheduler.wait(timeout=30) == 0
-    assert [(run.exit_code, run.error) for run in runs(here)] == [
-        (3, "Java ran out of memory (raise --driver-memory)"),
-        (0, None),
-    ]
+    first, second = runs(here)
+    assert (second.exit_code, second.error) == (0, None)
+    return first.exit_code, first.error
 
 
 @pytest.mark.slow

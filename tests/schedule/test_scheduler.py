@@ -149,7 +149,7 @@ class StandIn:
         for client in self.clients:
             if self.world.mute or (client in self.world.waiting and not self.world.waiting >= set(self.clients)):
                 continue
-            lines.append(json.dumps({"client_id": client, "begun": True}) + "\n")
+            lines.append(json.dumps({"event": "begun", "client_id": client}) + "\n")
             if client in self.world.silent:
                 continue
             runs = self.world.runs(f"client = '{client}' AND state = 'running'")
@@ -424,7 +424,7 @@ def test_together_each_word_of_the_job_gives_it_time(world: Callable[..., World]
     for word in ("one", "two", "three"):
         here.clock.now += 500
         with here.dispatcher.running[0].results.open("a") as results:
-            results.write(f'{{"client_id": "{word}", "begun": true}}\n')
+            results.write(f'{{"event": "begun", "client_id": "{word}"}}\n')
         here.scheduler.step()
         assert first_attempts(here)["b"] == "running"
     here.clock.now += 601

@@ -68,6 +68,7 @@ LOCAL_FILES = {
     "schedule/history": "its file in the state folder",
     "schedule/operations": "the environment, and the state folder",
     "schedule/scheduler": "the configuration file, and logs in the state folder",
+    "starter": "the file that its starter reads",
     "state": "the state folder",
 }
 

@@ -1,0 +1,72 @@
+"""What a job tells the process that has started it: lines of JSON, appended to the file that $BC4ALL_RESULTS names.
+
+It tells when it is launched and when its driver runs, with which clients it begins, and what becomes of each.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bc4all.identity import ClientId
+from bc4all.variables import RESULTS
+
+_LAUNCHED, _DRIVES, _BEGUN = ({"event": event} for event in ("launched", "drives", "begun"))
+
+
+def tell_launched() -> None:
+    """Say that a driver on this machine comes next."""
+    _tell([_LAUNCHED])
+
+
+def tell_driver_runs() -> None:
+    """Say that it has come."""
+    _tell([_DRIVES])
+
+
+def tell_begun(client_ids: Iterable[ClientId]) -> None:
+    """Say with whom the job begins."""
+    _tell([_BEGUN | {"client_id": client_id} for client_id in client_ids])
+
+
+def tell_result(result: Mapping[str, Any]) -> None:
+    """Say what became of a client, at once."""
+    _tell([result])
+
+
+def _tell(lines: Iterable[Mapping[str, Any]]) -> None:
+    file = os.environ.get(RESULTS)
+    if file:
+        with Path(file).open("a") as results:
+            results.write("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@dataclass
+class Told:
+    """What a job has told: with which clients it has begun, and what became of which."""
+
+    launched: bool = False
+    driver_runs: bool = False
+    begun: set[ClientId] = field(default_factory=set)
+    results: dict[ClientId, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_told(file: Path) -> Told:
+    """Return what a job has told; what it was writing when it died is left out."""
+    told = Told()
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        told.launched |= said == _LAUNCHED
+        told.driver_runs |= said == _DRIVES
+        if "client_id" in said:
+            client_id = ClientId(said["client_id"])
+            if said == _BEGUN | {"client_id": client_id}:
+                told.begun.add(client_id)
+            else:
+                told.results[client_id] = said
+    return told
