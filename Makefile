@@ -15,7 +15,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 UNIT := tests --ignore=tests/spark --ignore=tests/faults --ignore=tests/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench-forest bench-large bench-predict bench-clients bench-titles quality quality-tuned guards soak lock clean
+.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-titles quality quality-tuned guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -88,6 +88,15 @@ history: setup ## Spark's pages about finished applications, on http://127.0.0.1
 
 notebook: setup ## run notebooks/inspect_predictions.ipynb on the published data, as a page in dist/
 	@$(BIN)/jupyter nbconvert --to html --execute --output-dir dist notebooks/inspect_predictions.ipynb
+
+bench: setup ## measure beside what people would write instead: bench/RESULTS.md, README's figures; 20 minutes
+	@$(BIN)/python -m bench.suite
+
+bench-full: setup ## the same with ten million products and a thousand clients: an hour and a half
+	@$(BIN)/python -m bench.suite --full
+
+bench-check: setup ## measure again, and fail where a ratio has lost more than a fifth
+	@$(BIN)/python -m bench.suite --check
 
 bench-forest: setup ## scikit-learn's forest beside the compact one: size, load time, speed
 	@$(BIN)/python -m bench.forest

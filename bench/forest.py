@@ -25,6 +25,7 @@ from bc4all.model.model_file import TRUSTED_TYPES
 
 BATCH = 10_000
 FEATURES = 5
+_WEIGHED_ON = 16_200  # products
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,13 @@ def measure(size: Size, rounds: int) -> list[str]:
 def _row(*cells: Any) -> str:
     flat = [*cells[:-1], *cells[-1]]
     return f"| {' | '.join(flat)} |"
+
+
+def weigh(trees: int, categories: int) -> tuple[int, int]:
+    """Return the bytes in memory of scikit-learn's forest and of the compact one."""
+    rng = np.random.default_rng(trees)
+    model = RandomForestClassifier(trees, random_state=0, n_jobs=-1).fit(*_products(_WEIGHED_ON, categories, rng))
+    return len(pickle.dumps(model)), CompactForest.from_sklearn(model).nbytes
 
 
 @click.command()

@@ -4,12 +4,10 @@ The same products, the same settings of a forest, all cores; this project as it 
 drift, MLflow, Spark's pages and the event log. Run by `make bench-clients`.
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,10 +18,11 @@ from bc4all.data.sample_data import FEATURES, write_sample_data
 from bc4all.job_kinds import JOB_KINDS, PREDICT
 from bench.fleet import submit, write_fleet
 from bench.peers.with_joblib import SEED
+from bench.turns import HEAD, OURS, Turns, in_turn
 
 _DAY = "2026-01-31"
 _PEER = Path(__file__).parent / "peers" / "with_joblib.py"
-OURS, PEER = "bc4all", "joblib over clients"
+PEER = "joblib over clients"
 
 
 class Fleet:
@@ -66,10 +65,11 @@ def _best(table: pd.DataFrame) -> pd.Series:
     return best
 
 
-def _taken(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def measure(fleet: Fleet, job: str, rounds: int) -> Turns:
+    """Do a job by either way in turn; for a prediction, which part of the products has the same best category."""
+    what = f"{job} {len(fleet.ids):,} clients"
+    seconds = in_turn({OURS: partial(fleet.ours, job), PEER: partial(fleet.with_joblib, job)}, rounds)
+    return Turns(what, len(fleet.ids), seconds, {PEER: fleet.agreement()} if job == PREDICT.name else {})
 
 
 @click.command()
@@ -81,19 +81,9 @@ def main(clients: int, rows: int, trees: int, runs: int) -> None:
     """Train once and predict several times by each way, and print a Markdown table."""
     with tempfile.TemporaryDirectory(prefix="bc4all-bench-") as scratch:
         fleet = Fleet(Path(scratch) / "data", clients, rows, trees)
-        ways = {OURS: fleet.ours, PEER: fleet.with_joblib}
-        click.echo(f"{clients:,} clients of {rows:,} products, {trees} trees\n")
-        click.echo(f"| job | way | median s | runs | of {PEER} |\n|---|---|--:|---|--:|")
+        click.echo(f"clients of {rows:,} products, {trees} trees\n\n{HEAD}")
         for job, count in (("train", 1), ("predict", runs)):
-            taken: dict[str, list[float]] = {name: [] for name in ways}
-            for _ in range(count):
-                for name, way in ways.items():
-                    taken[name].append(_taken(lambda way=way, job=job: way(job)))  # type: ignore[misc]
-            peer = statistics.median(taken[PEER])
-            for name, seconds in taken.items():
-                median, shown = statistics.median(seconds), ", ".join(f"{second:.1f}" for second in seconds)
-                click.echo(f"| {job} | {name} | {median:.1f} | {shown} | {median / peer:.2f} |")
-        click.echo(f"\nthe same best category: {fleet.agreement():.4f}")
+            click.echo("\n".join(measure(fleet, job, count).lines()))
 
 
 if __name__ == "__main__":

@@ -6,17 +6,16 @@ drift, MLflow, Spark's pages and the event log. Run by `make bench-predict`.
 
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import joblib
+import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -25,13 +24,16 @@ from sklearn.model_selection import train_test_split
 
 from bc4all.data.sample_data import FEATURES, write_sample_data
 from bc4all.job_kinds import JOB_KINDS
+from bc4all.project import ROOT
 from bench.fleet import submit, write_fleet
+from bench.turns import OURS, Turns, in_turn
 
 _CATEGORIES, _TREES, _SEED = 55, 100, 1234
 _TRAINING_ROWS = 50_000
 _CLIENT, _DAY = "client_0", "2026-01-31"
 _PEERS = Path(__file__).parent / "peers"
-OURS = "bc4all"
+UDF, SPARK_ML = "mlflow.pyfunc.spark_udf", "Spark ML's forest"
+_SPARK = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[*]", "--driver-memory", "4g"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Bench:
     def products(self) -> Path:
         """The products to predict."""
         return self.folder / "prediction" / f"client_id={_CLIENT}"
+
+    @property
+    def training(self) -> Path:
+        """The file of products to learn from."""
+        return next((self.folder / "train" / f"client_id={_CLIENT}").iterdir())
 
     @property
     def forest(self) -> Path:
@@ -61,41 +68,64 @@ class Bench:
 
     def with_spark(self) -> Path:
         """Predict by a plain Spark job."""
-        spark = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[*]", "--driver-memory", "4g"]
-        return self._peer(spark, "with_spark")
+        return self._peer(_SPARK, "with_spark")
 
-    def _peer(self, program: Sequence[str], name: str) -> Path:
+    def with_spark_udf(self) -> Path:
+        """Predict by MLflow's function for Spark."""
+        return self._peer(_SPARK, "with_spark_udf", str(self.folder / "pyfunc"))
+
+    def make_others(self) -> None:
+        """Make the models of the peers that cannot have a pickled forest: MLflow's function, Spark ML."""
+        forest = joblib.load(self.forest)
+        mlflow.sklearn.save_model(forest, str(self.folder / "pyfunc"), serialization_format="cloudpickle")
+        words = ["fit", str(self.training), str(self.folder / "spark_ml"), str(_TREES)]
+        _run([*_SPARK, str(_PEERS / "with_spark_ml.py"), *words])
+
+    def with_spark_ml(self) -> Path:
+        """Predict by Spark ML's own forest."""
+        return self._peer(_SPARK, "with_spark_ml", "predict", str(self.folder / "spark_ml"))
+
+    def _peer(self, program: Sequence[str], name: str, *model: str) -> Path:
         out = self.folder / f"{name}.parquet"
         shutil.rmtree(out, ignore_errors=True)
-        command = [*program, str(_PEERS / f"{name}.py"), str(self.forest), str(self.products), str(out)]
-        told = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-        subprocess.run(command, env=os.environ | told, stdout=sys.stderr, check=True)
+        what = model or [str(self.forest)]
+        _run([*program, str(_PEERS / f"{name}.py"), *what, str(self.products), str(out)])
         return out
 
 
-def prepare(folder: Path, rows: int, files: int, form: str) -> Bench:
-    """Write the client's products as `files` files of a form (csv.gz or parquet), and train both models."""
-    for name, count in (("training", _TRAINING_ROWS), ("products", rows)):
-        for _ in write_sample_data(folder / name, 1, count, 1, _CATEGORIES):
-            pass
-    (folder / "prediction").mkdir(parents=True)
-    (folder / "training" / "train").rename(folder / "train")
-    (folder / "products" / "prediction" / f"client_id={_CLIENT}").rename(bench_products := Bench(folder).products)
-    shutil.rmtree(folder / "products")
-    if (files, form) != (1, "csv.gz"):
-        _divide(bench_products, files, form)
+def _run(command: Sequence[str]) -> None:
+    told = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, env=os.environ | told, stdout=sys.stderr, check=True)
+
+
+def prepare(folder: Path) -> Bench:
+    """Train this project's client and fit the peers' models, on the same products."""
+    for _ in write_sample_data(folder, 1, _TRAINING_ROWS, 1, _CATEGORIES):
+        pass
+    bench = Bench(folder)
     write_fleet(
         folder / "clients.yaml",
         {"features": list(FEATURES), "model_params": {"n_estimators": _TREES, "random_state": _SEED}},
         [_CLIENT],
     )
     submit(folder, folder / "clients.yaml", "train", JOB_KINDS["train"].date_option, _DAY)
-    training = pd.read_csv(next((folder / "train" / f"client_id={_CLIENT}").iterdir()))
+    training = pd.read_csv(bench.training)
     training, _ = train_test_split(training, test_size=0.1, random_state=_SEED)
     forest = RandomForestClassifier(_TREES, random_state=_SEED, n_jobs=-1)
     forest.fit(training[list(FEATURES)].to_numpy(np.float32), training["category_id"])
-    joblib.dump(forest, Bench(folder).forest)
-    return Bench(folder)
+    joblib.dump(forest, bench.forest)
+    return bench
+
+
+def deliver(bench: Bench, rows: int, files: int, form: str) -> None:
+    """Let the products to predict be so many, in `files` files of a form (csv.gz or parquet), and no others."""
+    shutil.rmtree(bench.products)
+    for _ in write_sample_data(bench.folder / "products", 1, rows, 1, _CATEGORIES):
+        pass
+    (bench.folder / "products" / "prediction" / f"client_id={_CLIENT}").rename(bench.products)
+    shutil.rmtree(bench.folder / "products")
+    if (files, form) != (1, "csv.gz"):
+        _divide(bench.products, files, form)
 
 
 def _divide(folder: Path, files: int, form: str) -> None:
@@ -119,6 +149,30 @@ def best_categories(output: Path) -> pd.Series:
     return best
 
 
+def measure(bench: Bench, rows: int, rounds: int, without: Collection[str] = (), once: Collection[str] = ()) -> Turns:
+    """Predict by each way in turn; of each, which part of the products has this project's best category."""
+    ways: dict[str, Callable[[], Path]] = {
+        OURS: bench.ours,
+        "pandas + scikit-learn": bench.with_pandas,
+        "the original's way": bench.with_spark,
+        UDF: bench.with_spark_udf,
+        SPARK_ML: bench.with_spark_ml,
+    }
+    outputs: dict[str, Path] = {}
+
+    def work(name: str) -> Callable[[], None]:
+        def once() -> None:
+            outputs[name] = ways[name]()
+
+        return once
+
+    names = [name for name in ways if name not in without]
+    seconds = in_turn({name: work(name) for name in names}, rounds, once)
+    best = {name: best_categories(outputs[name]) for name in names}
+    same = {name: float((best[name] == best[OURS]).mean()) for name in names}
+    return Turns(f"predict {rows:,} products", rows, seconds, same)
+
+
 @click.command()
 @click.option("--rows", type=click.IntRange(1), default=1_000_000, show_default=True)
 @click.option("--files", type=click.IntRange(1), default=1, show_default=True)
@@ -128,30 +182,11 @@ def best_categories(output: Path) -> pd.Series:
 def main(rows: int, files: int, form: str, runs: int, without: tuple[str, ...]) -> None:
     """Print a Markdown table of medians, and how often the ways agree on the best category."""
     with tempfile.TemporaryDirectory(prefix="bc4all-bench-") as scratch:
-        bench = prepare(Path(scratch) / "data", rows, files, form)
-        ways: dict[str, Callable[[], Path]] = {
-            OURS: bench.ours,
-            "pandas + scikit-learn": bench.with_pandas,
-            "the original's way": bench.with_spark,
-        }
-        ways = {name: way for name, way in ways.items() if name not in without}
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        best: dict[str, pd.Series] = {}
-        for run in range(runs):
-            for name, way in ways.items():
-                started = time.perf_counter()
-                output = way()
-                seconds[name].append(time.perf_counter() - started)
-                if not run:
-                    best[name] = best_categories(output)
-    click.echo(f"{rows:,} products in {files} {form}\n")
-    click.echo(f"| way | median s | runs | of {OURS} | same best |\n|---|--:|---|--:|--:|")
-    ours = statistics.median(seconds[OURS]) if OURS in ways else float("nan")
-    for name, taken in seconds.items():
-        same = (best[name] == best[OURS]).mean() if OURS in ways else float("nan")
-        median = statistics.median(taken)
-        shown = ", ".join(f"{second:.1f}" for second in taken)
-        click.echo(f"| {name} | {median:.1f} | {shown} | {median / ours:.2f} | {same:.4f} |")
+        bench = prepare(Path(scratch) / "data")
+        if not {UDF, SPARK_ML} <= set(without):
+            bench.make_others()
+        deliver(bench, rows, files, form)
+        click.echo(measure(bench, rows, runs, without).markdown())
 
 
 if __name__ == "__main__":

@@ -5,31 +5,26 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
 
-_FEATURES = ["f0", "f1", "f2", "f3", "f4"]
+from bench.peers.spark_products import FEATURES, read_products
 
 
 def main() -> None:
     """Read, score and write."""
     spark = SparkSession.builder.appName("the original's way").getOrCreate()
     model = spark.sparkContext.broadcast(joblib.load(sys.argv[1]))
-    if list(Path(sys.argv[2]).glob("*.parquet")):
-        products = spark.read.parquet(sys.argv[2])
-    else:
-        products = spark.read.csv(sys.argv[2], header=True, inferSchema=True)
-    products = products.repartition(spark.sparkContext.defaultParallelism * 4)
+    products = read_products(spark, sys.argv[2])
 
     def score(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         forest = model.value
         forest.n_jobs = 1
         for frame in frames:
-            probabilities = forest.predict_proba(frame[_FEATURES].to_numpy(np.float32))
+            probabilities = forest.predict_proba(frame[FEATURES].to_numpy(np.float32))
             order = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
             yield pd.DataFrame(
                 {
