@@ -29,6 +29,7 @@ from bc4all.jobs.waves import Member, Wave
 from bc4all.learning.shared_value import SharedValue
 from bc4all.model.abstention import Thresholds, thresholds
 from bc4all.model.ranking import TOP
+from bc4all.packing import packed
 from bc4all.reading.header import MissingColumn
 from bc4all.reading.rows import Wanted
 from bc4all.registry.run import Run
@@ -82,7 +83,7 @@ def predict_wave(
                 members = wave.each(members, partial(_compare, context))
         unchanged = [member for member in members if member.progress.is_unchanged]
         yield from wave.finishing(unchanged, partial(_publish_again, context))
-        for part in _parts(wave.inside(members)):
+        for part in packed(wave.inside(members), _model_bytes, _MODEL_BYTES):
             with wave.at(part, "load"):
                 loaded = wave.each(part, partial(_load, context))
             yield from wave.left()
@@ -96,19 +97,8 @@ def _find(context: JobContext, number: int | None, member: _Member) -> None:
     member.progress.version = context.registry.find(member.client.id, number)
 
 
-def _parts(members: Sequence[_Member]) -> Iterator[list[_Member]]:
-    """Yield the clients in parts whose models fit into memory together."""
-    part: list[_Member] = []
-    room = _MODEL_BYTES
-    for member in members:
-        size = int(member.progress.version.tags.get("bytes", 0))
-        if part and room < size:
-            yield part
-            part, room = [], _MODEL_BYTES
-        part.append(member)
-        room -= size
-    if part:
-        yield part
+def _model_bytes(member: _Member) -> int:
+    return int(member.progress.version.tags.get("bytes", 0))
 
 
 def _load(context: JobContext, member: _Member) -> None:

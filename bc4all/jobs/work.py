@@ -16,6 +16,7 @@ from bc4all.jobs.context import JobContext as JobContext
 from bc4all.jobs.fleet import Work, alone
 from bc4all.jobs.session import MAX_WAVE
 from bc4all.layout import Layout
+from bc4all.packing import packed
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.request import JobRequest
@@ -56,16 +57,7 @@ def job_waves(context: JobContext, request: JobRequest, clients: Sequence[Client
     if request.job == TUNE.name or len(clients) == 1:  # whose files are listed when they are read
         return [[client] for client in clients]
     budget = _WAVE_BYTES[request.job] * context.spark.sparkContext.defaultParallelism
-    waves: list[list[Client]] = []
-    room = 0
-    for client in clients:
-        size = _delivered_bytes(context, request.job, client)
-        if not waves or room < size or len(waves[-1]) == MAX_WAVE:
-            waves.append([])
-            room = budget
-        waves[-1].append(client)
-        room -= size
-    return waves
+    return list(packed(clients, partial(_delivered_bytes, context, request.job), budget, MAX_WAVE))
 
 
 def _delivered_bytes(context: JobContext, job: str, client: Client) -> int:

@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from bc4all.errors import TransientFailure
 from bc4all.learning.heap import heap_bytes
 from bc4all.learning.pieces import read_pieces, write_pieces
+from bc4all.packing import packed
 
 # Of the heap: what all answers that need no further job may take, and what a round of pieces may. Java holds each
 # about five times (measured: of 1 GB, 160 MB came back and 200 MB did not), and several clients may be fitted at once.
@@ -82,18 +83,8 @@ class Answers:
         receipts.value = []  # Spark never forgets an accumulator
 
     def batches(self, numbers: Sequence[int], most_bytes: int, most: int) -> Iterator[list[int]]:
-        """Yield numbers of answers in batches that take so many bytes, or are one."""
-        batch: list[int] = []
-        room = most_bytes
-        for number in numbers:
-            length = self._receipts[number].length
-            if batch and (room < length or len(batch) == most):
-                yield batch
-                batch, room = [], most_bytes
-            batch.append(number)
-            room -= length
-        if batch:
-            yield batch
+        """Return numbers of answers in batches that take so many bytes, or are one."""
+        return packed(numbers, lambda number: self._receipts[number].length, most_bytes, most)
 
     def fetch(self, numbers: Iterable[int]) -> Fetched:
         """Bring some answers to the driver, for `opened`; those that came with their receipts are here."""
