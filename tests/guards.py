@@ -428,8 +428,8 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.wording.printable", "letter.isprintable()", "True"),
     ],
     "tests/faults/test_models.py::test_a_spoilt_version_is_refused": [
-        Guard("bc4all.registry.versions.Registry._load", "self._refuse_strangers(version)", "pass"),
-        Guard("bc4all.registry.versions.Registry._checked", "digest(file) != version.tags.get(tag)", "False"),
+        Guard("bc4all.registry.versions.Registry._load", "files.refuse_strangers()", "pass"),
+        Guard("bc4all.registry.versions._Files.checked", "digest(file) != version.tags.get(tag)", "False"),
         Guard("bc4all.registry.versions.Registry._load", 'version.tags.get("client_id") != client_id', "False"),
         Guard("bc4all.registry.artifact.described", "owner != client_id", "False"),
         Guard("bc4all.registry.versions.Registry._load", "path not in known", "False"),

@@ -6,12 +6,11 @@ MLflow's own loader, which runs code that lies in an artifact, is never asked.
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.entities import LoggedModelOutput
@@ -38,6 +37,8 @@ from bc4all.registry.artifact import (
 )
 from bc4all.registry.run import Run
 from bc4all.registry.tracking import Tracking
+
+_Answer = TypeVar("_Answer")
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 CURVES, PROFILE = "curves", "profile"  # what training stores: `abstention.curves`, `drift.profile`
@@ -221,49 +222,53 @@ class Registry:
         if version.tags.get("client_id") != client_id or path not in known:
             raise ModelError("the version was not registered by bc4all for this client", where, AGAIN)
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            description = self._checked(version, MLMODEL, "mlmodel_sha256", scratch)
+            files = _Files(self.tracking, version, scratch)
+            description = files.checked(MLMODEL, "mlmodel_sha256")
             if "description_sha256" in version.tags:
-                description = self._checked(version, f"{DATA}/{DESCRIPTION_FILE}", "description_sha256", scratch)
+                description = files.checked(f"{DATA}/{DESCRIPTION_FILE}", "description_sha256")
             features = described(description, client_id)
-            self._refuse_strangers(version)
-            file = self._download(version, f"{DATA}/{path}", scratch)
-            return LoadedModel(version, load_model(file, sha256), features, self._stored(version, scratch))
+            files.refuse_strangers()
+            file = files.download(f"{DATA}/{path}")
+            return LoadedModel(version, load_model(file, sha256), features, files.stored())
 
-    def _stored(self, version: Version, scratch: str) -> Mapping[str, Any]:
+
+class _Files:
+    """The files of a version, by one of MLflow's artifact repositories: to make one takes as long as to download."""
+
+    def __init__(self, tracking: Tracking, version: Version, scratch: str) -> None:
+        self._tracking, self._version, self._scratch = tracking, version, scratch
+        self._files = self._ask(lambda: get_artifact_repository(version.uri, tracking_uri=tracking.uri))
+
+    def _ask(self, question: Callable[[], _Answer]) -> _Answer:
+        return self._tracking.ask(question, _no_files(self._version))
+
+    def stored(self) -> Mapping[str, Any]:
         """Return what training stored with a version; nothing in one of before it did."""
-        if "stored_sha256" not in version.tags:
+        if "stored_sha256" not in self._version.tags:
             return {}
-        file = self._checked(version, f"{DATA}/{STORED_FILE}", "stored_sha256", scratch)
+        file = self.checked(f"{DATA}/{STORED_FILE}", "stored_sha256")
         stored: Mapping[str, Any] = json.loads(file.read_text())
         return stored
 
-    def _checked(self, version: Version, path: str, tag: str, scratch: str) -> Path:
+    def checked(self, path: str, tag: str) -> Path:
         """Download a file of a version. Raises ModelError unless it has the digest that a tag of the version tells."""
-        file = self._download(version, path, scratch)
+        version, file = self._version, self.download(path)
         if digest(file) != version.tags.get(tag):
             where = f"{version.name} version {version.number}"
             raise ModelError(f"its {file.name} is not the one that was registered", where, AGAIN)
         return file
 
-    def _refuse_strangers(self, version: Version) -> None:
+    def refuse_strangers(self) -> None:
         """Raise ModelError where the artifact holds what was not saved with it, such as a folder `code`."""
-        listed = self.tracking.ask(
-            lambda: mlflow.artifacts.list_artifacts(artifact_uri=version.uri, tracking_uri=self.tracking.uri),
-            _no_files(version),
-        )
+        version, listed = self._version, self._ask(self._files.list_artifacts)
         strange = sorted({entry.path.rpartition("/")[2] for entry in listed} - set(SAVED))
         if strange:
             where = f"{version.name} version {version.number}"
             raise ModelError(f"its files hold {', '.join(strange)[:200]}, which was not registered", where, AGAIN)
 
-    def _download(self, version: Version, path: str, folder: str) -> Path:
-        uri = f"{version.uri}/{path}"
-        return Path(
-            self.tracking.ask(
-                lambda: mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self.tracking.uri),
-                _no_files(version),
-            )
-        )
+    def download(self, path: str) -> Path:
+        """Download a file of a version."""
+        return Path(self._ask(lambda: self._files.download_artifacts(path, self._scratch)))
 
 
 def _no_files(version: Version) -> str:
