@@ -44,7 +44,7 @@ def _tell(lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 @dataclass
-class Told:
+class Report:
     """What a job has told: with which clients it has begun, and what became of which."""
 
     launched: bool = False
@@ -53,20 +53,20 @@ class Told:
     results: dict[ClientId, dict[str, Any]] = field(default_factory=dict)
 
 
-def read_told(file: Path) -> Told:
+def read_report(file: Path) -> Report:
     """Return what a job has told; what it was writing when it died is left out."""
-    told = Told()
-    for line in file.read_text().splitlines() if file.exists() else ():
+    report = Report()
+    for text in file.read_text().splitlines() if file.exists() else ():
         try:
-            said = json.loads(line)
+            line = json.loads(text)
         except ValueError:
             continue
-        told.launched |= said == _LAUNCHED
-        told.driver_runs |= said == _DRIVES
-        if "client_id" in said:
-            client_id = ClientId(said["client_id"])
-            if said == _BEGUN | {"client_id": client_id}:
-                told.begun.add(client_id)
+        report.launched |= line == _LAUNCHED
+        report.driver_runs |= line == _DRIVES
+        if "client_id" in line:
+            client_id = ClientId(line["client_id"])
+            if "event" in line:
+                report.begun.add(client_id)
             else:
-                told.results[client_id] = said
-    return told
+                report.results[client_id] = line
+    return report

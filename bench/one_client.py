@@ -76,7 +76,7 @@ class Bench:
 
     def make_others(self) -> None:
         """Make the models of the peers that cannot have a pickled forest: MLflow's function, Spark ML."""
-        forest = joblib.load(self.forest)
+        forest = joblib.load(self.forest).set_params(n_jobs=1)  # each of Spark's workers has a core
         mlflow.sklearn.save_model(forest, str(self.folder / "pyfunc"), serialization_format="cloudpickle")
         words = ["fit", str(self.training), str(self.folder / "spark_ml"), str(_TREES)]
         _run([*_SPARK, str(_PEERS / "with_spark_ml.py"), *words])

@@ -1,5 +1,6 @@
 """bench/RESULTS.md: what was measured, where and with what, for people; and read again, for `--check`."""
 
+import math
 import os
 import platform
 import shutil
@@ -106,9 +107,9 @@ def _ratios(text: str) -> Iterator[tuple[tuple[str, str], float]]:
 
 
 def lost(before: Mapping[tuple[str, str], float], now: Mapping[tuple[str, str], float]) -> list[str]:
-    """Return a line for each ratio that is smaller by more than a fifth than it was."""
+    """Return a line for each ratio that is smaller by more than a fifth than it was, or was not there to compare."""
     return [
-        f"{what}, {way}: {now[what, way]:.2f} times as much as bc4all, was {ratio:.2f}"
-        for (what, way), ratio in before.items()
-        if now.get((what, way), ratio) < ratio * (1 - _LOSS)
+        f"{what}, {way}: {ratio:.2f} times as much as bc4all, was {before.get((what, way), 'not measured')}"
+        for (what, way), ratio in now.items()
+        if ratio < before.get((what, way), math.inf) * (1 - _LOSS)
     ]

@@ -97,11 +97,14 @@ def _draw(rows: list[Turns], clients: list[Turns], weights: list[Weight]) -> Non
 @click.option("--check", is_flag=True, help="Compare with bench/RESULTS.md instead of writing it.")
 def main(full: bool, parts: tuple[str, ...], check: bool) -> None:
     """Measure, and write bench/RESULTS.md and the figures of README."""
+    if check and not RESULTS.exists():
+        raise click.UsageError(f"There is no {RESULTS.relative_to(ROOT)} to compare with: run make bench first.")
+    before = read_ratios(RESULTS.read_text()) if check else {}
     started = time.monotonic()
     rows, clients, weights = _measure(_FULL if full else _SHORT, parts or _PARTS)
     text = render([*rows, *clients], weights, machine(time.monotonic() - started))
     if check:
-        losses = lost(read_ratios(RESULTS.read_text()), read_ratios(text))
+        losses = lost(before, read_ratios(text))
         click.echo("\n".join(losses or ["no ratio has lost more than a fifth"]))
         sys.exit(1 if losses else 0)
     if parts:

@@ -17,7 +17,7 @@ from bc4all.config.estimators import build_member
 from bc4all.config.model_defaults import TEXT_MODEL
 from bc4all.job_kinds import JOB_KINDS, PREDICT
 from bc4all.model.linear_text import compiled
-from bc4all.starter import read_told
+from bc4all.starter import read_report
 from bench.fleet import submit, write_fleet
 
 _TRAINING, _CATEGORIES, _WORDS = 2000, 10, 400
@@ -83,7 +83,7 @@ def _submit(prefix: Path, job: str) -> tuple[float, float]:
     started = time.perf_counter()
     words = [JOB_KINDS[job].date_option, _DAY, *(["--force"] if job == PREDICT.name else [])]
     submit(prefix, prefix / "clients.yaml", job, *words, BC4ALL_RESULTS=str(results))
-    (result,) = read_told(results).results.values()
+    (result,) = read_report(results).results.values()
     return float(result["seconds"]), time.perf_counter() - started
 
 

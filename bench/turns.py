@@ -44,13 +44,16 @@ class Turns:
 def in_turn(
     ways: Mapping[str, Callable[[], object]], rounds: int, once: Collection[str] = ()
 ) -> dict[str, list[float]]:
-    """Do each of the ways in each round, those of `once` in the first; return the seconds that each took."""
+    """Do each of the ways in each round, those of `once` in the first; return the seconds that each took.
+
+    Each round begins with another way: a machine that gets slower, or warmer, favours none.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
-        for name, work in ways.items():
-            if number and name in once:
-                continue
+        names = [name for name in ways if not number or name not in once]
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
             started = time.perf_counter()
-            work()
+            ways[name]()
             seconds[name].append(time.perf_counter() - started)
     return seconds

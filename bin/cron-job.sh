@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a line of the crontab starts: cron-job.sh JOB CLIENT_ID FIELDS, with - for all clients that share the line. Cron
 # gives it hardly any environment; what the job needs stands in cron/environment (written by bc4all crontab install) and
-# cron/environment.local (yours). The run is locked, logged, retried and remembered by bc4all run-now, whose exit code
+# cron/environment.local (yours). The run is locked, logged, retried and remembered by bc4all cron-line, whose exit code
 # this has.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)

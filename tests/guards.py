@@ -228,7 +228,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.schedule.verdict._end", "code == EXIT_JAVA_MEMORY", "False"),
     ],
     "tests/schedule/test_operations.py::test_a_job_whose_driver_never_ran_is_tried_again": [
-        Guard("bc4all.schedule.verdict.verdict", "told.launched and not told.driver_runs", "False"),
+        Guard("bc4all.schedule.verdict._early_end", "not report.driver_runs", "False"),
     ],
     "tests/faults/test_memory.py::test_a_driver_whose_java_has_ended_says_so_in_a_line": [
         Guard("bc4all.jobs.fleet.run_waves", "not java_has_ended(spark)", "True"),
@@ -250,16 +250,32 @@ GUARDS: dict[str, list[Guard]] = {
         ),
     ],
     "tests/schedule/test_scheduler.py::test_over_time_together_each_goes_on_alone": [
-        Guard("bc4all.schedule.verdict.verdict", 'stopping == "timeout" and len(told.begun) > 1', "False"),
-        Guard("bc4all.schedule.verdict.verdict", "run.client not in told.begun", "False"),
+        Guard(
+            "bc4all.schedule.verdict.verdict",
+            'stopping == "timeout" and len(report.begun - report.results.keys()) > 1',
+            "False",
+        ),
+        Guard("bc4all.schedule.verdict.verdict", "run.client not in report.begun", "False"),
     ],
     "tests/schedule/test_scheduler.py::test_killed_together_only_the_begun_have_lost_an_attempt": [
-        Guard("bc4all.schedule.verdict.verdict", "run.client not in told.begun", "False"),
+        Guard("bc4all.schedule.verdict.verdict", "run.client not in report.begun", "False"),
         Guard(
             "bc4all.schedule.dispatch.Dispatcher._follow_up",
             "run.attempt == fleet.clients[run.client].timing(run.job).retries",
             "False",
         ),
+    ],
+    "tests/schedule/test_scheduler.py::test_over_time_before_any_was_begun_is_tried_again": [
+        Guard("bc4all.schedule.verdict._early_end", 'stopping == "timeout"', "False"),
+    ],
+    "tests/schedule/test_operations.py::test_a_run_that_another_process_has_started_is_not_started_again": [
+        Guard("bc4all.schedule.dispatch.Dispatcher._launch", 'self._history.get(run.id).state == "queued"', "True"),
+    ],
+    "tests/schedule/test_operations.py::test_a_run_that_waits_again_has_a_starter": [
+        Guard("bc4all.schedule.history.History.claim", 'run.state == "queued" and run.pid is None', "False"),
+    ],
+    "tests/schedule/test_operations.py::test_what_another_line_has_queued_is_that_lines": [
+        Guard("bc4all.schedule.operations.Operations.run_now", "run.pid in (None, me.pid)", "True"),
     ],
     "tests/schedule/test_scheduler.py::test_a_clock_that_jumps_ends_nothing_and_doubles_nothing": [
         Guard("bc4all.schedule.dispatch.Dispatcher.reap", "now = self._timer()", "now = self._clock()"),

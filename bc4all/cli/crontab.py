@@ -74,10 +74,10 @@ def install_crontab(config: Path) -> None:
     after = lines.merge(before, new, lines.marker(ROOT))
     folder = ROOT / "cron"
     replace_text(folder / "environment", lines.environment(fleet, layout, os.environ), 0o600)
-    replace_text(folder / lines.TOGETHER_FILE, lines.together(fleet), 0o600)
     replace_text(folder / "bc4all.crontab", new.decode(), 0o600)
     if after != before:
         lines.write_crontab(after)
+    replace_text(folder / lines.TOGETHER_FILE, lines.together(fleet), 0o600)  # after the lines that it is of
     count = sum(not line.startswith(b"#") for line in new.splitlines())
     click.echo(f"your crontab has {quantity(count, 'line')} of clients' jobs{'' if after != before else ', as before'}")
     click.echo(

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
-from bc4all.errors import ConfigurationError
+from bc4all.errors import EXIT_OK, EXIT_USAGE, ConfigurationError
 from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.logs import LEVELS, start_log
@@ -75,13 +75,13 @@ def run_now(job: str, client_ids: tuple[ClientId, ...], day: Day | None, config:
 
 @click.command("cron-line", hidden=True)
 @click.argument("job", type=_JOB)
-@click.argument("whose")
+@click.argument("client")
 @click.argument("fields")
 @CONFIG_OPTION
-def cron_line(job: str, whose: str, fields: str, config: Path) -> None:
+def cron_line(job: str, client: str, fields: str, config: Path) -> None:
     """Do what a line of the crontab says.
 
-    WHOSE is a client, or - for all that share the line.
+    CLIENT is - for all that share the line.
 
     Example: bc4all cron-line predict client_0 '0 3 * * *'
     """
@@ -90,18 +90,19 @@ def cron_line(job: str, whose: str, fields: str, config: Path) -> None:
     from bc4all.schedule.operations import Operations, redirect
 
     at = minute_of_line(fields, datetime.now(UTC))
-    alone = whose != TOGETHER
-    ids = [ClientId(whose)] if alone else clients_of_line(ROOT / "cron" / TOGETHER_FILE, job, fields)
+    alone = ClientId(client) if client != TOGETHER else None
     fleet = load_fleet(config, fits=False)  # the job looks whether it fits: many of these may wait for their turn
     with Operations.opened() as operations:
-        redirect(operations.state.run_log(ids[0] if alone else None, "cron"), fleet.scheduler.log_bytes)
-        for gone in [client_id for client_id in ids if client_id not in fleet.clients]:
-            _say(f"{gone}: the configuration has no such client any more")
-        clients = [fleet.clients[client_id] for client_id in ids if client_id in fleet.clients]
+        redirect(operations.state.run_log(alone, "cron"), fleet.scheduler.log_bytes)
+        ids = [alone] if alone else clients_of_line(fleet, ROOT / "cron" / TOGETHER_FILE, job, fields)
+        removed = [client_id for client_id in ids if client_id not in fleet.clients]
+        for client_id in removed:
+            _say(f"{client_id}: the configuration has no such client any more: run bc4all crontab install again")
+        kept = [fleet.clients[client_id] for client_id in ids if client_id not in removed]
         paused = operations.history.pauses()
-        clients = [client for client in clients if client.due(job) and (client.id, job) not in paused]
-        days = {client.id: client.timing(job).day(at) for client in clients}
-        sys.exit(operations.run_now(fleet, job, days, "cron", _say, at))
+        days = {one.id: one.timing(job).day(at) for one in kept if one.due(job) and (one.id, job) not in paused}
+        code = operations.run_now(fleet, job, days, "cron", _say, at)
+    sys.exit(code or (EXIT_USAGE if removed else EXIT_OK))
 
 
 @click.command()

@@ -33,7 +33,7 @@ _PASSED_ON = (
 )
 TOGETHER = "-"  # which no client is called
 TOGETHER_FILE = "together.json"
-_LATE = timedelta(hours=1)  # by which what a line starts may look at the clock
+_MAX_LATENESS = timedelta(hours=1)  # by which what a line starts may look at the clock
 _COMPARED_YEARS = 2  # for which two zones must have the same time to be one
 
 
@@ -58,10 +58,12 @@ def block(fleet: Fleet, root: Path) -> bytes:
             "use bc4all scheduler, or bc4all crontab print --format kubernetes: both know zones",
         )
     wrapper = shlex.quote(str(root / "bin" / "cron-job.sh")).replace("%", r"\%")  # which cron takes for a line's end
-    lines = [
-        f"{fields} {wrapper} {job} {clients[0] if len(clients) == 1 else TOGETHER} {shlex.quote(fields)}"
-        for job, fields, clients in _lines(fleet)
-    ]
+    lines = []
+    for job, fields, clients in _lines(fleet):
+        if len(clients) > 1:  # who they are changes the crontab, too
+            digest = hashlib.sha256(" ".join(clients).encode()).hexdigest()[:10]
+            lines.append(f"# {job} of {len(clients)} clients, {TOGETHER_FILE} {digest}")
+        lines.append(f"{fields} {wrapper} {job} {clients[0] if len(clients) == 1 else TOGETHER} {shlex.quote(fields)}")
     name = marker(root)
     head = [f"# BEGIN {name}", "# Made by bc4all crontab install: what is changed here is lost the next time."]
     return "\n".join([*head, *lines, f"# END {name}", ""]).encode()
@@ -85,24 +87,31 @@ def together(fleet: Fleet) -> str:
     return json.dumps(found, indent=1) + "\n"
 
 
-def clients_of_line(file: Path, job: str, fields: str) -> list[ClientId]:
-    """Return the clients of a line that has several, from what `together` returned when it was installed.
+def clients_of_line(fleet: Fleet, file: Path, job: str, fields: str) -> list[ClientId]:
+    """Return the clients of a line that has several: those of `together`, as they were when it was installed.
 
-    Raises ConfigurationError where there is no such line.
+    Where `file` does not tell, because the lines were printed and not installed, those that have it now. Raises
+    ConfigurationError where there is none.
     """
     try:
         return [ClientId(client_id) for client_id in json.loads(file.read_text())[f"{job} {fields}"]]
     except (OSError, ValueError, KeyError) as error:
-        told = f"it is not known whose {job} is due at {fields!r}: {error!r}"
-        raise ConfigurationError(told, str(file), "run bc4all crontab install again") from error
+        for line_job, line_fields, clients in _lines(fleet):
+            if (line_job, line_fields) == (job, fields) and fleet.clients[clients[0]].timing(job).batch:
+                return clients
+        what = f"no client's {job} is due at {fields!r}"
+        raise ConfigurationError(what, str(fleet.path), "run bc4all crontab install again") from error
 
 
 def minute_of_line(fields: str, now: datetime) -> datetime:
-    """Return, in UTC, the minute at which cron has started a line of these fields; this one where it was not cron."""
+    """Return, in UTC, the last minute of a line's five fields, at which cron has started it; else that of `now`.
+
+    Else: where that was more than an hour ago, or the line has no fields, being of an older installation.
+    """
     minute = now.astimezone(UTC).replace(second=0, microsecond=0)
     if schedule_fault(fields):
         return minute
-    return max(firings(fields, ZoneInfo(system_zone()), minute - _LATE, now), default=minute)
+    return max(firings(fields, ZoneInfo(system_zone()), minute - _MAX_LATENESS, now), default=minute)
 
 
 def same_time(one: ZoneInfo, other: ZoneInfo) -> bool:

@@ -21,17 +21,15 @@ from bc4all.schedule.child import Child, Order, cap, uptime
 from bc4all.schedule.history import FAILED, SCHEDULED, History, Run, iso
 from bc4all.schedule.notices import Notice
 from bc4all.schedule.verdict import retry_in, verdict
-from bc4all.starter import Told, read_told
+from bc4all.starter import Report, read_report
 from bc4all.state import State
 
 log = logging.getLogger(__name__)
 
 _KILL_AFTER_S = 15.0  # seconds that a job has to end after TERM
 _ABANDONED_AFTER_S = 3600.0  # seconds after which no process retries it
-_JITTER = (
-    0.5,
-    1.5,
-)  # of a retry's delay: applications that failed together do not come back together, their clients do
+# Of a retry's delay: applications that failed together do not come back together, their clients do.
+_JITTER = (0.5, 1.5)
 
 
 class Process(Protocol):
@@ -66,16 +64,18 @@ class Application:
     results: Path
     timeout: float  # seconds
     deadline: float  # by the dispatcher's timer, as kill_at
-    heard: int = 0  # bytes of its results
+    reported: int = 0  # bytes of its results
     stopping: str = ""  # timeout or stopped, once it was told to end
     kill_at: float = 0.0
 
-    def listen(self, now: float) -> None:
+    def extend(self, now: float) -> None:
         """Give one of several clients its time anew whenever it has begun with some, or is done with one."""
         with contextlib.suppress(FileNotFoundError):
-            heard = self.results.stat().st_size
-            if heard > self.heard and len(self.runs) > 1:
-                self.heard, self.deadline = heard, now + self.timeout
+            file = self.results.stat()
+            if file.st_size > self.reported and len(self.runs) > 1:
+                # Since when, tells the file: a scheduler that has just started did not see it grow.
+                self.deadline = max(self.deadline, now - max(0.0, time.time() - file.st_mtime) + self.timeout)
+                self.reported = file.st_size
 
     def stop(self, why: str, now: float) -> None:
         """Tell it to end, and when it will be killed."""
@@ -151,12 +151,18 @@ class Dispatcher:
     def _launch(self, fleet: Fleet, runs: list[Run], slot: int, now: float) -> None:
         """Start one application. Its gate opens when the process is written down: until then the runs are queued."""
         name = f"{runs[0].job}-{runs[0].id}"
-        owner, ids = (runs[0].client if len(runs) == 1 else None), [run.id for run in runs]
-        output, results = self._state.run_log(owner, name), self._state.results(name)
-        command = self._command(fleet, runs[0].job, runs[0].day, [run.client for run in runs])
+        output = self._state.run_log(runs[0].client if len(runs) == 1 else None, name)
+        results = self._state.results(name)
         begun = {"state": "running", "application": name, "log": str(output), "started": iso(now)}
         try:
             with self._history.transaction():
+                # Another process may have started some since this one has looked.
+                runs = [run for run in runs if self._history.get(run.id).state == "queued"]
+                if not runs:
+                    return
+                ids = [run.id for run in runs]
+                command = self._command(fleet, runs[0].job, runs[0].day, [run.client for run in runs])
+                results.unlink(missing_ok=True)  # of an application before it, of the same name
                 child = self._spawn(Order(command, _mark(self._state, name), output, results, slot))
                 self._history.update(ids, pid=child.pid, pid_started=child.started, **begun)
         except OSError as error:
@@ -172,7 +178,7 @@ class Dispatcher:
         """Finish what has ended, and end what has run too long."""
         now = self._timer()
         for application in list(self.running):
-            application.listen(now)
+            application.extend(now)
             if application.child.ended:
                 self.running.remove(application)
                 self._finish(fleet, application, self._clock())
@@ -199,11 +205,11 @@ class Dispatcher:
     def _finish(self, fleet: Fleet, application: Application, now: float) -> None:
         application.child.kill()  # whatever it left behind
         application.child.clear()
-        told, code = read_told(application.results), application.child.exit_code
+        report, code = read_report(application.results), application.child.exit_code
         with self._history.transaction():
             for run in application.runs:
-                self._history.update([run.id], **verdict(run, told, code, application.stopping, now))
-                if told.results.get(run.client, {}).get("drifted"):
+                self._history.update([run.id], **verdict(run, report, code, application.stopping, now))
+                if report.results.get(run.client, {}).get("drifted"):
                     self._train_drifted(fleet, run, now)
         application.results.unlink(missing_ok=True)
         self._follow_up(fleet, application.runs, now)
@@ -233,8 +239,9 @@ class Dispatcher:
             )
             delay = retry_in(fleet, run)
             if delay is not None:
-                # The last time alone: it may have been another's fault each time.
-                alone = run.alone or run.attempt == fleet.clients[run.client].timing(run.job).retries
+                # The last time alone: it may have been another's fault that all were lost.
+                is_last = run.attempt == fleet.clients[run.client].timing(run.job).retries
+                alone = run.alone or (run.state == "lost" and is_last)
                 again = (run.client, run.job, run.day, run.scheduled_for, run.trigger)
                 self._history.add(*again, attempt=run.attempt + 1, not_before=now + delay * jitter, alone=alone)
             elif run.state == "queued":
@@ -257,9 +264,9 @@ def finish_orphans(state: State, history: History, now: float) -> None:
         if run.trigger in SCHEDULED or (run.pid and not Child("", run.pid, run.pid_started or 0.0).ended):
             continue
         if run.state == "running":
-            told = read_told(state.results(str(run.application)))
+            report = read_report(state.results(str(run.application)))
             Child(_mark(state, str(run.application)), 0, 0.0).clear()
-            history.update([run.id], **verdict(run, Told(results=told.results), None, "", now))
+            history.finish(run, **verdict(run, Report(results=report.results), None, "", now))
         elif run.pid or run.not_before < now - _ABANDONED_AFTER_S:
             history.update([run.id], state="stopped", error="who started it went away")
 

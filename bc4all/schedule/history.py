@@ -124,9 +124,14 @@ class History:
 
     def _add_columns(self) -> None:
         """Give a file that an older version made the columns that it lacks."""
+        if "alone" in self._columns():  # so that readers wait for no writer
+            return
         with self.transaction():
-            if "alone" not in {column for _, column, *_ in self._db.execute("PRAGMA table_info(runs)")}:
+            if "alone" not in self._columns():
                 self._db.execute("ALTER TABLE runs ADD COLUMN alone INTEGER NOT NULL DEFAULT 0")
+
+    def _columns(self) -> set[str]:
+        return {column for _, column, *_ in self._db.execute("PRAGMA table_info(runs)")}
 
     def close(self) -> None:
         """Close the file."""
@@ -167,6 +172,19 @@ class History:
         names = ", ".join(f"{name} = ?" for name in values)
         marks = ", ".join("?" * len(run_ids))
         self._db.execute(f"UPDATE runs SET {names} WHERE id IN ({marks})", [*values.values(), *run_ids])  # noqa: S608 - names are this project's own
+
+    def finish(self, run: Run, **values: object) -> None:
+        """Change columns of a run that still runs in the same process; not of one that is another's by now."""
+        names = ", ".join(f"{name} = ?" for name in values)
+        same = "id = ? AND state = 'running' AND pid IS ?"
+        self._db.execute(f"UPDATE runs SET {names} WHERE {same}", [*values.values(), run.id, run.pid])  # noqa: S608 - names are this project's own
+
+    def claim(self, pid: int, started: float, runs: Iterable[Run]) -> None:
+        """Write down which process will start those that wait, and that no process has claimed."""
+        mine = [(pid, started, run.id) for run in runs if run.state == "queued" and run.pid is None]
+        self._db.executemany(
+            "UPDATE runs SET pid = ?, pid_started = ? WHERE id = ? AND state = 'queued' AND pid IS NULL", mine
+        )
 
     def runs(self) -> list[Run]:
         """Return every run, the latest last."""

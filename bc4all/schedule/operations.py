@@ -17,7 +17,7 @@ import psutil
 from bc4all.config.clients import Fleet
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, ConfigurationError
 from bc4all.identity import ClientId, Day
-from bc4all.job_kinds import JOB_KINDS
+from bc4all.job_kinds import JOB_KINDS, TRAIN
 from bc4all.layout import Layout
 from bc4all.project import SUBMIT
 from bc4all.schedule.child import Child, cap, started_at
@@ -94,13 +94,18 @@ class Operations:
             mine = [run for run in added if run]
             self.history.update([run.id for run in mine], pid=me.pid, pid_started=started_at(me))
         for client_id in days.keys() - {run.client for run in mine}:
-            say(f"{client_id}: {job} of {at} is the scheduler's: left to it")
+            say(f"{client_id}: {job} of {at} is noted already: left to what has noted it")
         notifier = Notifier(fleet.scheduler)
-        clients, jobs = {run.client for run in mine}, {job, "train"}
+        clients, followed = {run.client for run in mine}, set[int]()
 
         def owns(run: Run) -> bool:
             """Return whether a run is one of these, a retry of one, or a training of a client that has drifted."""
-            return run.scheduled_for == at and run.trigger == trigger and run.client in clients and run.job in jobs
+            if (run.scheduled_for, run.trigger) != (at, trigger) or run.client not in clients:
+                return False
+            # A training may also be another process's, of a line of the same minute: that has claimed it.
+            if run.job == TRAIN.name and run.state == "queued" and run.pid in (None, me.pid):
+                followed.add(run.id)
+            return run.job == job or run.id in followed
 
         dispatcher = self.dispatcher(owns, notifier)
         try:
@@ -120,6 +125,7 @@ class Operations:
         stop: threading.Event,
     ) -> int:
         """Work until every run that is owned, retries included, has ended, or until `stop` is set."""
+        me = psutil.Process()
         told: set[tuple[int, str]] = set()
         while True:
             dispatcher.reap(fleet)
@@ -128,6 +134,7 @@ class Operations:
             else:
                 dispatcher.start(fleet)
             runs = [run for run in self.history.due_at(at) if owns(run)]
+            self.history.claim(me.pid, started_at(me), runs)
             for run in runs:
                 if (run.id, run.state) not in told and run.state != "queued":
                     told.add((run.id, run.state))

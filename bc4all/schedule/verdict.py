@@ -5,30 +5,39 @@ from typing import Any
 from bc4all.config.clients import Fleet
 from bc4all.errors import EXIT_INTERRUPTED, EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT
 from bc4all.schedule.history import SCHEDULED, Run, iso
-from bc4all.starter import Told
+from bc4all.starter import Report
 
 _SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
-_OF_A_START = ("application", "pid", "pid_started", "started", "log")  # columns that it has from where it is started
+_START_COLUMNS = ("application", "pid", "pid_started", "started", "log")
 
 
-def verdict(run: Run, told: Told, code: int | None, stopping: str, now: float) -> dict[str, Any]:
+def verdict(run: Run, report: Report, code: int | None, stopping: str, now: float) -> dict[str, Any]:
     """Return the columns of a run whose process has ended.
 
     Where that ended with others, a client that it had not come to is queued again, and has lost no attempt. So is, to
     run alone, one that it had begun with others when its time was over.
     """
-    result = told.results.get(run.client)
-    if result is None and told.begun and code != EXIT_OK:
-        waiting = {"state": "queued", "not_before": now} | dict.fromkeys(_OF_A_START)
-        if run.client not in told.begun:
+    result = report.results.get(run.client)
+    if result is None and report.begun and code != EXIT_OK:
+        waiting = {"state": "queued", "not_before": now} | dict.fromkeys(_START_COLUMNS)
+        if run.client not in report.begun:
             return waiting
-        if stopping == "timeout" and len(told.begun) > 1:
+        if stopping == "timeout" and len(report.begun - report.results.keys()) > 1:
             return waiting | {"alone": True}
-    if code == EXIT_TERMINAL and told.launched and not told.driver_runs and not stopping:
-        # Spark's script ends so where its Java, which finds the command out, was killed.
-        error = "ended before its driver ran: see its log"
-        return {"ended": iso(now), "state": "lost", "exit_code": code, "error": error}
+    if early := _early_end(report, code, stopping):
+        return {"ended": iso(now), "state": "lost", "exit_code": code, "error": early}
     return {"ended": iso(now), **_end(result, code, stopping)}
+
+
+def _early_end(report: Report, code: int | None, stopping: str) -> str:
+    """Return how a job ended before it had begun with any client, where trying again may help; else nothing."""
+    if not report.launched or report.begun or report.results:
+        return ""
+    if stopping == "timeout":
+        return "its time was over before any client was begun: see its log"
+    # Spark's script ends so where its Java, which finds the command out, was killed.
+    is_undriven = code == EXIT_TERMINAL and not report.driver_runs and not stopping
+    return "ended before its driver ran: see its log" if is_undriven else ""
 
 
 def _end(result: dict[str, Any] | None, code: int | None, stopping: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def main() -> None:
     """Read, score and write."""
     spark = SparkSession.builder.appName("the original's way").getOrCreate()
     model = spark.sparkContext.broadcast(joblib.load(sys.argv[1]))
-    products = read_products(spark, sys.argv[2])
+    products = read_products(spark, sys.argv[2], infers=True)
 
     def score(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         forest = model.value

@@ -10,7 +10,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bc4all.starter import read_told
+from bc4all.starter import read_report
 from tests.conftest import QUICK_JAVA, ROOT
 from tests.faults.small_heap import HEAP_MB, OPTIONS
 
@@ -78,7 +78,7 @@ def test_a_java_without_memory_ends_the_job(prefix: Path) -> None:
     while any(is_of(process, prefix) for process in psutil.process_iter()):
         assert time.monotonic() < end, "the Python driver goes on without its Java"
         time.sleep(0.2)
-    told = read_told(results)
+    told = read_report(results)
     assert (told.driver_runs, told.begun, told.results) == (True, {"x"}, {})
 
 

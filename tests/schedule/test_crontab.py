@@ -23,6 +23,7 @@ from bc4all.config.clients import Fleet
 from bc4all.config.fleet_file import load_fleet
 from bc4all.config.timing import firings, system_zone
 from bc4all.errors import ConfigurationError
+from bc4all.identity import ClientId
 from bc4all.schedule import crontab
 from bc4all.schedule.agenda import Agenda, due_timings
 from bc4all.schedule.crontab import (
@@ -36,6 +37,7 @@ from bc4all.schedule.crontab import (
     together,
 )
 from bc4all.schedule.kubernetes import manifests, resource_name
+from bc4all.schedule.operations import Operations
 from tests.config.test_timing import due_minutes
 from tests.conftest import ROOT
 
@@ -117,13 +119,57 @@ def test_clients_that_may_share_an_application_share_a_line(fleet: Callable[[str
         ["predict", "later", "0 4 * * *"],
     ]
     file = tmp_path / "together.json"
+    assert clients_of_line(some, file, "predict", "0 3 * * *") == ids  # lines that were printed
     file.write_text(together(some))
-    assert clients_of_line(file, "predict", "0 3 * * *") == ids
+    fewer = fleet(f"  c0: {{{said.replace('3', '5')}}}}}\n  alone: {{{said}, batch: false}}}}\n")
+    assert clients_of_line(fewer, file, "predict", "0 3 * * *") == ids  # as they were installed
+    file.unlink()
     with pytest.raises(ConfigurationError, match="crontab install"):
-        clients_of_line(file, "predict", "0 4 * * *")
+        clients_of_line(fewer, file, "predict", "0 3 * * *")
 
 
-@pytest.mark.parametrize(("late", "fields"), [(0, "0 3 * * *"), (59, "0 3 * * *"), (40 * 60, "0 3 1 * 4")])
+def test_a_new_client_of_a_shared_line_changes_the_crontab(fleet: Callable[[str], Fleet]) -> None:
+    """Else `crontab diff` would say that there is nothing to install."""
+    said = "{train: {enabled: false}, predict: {schedule: 0 3 * * *}}"
+    two = block(fleet(f"  a: {said}\n  b: {said}\n"), ROOT)
+    three = block(fleet(f"  a: {said}\n  b: {said}\n  c: {said}\n"), ROOT)
+    assert jobs_of(two) == jobs_of(three)
+    assert two != three
+
+
+def test_a_line_does_the_job_of_those_that_are_still_there(
+    fleet: Callable[[str], Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Due at the line's minute, for its date; a client that was removed is told, by the exit code, too; one that is
+    paused is passed over."""
+    asked: list[tuple[object, ...]] = []
+
+    def run_now(self: Operations, fleet: Fleet, *what: object) -> int:
+        """Remember what was to be run."""
+        asked.append(what)
+        return 0
+
+    monkeypatch.setattr(Operations, "run_now", run_now)
+    monkeypatch.setattr("bc4all.schedule.operations.redirect", lambda log, limit: None)
+    monkeypatch.setattr("bc4all.cli.runs.ROOT", tmp_path)
+    monkeypatch.setenv("DATA_PREFIX", str(tmp_path / "data"))
+    monkeypatch.setenv("BC4ALL_STATE", str(tmp_path / "state"))
+    (tmp_path / "cron").mkdir()
+    (tmp_path / "cron" / "together.json").write_text('{"predict * * * * *": ["a", "gone", "paused"]}')
+    some = fleet("  a:\n  paused:\n  new:\n")
+    with Operations.opened() as operations:
+        operations.history.pause(ClientId("paused"), "predict", "now")
+    before = datetime.now(UTC).replace(second=0, microsecond=0)
+    done = CliRunner().invoke(main, ["cron-line", "predict", "-", "* * * * *", "--config", str(some.path)])
+    ((job, days, trigger, _, at),) = asked
+    assert (job, list(days), trigger) == ("predict", ["a"], "cron")  # type: ignore[call-overload]
+    assert at in (before, before + timedelta(minutes=1))
+    assert days["a"] == some.clients[ClientId("a")].timing("predict").day(at)  # type: ignore[index, arg-type]
+    assert "gone: the configuration has no such client any more" in done.output
+    assert done.exit_code == 2
+
+
+@pytest.mark.parametrize(("late", "fields"), [(0, "0 3 * * *"), (59, "*/5 * * * *"), (40 * 60, "0 3 1 * 4")])
 def test_what_a_line_starts_knows_the_lines_minute(late: int, fields: str) -> None:
     """However late it looks at the clock: else cron's run and the scheduler's would be two of one minute."""
     due = next(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from click.testing import CliRunner
 from bc4all.cli.main import main
 from bc4all.config.fleet_file import load_fleet
 from bc4all.layout import Layout
+from bc4all.schedule.child import started_at
+from bc4all.schedule.dispatch import Dispatcher, finish_orphans
 from bc4all.schedule.history import History, Run, iso
 from bc4all.schedule.operations import Operations
 from bc4all.state import State
@@ -307,9 +309,63 @@ def test_cron_and_the_scheduler_start_a_run_once(here: Path) -> None:
     due = datetime(2026, 1, 31, 4, tzinfo=UTC)
     desk.history.add("c0", "predict", "2026-01-31", iso(due.timestamp()), "schedule")
     assert desk.run_now(fleet, "predict", {"c0": "2026-01-31"}, "cron", said.append, due) == 0
-    assert "left to it" in said[-1]
+    assert "left to what has noted it" in said[-1]
     assert {run.state for run in runs(here)} == {"queued"}
     assert not (here / "state" / "begun").exists()
+
+
+def test_a_run_that_waits_again_has_a_starter(here: Path) -> None:
+    """One that its application had not come to, or is retried: else another command takes it for one left behind."""
+    desk, me = operations(here), psutil.Process()
+    waiting = desk.history.add("c0", "predict", "2026-01-31", "2026-01-31T04:00:00+00:00", "cron", not_before=1.0)
+    running = desk.history.add("c1", "predict", "2026-01-31", "2026-01-31T04:00:00+00:00", "cron")
+    assert waiting
+    assert running
+    desk.history.update([running.id], state="running", pid=2**22 + 1, pid_started=1.0)
+    desk.history.claim(me.pid, started_at(me), desk.history.runs())
+    assert [run.pid for run in desk.history.runs()] == [me.pid, 2**22 + 1]
+    finish_orphans(desk.state, desk.history, time.time())
+    assert [run.state for run in desk.history.runs()] == ["queued", "lost"]
+
+
+def test_a_run_that_another_process_has_started_is_not_started_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looked before: of two lines of a minute, each may see what the other has queued."""
+    fleet = load_fleet(configure(here, CLIENTS))
+    desk, other = operations(here), History(State(here / "state").history)
+    run = desk.history.add("c0", "predict", "2026-01-31", "2026-01-31T04:00:00+00:00", "manual")
+    assert run
+    ready = Dispatcher._ready
+
+    def too_late(self: Dispatcher, *asked: object) -> Iterable[list[Run]]:
+        """What was ready, and is another's by now."""
+        found = list(ready(self, *asked))  # type: ignore[arg-type]
+        other.update([run.id], state="running", pid=2**22 + 1)
+        return found
+
+    monkeypatch.setattr(Dispatcher, "_ready", too_late)
+    dispatcher = desk.dispatcher(lambda run: True, lambda notice: None)
+    dispatcher.start(fleet)
+    other.close()
+    assert not dispatcher.running
+    assert not (here / "state" / "begun").exists()
+
+
+def test_what_another_line_has_queued_is_that_lines(here: Path) -> None:
+    """A prediction's line starts trainings of drifted clients, and no training that is due at the same minute."""
+    fleet = load_fleet(configure(here, CLIENTS))
+    desk, due = operations(here), datetime(2026, 1, 31, 4, tzinfo=UTC)
+    other = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        train = desk.history.add("c0", "train", "2026-01-31", due.isoformat(), "cron")
+        assert train
+        desk.history.update([train.id], pid=other.pid, pid_started=started_at(psutil.Process(other.pid)))
+        assert desk.run_now(fleet, "predict", {"c0": "2026-01-31"}, "cron", lambda text: None, due) == 0
+    finally:
+        other.kill()
+        other.wait()
+    assert {(run.job, run.state) for run in runs(here)} == {("train", "queued"), ("predict", "done")}
 
 
 def test_what_nobody_watches_over_any_more_is_finished(here: Path) -> None:

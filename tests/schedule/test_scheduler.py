@@ -418,6 +418,28 @@ def test_over_time_together_each_goes_on_alone(world: Callable[..., World]) -> N
     assert not here.runs("attempt > 1")
 
 
+def test_the_last_of_many_that_hangs_has_had_its_time(world: Callable[..., World]) -> None:
+    """Where all others are done, it was alone: it is not given its time once more."""
+    here = begun_together(world, "retries: 0, timeout: 10m", seconds=1e6, silent={"b"})
+    here.clock.now += 601
+    here.scheduler.step()
+    here.scheduler.step()
+    assert first_attempts(here) == dict.fromkeys("acde", "done") | {"b": "timeout"}
+
+
+def test_over_time_before_any_was_begun_is_tried_again(world: Callable[..., World]) -> None:
+    """A cluster that has no room for hours is no client's fault."""
+    here = begun_together(world, "retries: 1, retry_delay: 1m, timeout: 10m", seconds=1e6, mute=True, silent={"none"})
+    here.dispatcher.running[0].results.write_text('{"event": "launched"}\n')
+    here.scheduler.step()
+    here.clock.now += 601
+    here.scheduler.step()
+    here.scheduler.step()
+    assert first_attempts(here) == dict.fromkeys("abcde", "lost")
+    assert len(here.runs("state = 'queued' AND attempt = 2")) == 5
+    assert not here.notices
+
+
 def test_together_each_word_of_the_job_gives_it_time(world: Callable[..., World]) -> None:
     """A thousand clients may take longer than one may: as long as some are begun or done."""
     here = begun_together(world, "retries: 0, timeout: 10m", seconds=1e6, silent={"b"})
