@@ -138,6 +138,28 @@ def test_a_wave_publishes_what_each_would_alone(
 
 
 @pytest.mark.starts_from("trained")
+def test_sparks_pages_find_each_client(job: JobContext) -> None:
+    """A wave's Spark jobs are called by its first client; each of its clients is a tag of all of them."""
+    before = len(jobs_of_spark(job))
+    some = fleet()[:3]
+    results(job, some)
+    now = jobs_of_spark(job)
+    tags_by_name: dict[str, set[frozenset[str]]] = {}
+    for one in now[: len(now) - before]:
+        tags = {tag for tag in one.jobTags().mkString(" ").split() if not tag.startswith("spark-session-")}
+        tags_by_name.setdefault(str(one.description().get()), set()).add(frozenset(tags))
+    ids = frozenset(client.id for client in some)
+    assert tags_by_name == {f"two +2 · predict · {phase}": {ids} for phase in ("read", "score", "audit")}
+
+
+def jobs_of_spark(job: JobContext) -> list[Any]:
+    """What Spark's pages know of its jobs, the latest first."""
+    context: Any = job.spark.sparkContext
+    found = context._jsc.sc().statusStore().jobsList(None)
+    return [found.apply(place) for place in range(found.size())]
+
+
+@pytest.mark.starts_from("trained")
 def test_what_is_wrong_with_one_client_is_its_own(job: JobContext, prefix: Path) -> None:
     """No files, no model, no column, nothing but refused rows: each by its name, and the others are published."""
     folder = prefix / "prediction"
