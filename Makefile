@@ -89,7 +89,7 @@ history: setup ## Spark's pages about finished applications, on http://127.0.0.1
 notebook: setup ## run notebooks/inspect_predictions.ipynb on the published data, as a page in dist/
 	@$(BIN)/jupyter nbconvert --to html --execute --output-dir dist notebooks/inspect_predictions.ipynb
 
-bench: setup ## measure beside what people would write instead: bench/RESULTS.md, README's figures; 20 minutes
+bench: setup ## measure beside what people would write instead: bench/RESULTS.md, docs/bench-*.svg
 	@$(BIN)/python -m bench.suite
 
 bench-full: setup ## the same with ten million products and a thousand clients: an hour and a half

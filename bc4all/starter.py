@@ -45,7 +45,7 @@ def _tell(lines: Iterable[Mapping[str, Any]]) -> None:
 
 @dataclass
 class Report:
-    """What a job has told: with which clients it has begun, and what became of which."""
+    """What a job has reported: the clients that it has begun with, and the outcome of each that is done."""
 
     launched: bool = False
     driver_runs: bool = False

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -74,8 +75,8 @@ class Bench:
         """Predict by MLflow's function for Spark."""
         return self._peer(_SPARK, "with_spark_udf", str(self.folder / "pyfunc"))
 
-    def make_others(self) -> None:
-        """Make the models of the peers that cannot have a pickled forest: MLflow's function, Spark ML."""
+    def save_for_mlflow_and_spark_ml(self) -> None:
+        """Make the models of the peers that cannot have a pickled forest."""
         forest = joblib.load(self.forest).set_params(n_jobs=1)  # each of Spark's workers has a core
         mlflow.sklearn.save_model(forest, str(self.folder / "pyfunc"), serialization_format="cloudpickle")
         words = ["fit", str(self.training), str(self.folder / "spark_ml"), str(_TREES)]
@@ -160,14 +161,11 @@ def measure(bench: Bench, rows: int, rounds: int, without: Collection[str] = (),
     }
     outputs: dict[str, Path] = {}
 
-    def work(name: str) -> Callable[[], None]:
-        def once() -> None:
-            outputs[name] = ways[name]()
-
-        return once
+    def keep_output(name: str) -> None:
+        outputs[name] = ways[name]()
 
     names = [name for name in ways if name not in without]
-    seconds = in_turn({name: work(name) for name in names}, rounds, once)
+    seconds = in_turn({name: partial(keep_output, name) for name in names}, rounds, once)
     best = {name: best_categories(outputs[name]) for name in names}
     same = {name: float((best[name] == best[OURS]).mean()) for name in names}
     return Turns(f"predict {rows:,} products", rows, seconds, same)
@@ -184,7 +182,7 @@ def main(rows: int, files: int, form: str, runs: int, without: tuple[str, ...]) 
     with tempfile.TemporaryDirectory(prefix="bc4all-bench-") as scratch:
         bench = prepare(Path(scratch) / "data")
         if not {UDF, SPARK_ML} <= set(without):
-            bench.make_others()
+            bench.save_for_mlflow_and_spark_ml()
         deliver(bench, rows, files, form)
         click.echo(measure(bench, rows, runs, without).markdown())
 

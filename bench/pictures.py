@@ -1,4 +1,4 @@
-"""The figures of README: a line a way, as SVG that is the same for the same numbers."""
+"""The figures of the benchmarks: a line a way, as SVG that is the same for the same numbers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -40,7 +40,7 @@ _FULL = Sizes({**_SHORT.rows, 10_000_000: 1}, {**_SHORT.clients, 1000: 1})
 def _of_rows(sizes: Sizes) -> Iterator[Turns]:
     with tempfile.TemporaryDirectory(prefix="bc4all-bench-") as scratch:
         bench = one_client.prepare(Path(scratch) / "data")
-        bench.make_others()
+        bench.save_for_mlflow_and_spark_ml()
         for rows, rounds in sizes.rows.items():
             one_client.deliver(bench, rows, 1, "csv.gz")
             yield one_client.measure(bench, rows, rounds, once=(one_client.UDF, one_client.SPARK_ML))
@@ -72,7 +72,7 @@ def _measure(sizes: Sizes, parts: Collection[str]) -> tuple[list[Turns], list[Tu
 
 
 def _draw(rows: list[Turns], clients: list[Turns], weights: list[Weight]) -> None:
-    """Draw the figures that README shows."""
+    """Draw docs/bench-*.svg."""
     by_way = {way: [turns.median(way) for turns in rows] for way in rows[0].seconds}
     sizes = [turns.size for turns in rows]
     draw_lines(ROOT / "docs" / "bench-rows.svg", sizes, by_way, "products of one client", "seconds to predict")
@@ -96,7 +96,7 @@ def _draw(rows: list[Turns], clients: list[Turns], weights: list[Weight]) -> Non
 @click.option("--part", "parts", type=click.Choice(_PARTS), multiple=True, help="Only this; nothing is written then.")
 @click.option("--check", is_flag=True, help="Compare with bench/RESULTS.md instead of writing it.")
 def main(full: bool, parts: tuple[str, ...], check: bool) -> None:
-    """Measure, and write bench/RESULTS.md and the figures of README."""
+    """Measure, and write bench/RESULTS.md and docs/bench-*.svg."""
     if check and not RESULTS.exists():
         raise click.UsageError(f"There is no {RESULTS.relative_to(ROOT)} to compare with: run make bench first.")
     before = read_ratios(RESULTS.read_text()) if check else {}

@@ -28,7 +28,7 @@ def test_ratios_are_read_from_what_was_written() -> None:
 
 
 def test_a_loss_of_more_than_a_fifth_is_told() -> None:
-    """What was left out this time is no loss; what there is nothing to compare with is told."""
+    """A part that was left out is no loss; a ratio without an older one to compare with is reported."""
     before = dict(zip(KINDS, (2.0, 0.5, 2.0), strict=True))
     assert lost(before, {KINDS[0]: 1.61, KINDS[1]: 0.41}) == []
     assert lost(before, {KINDS[0]: 1.59, KINDS[1]: 0.6}) == [

@@ -1,6 +1,7 @@
 """From queued runs to finished ones: start them as applications, watch them, retry, and say what became of them.
 
-The scheduler uses this for what is due, `bc4all run-now` and cron's lines for one run. What is due is not decided here.
+The scheduler uses this for what is due, `bc4all run-now` and cron's lines for their own runs. What is due is not
+decided here.
 """
 
 import contextlib

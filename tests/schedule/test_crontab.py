@@ -140,8 +140,7 @@ def test_a_new_client_of_a_shared_line_changes_the_crontab(fleet: Callable[[str]
 def test_a_line_does_the_job_of_those_that_are_still_there(
     fleet: Callable[[str], Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Due at the line's minute, for its date; a client that was removed is told, by the exit code, too; one that is
-    paused is passed over."""
+    """For the line's minute and date. A removed client is named, and the exit code is 2; a paused one is left out."""
     asked: list[tuple[object, ...]] = []
 
     def run_now(self: Operations, fleet: Fleet, *what: object) -> int:

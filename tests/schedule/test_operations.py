@@ -331,7 +331,7 @@ def test_a_run_that_waits_again_has_a_starter(here: Path) -> None:
 def test_a_run_that_another_process_has_started_is_not_started_again(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever looked before: of two lines of a minute, each may see what the other has queued."""
+    """Two lines of a minute may both see it queued: the later one looks again before it starts anything."""
     fleet = load_fleet(configure(here, CLIENTS))
     desk, other = operations(here), History(State(here / "state").history)
     run = desk.history.add("c0", "predict", "2026-01-31", "2026-01-31T04:00:00+00:00", "manual")

@@ -46,9 +46,9 @@ class World:
     clock: Clock = field(default_factory=Clock)
     seconds: float = 0.0
     code: Callable[[str, int], int] = lambda client, attempt: 0
-    silent: set[str] = field(default_factory=set)  # clients of whom nothing is told
+    silent: set[str] = field(default_factory=set)  # clients without a result
     waiting: set[str] = field(default_factory=set)  # those that are not even begun, where others are
-    mute: bool = False  # whether jobs tell nothing at all
+    mute: bool = False  # whether jobs write nothing at all
     exit_code: int = 0
     drifted: Callable[[str, float], bool] = lambda client, now: False
     started: list[tuple[list[str], float]] = field(default_factory=list)  # clients and when, an application each
