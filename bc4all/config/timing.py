@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from bc4all.errors import ConfigurationError
 from bc4all.identity import ClientId, Day
 
 _FIELDS = ("minute", "hour", "day of month", "month", "day of week")
@@ -96,15 +97,31 @@ def firings(expression: str, zone: ZoneInfo, after: datetime, until: datetime) -
 
 
 def local_zone() -> str:
-    """Return the name of this process's time zone: $TZ, else this machine's."""
-    named = os.environ.get("TZ", "").lstrip(":")
-    return named if named and is_zone(named) else system_zone()
+    """Return the name of this process's time zone: $TZ, else this machine's.
+
+    An empty $TZ is UTC, as it is to the system's own clock. Raises ConfigurationError where $TZ names no zone of the
+    database (CET-1CEST, UTC+2): its hours would differ from those of the schedules.
+    """
+    said = os.environ.get("TZ")
+    if said is None:
+        return system_zone()
+    named = said.removeprefix(":") or "UTC"
+    name = _zone_of(named) if named.startswith("/") else named
+    if not is_zone(name):
+        remedy = "set TZ to a name such as Europe/Berlin, or unset it"
+        raise ConfigurationError(f"TZ is {said!r}, which is no name of the time zone database", remedy=remedy)
+    return name
 
 
 def system_zone() -> str:
     """Return the name of this machine's time zone, which cron fires in: where /etc/localtime leads, else UTC."""
-    _, found, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
-    return name if found and is_zone(name) else "UTC"
+    name = _zone_of("/etc/localtime")
+    return name if is_zone(name) else "UTC"
+
+
+def _zone_of(file: str) -> str:
+    """Return the name of the zone whose rules a file holds, from where it lies; empty where that tells none."""
+    return str(Path(file).resolve()).partition("/zoneinfo/")[2]
 
 
 def is_zone(name: str) -> bool:

@@ -3,6 +3,7 @@
 Plain YAML keeps the last of two equal keys in silence; here that is a fault. Only safe values, bounded in size.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ MAX_DEPTH = 50  # the compiled composer recurses in C: much deeper, and it ends 
 
 Place = tuple[int, int]  # line and column, from 1
 _Path = tuple[str | int, ...]
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_MERGE = "tag:yaml.org,2002:merge"
+_OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -67,7 +71,7 @@ def read_yaml(path: Path) -> YamlSource:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        source.faults.append((place, f"this is not YAML: {error.problem or error.context}"))
+        source.faults.append((place, f"this is not YAML: {error.problem or error.context}{_quotes_for(error)}"))
         source.raise_faults()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
@@ -102,6 +106,10 @@ class _Walk:
             return {key: self.value(child, (*at, key), above) for key, child in self._items(node, at)}
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*at, i), above) for i, child in enumerate(node.value)]
+        misread = _misread(node.value, node.style, node.tag) if isinstance(node, yaml.ScalarNode) else None
+        if misread:
+            self._source.faults.append((_place(node), misread))
+            return None
         try:
             return self._loader.construct_object(node)
         except ValueError as error:  # such as 2026-13-45, which YAML takes for a date, or `!!int x`
@@ -112,6 +120,10 @@ class _Walk:
         seen: dict[str, Place] = {}
         for key_node, child in node.value:
             key = str(getattr(key_node, "value", key_node))
+            if key_node.tag == _MERGE:
+                message = "YAML's merge (<<) is not read here: what clients share stands in `defaults:`"
+                self._source.faults.append((_place(key_node), message))
+                continue
             if key in seen:
                 line, column = seen[key]
                 message = f"{key!r} is there twice, first at {line}:{column}"
@@ -120,6 +132,26 @@ class _Walk:
             seen[key] = _place(key_node)
             self._source.places[*at, key] = _place(key_node)
             yield key, child
+
+
+def _quotes_for(error: yaml.MarkedYAMLError) -> str:
+    """Return the hint for a value that begins with a character which YAML keeps for itself."""
+    said = f"{error.context} {error.problem}"
+    if any(word in said for word in ("alias", "anchor", "start any token")):
+        return '; a value that begins with *, &, %, @ or ` stands in quotes, as "*/15 * * * *" does'
+    return ""
+
+
+def _misread(text: str, style: str | None, tag: str) -> str | None:
+    """Return what to write instead of a value that YAML takes for something else than people do."""
+    if style in (">", "|") and not text:
+        return f"{style} begins a text of several lines, and none follows: write '{style}', in quotes"
+    plain = not style and tag in _NUMBERS
+    if plain and ":" in text:
+        return f"YAML reads {text} in base 60: write a duration as 90s, 5m, 6h or 1d, and a text in quotes"
+    if plain and _OCTAL.fullmatch(text):
+        return f"YAML reads {text} in base 8: leave out the leading zero, or put a text in quotes"
+    return None
 
 
 def _place(node: yaml.Node) -> Place:

@@ -342,6 +342,32 @@ def test_refuses_what_is_no_configuration(tmp_path: Path, text: str, complaint: 
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("predict: {timeout: 1:30}", "3:22: YAML reads 1:30 in base 60: write a duration as 90s"),
+        ("predict: {retries: 010}", "3:22: YAML reads 010 in base 8"),
+        ("predict: {schedule: */15 * * * *}", '3:24: this is not YAML: .*stands in quotes, as "\\*/15'),
+        ("category_separator: >", "3:23: > begins a text of several lines.*write '>', in quotes"),
+        ("category_separator: |", r"3:23: \| begins a text of several lines"),
+        ("<<: *shared", "3:3: YAML's merge .* is not read here: .* `defaults:`"),
+    ],
+)
+def test_says_what_to_write_where_yaml_reads_otherwise(tmp_path: Path, said: str, told: str) -> None:
+    """A value that YAML takes for something else than people mean is refused with its place and what to write."""
+    text = f"scheduler: &shared {{}}\ndefaults:\n  {said}\n  features: [f0]\nclients:\n  a:\n"
+    with pytest.raises(ConfigurationError, match=told):
+        load_fleet(write(tmp_path, text))
+
+
+def test_numbers_are_read_as_people_read_them(tmp_path: Path) -> None:
+    """Nought, negative and broken numbers, and quoted text, are none of YAML's surprises."""
+    text = """a: [0, -3, 0.5, 1_000, 1e-3, "1:30", '>', "010", 2026-01-31]\nb: 00\n"""
+    source = read_yaml(write(tmp_path, text))
+    assert not source.faults
+    assert source.value["a"][:4] == [0, -3, 0.5, 1000]
+
+
 def test_names_a_missing_file(tmp_path: Path) -> None:
     """A file that is not there is named, with the option that names another."""
     with pytest.raises(ConfigurationError, match=r"no\.yaml cannot be read.*--config"):

@@ -189,11 +189,27 @@ def test_a_change_of_time_is_no_change_of_the_model(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_this_machine_has_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """$TZ wins, a wrong one is not believed, and what comes out is always a zone."""
-    monkeypatch.setenv("TZ", "America/New_York")
-    assert local_zone() == "America/New_York"
-    monkeypatch.setenv("TZ", "Nowhere")
+@pytest.mark.parametrize(
+    ("said", "zone"),
+    [
+        ("America/New_York", "America/New_York"),
+        (":Asia/Tokyo", "Asia/Tokyo"),
+        ("/usr/share/zoneinfo/Europe/Berlin", "Europe/Berlin"),
+        ("", "UTC"),
+    ],
+)
+def test_the_environment_names_the_zone(monkeypatch: pytest.MonkeyPatch, said: str, zone: str) -> None:
+    """$TZ wins in each form that the system's own clock reads as a name; without it, the machine has a zone."""
+    monkeypatch.setenv("TZ", said)
+    assert local_zone() == zone
+    monkeypatch.delenv("TZ")
     assert is_zone(local_zone())
-    assert not is_zone("../etc/passwd")
-    assert not is_zone("")
+
+
+@pytest.mark.parametrize("said", ["CET-1CEST", "UTC+2", "Nowhere", "../etc/passwd", "/etc/passwd"])
+def test_a_zone_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """A $TZ by which no schedule can be read is never replaced by another zone in silence."""
+    monkeypatch.setenv("TZ", said)
+    assert not is_zone(said)
+    with pytest.raises(ConfigurationError, match=r"TZ is '.*no name of the time zone database.*Europe/Berlin"):
+        local_zone()
