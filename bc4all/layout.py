@@ -16,6 +16,8 @@ from bc4all.redaction import has_password, redact
 from bc4all.variables import DATA_PREFIX
 
 MANIFEST = "_manifest.json"  # in each published partition: what it was made from
+# Of URIs, of Hadoop's patterns, and of what writes a path into a line.
+_SPECIAL = re.compile(r"[#?%*{}\[\]^|<>\\\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
@@ -29,11 +31,17 @@ class Layout:
     def at(cls, prefix: str) -> "Layout":
         """Return the layout below `prefix`: a URI with a scheme, or a local path, which may be relative.
 
-        Raises ConfigurationError for a URI with a password: paths stand in logs, manifests and Spark's pages.
+        Raises ConfigurationError for a URI with a password, since paths stand in logs, manifests and Spark's pages, and
+        for characters that a URI or a pattern of file names takes for something else.
         """
         if has_password(prefix):
             remedy = "give Hadoop the credentials by its own settings, and leave them out of the URI"
             raise ConfigurationError("DATA_PREFIX holds a password", redact(prefix), remedy)
+        special = _SPECIAL.findall(prefix)
+        if special:
+            shown = " ".join(dict.fromkeys(special))
+            remedy = "URIs and globs read them otherwise: name a folder without them"
+            raise ConfigurationError(f"DATA_PREFIX has {shown!r} in it", repr(redact(prefix)), remedy)
         if _SCHEME.match(prefix):
             return cls(prefix.rstrip("/"))
         return cls(f"file://{Path(prefix).expanduser().absolute()}")

@@ -22,6 +22,16 @@ def test_keeps_a_uri_and_makes_one_of_a_local_path(given_prefix: str, expected: 
     assert Layout.at(given_prefix).prefix == expected
 
 
+@pytest.mark.parametrize(
+    "name", ["a#b", "a%20b", "{c}", "[1]", "a?b", "a*", "a\\b", "a\nb", "s3a://bucket/a?versionId=1"]
+)
+def test_a_prefix_that_would_be_read_otherwise_is_refused(tmp_path: Path, name: str) -> None:
+    """What a URI, or a pattern of file names, reads as something else is refused before anything is done."""
+    with pytest.raises(ConfigurationError, match=r"DATA_PREFIX has .* in it .*name a folder without") as refused:
+        Layout.at(name if "://" in name else str(tmp_path / name))
+    assert refused.value.exit_code == 2
+
+
 def test_knows_its_local_path(tmp_path: Path) -> None:
     """Only a local prefix has a path of this machine."""
     assert Layout.at(str(tmp_path)).local_path == tmp_path

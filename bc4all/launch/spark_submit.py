@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 import click
@@ -42,6 +44,7 @@ _SECOND_COMPILER_LATER = (
     "-XX:Tier4CompileThreshold=600000",
     "-XX:Tier4BackEdgeThreshold=1600000",
 )
+_CORE = re.compile(r"-(\d[\w.]*)\.jar$")  # Spark's version, in a jar's name
 _DRIVER_JAVA = "spark.driver.defaultJavaOptions"
 
 
@@ -134,6 +137,21 @@ def refuse_password(name: str, value: str, where: str) -> None:
         )
 
 
+def check_spark_home(environment: Mapping[str, str]) -> None:
+    """Raise ConfigurationError where $SPARK_HOME has no Spark, or one of another minor version than this project's."""
+    home = environment.get("SPARK_HOME")
+    if not home:
+        return
+    remedy = "unset it: the project brings its own Spark"
+    if not os.access(os.path.join(home, "bin", "spark-submit"), os.X_OK):
+        raise ConfigurationError(f"SPARK_HOME is {home}, where there is no Spark", remedy=remedy)
+    ours = metadata.version("pyspark")
+    found = {found[1] for jar in Path(home, "jars").glob("spark-core_*.jar") if (found := _CORE.search(jar.name))}
+    if found and not any(version.split(".")[:2] == ours.split(".")[:2] for version in found):
+        there = ", ".join(sorted(found))
+        raise ConfigurationError(f"SPARK_HOME is {home}, Spark {there}; this is written for {ours}", remedy=remedy)
+
+
 def _log_form(master: str) -> str:
     """$BC4ALL_LOG, or text for people: on a terminal and in local mode. A cluster's logs are for machines."""
     given = os.environ.get(LOG_FORM)
@@ -146,7 +164,9 @@ def become_spark_submit(request: JobRequest, argv: list[str]) -> int:
     """Replace this process by spark-submit; return an exit code only where it cannot be started."""
     try:
         refuse_connect(os.environ, SparkOptions(request.spark_options).given)
+        Layout.from_environment()
         java_version()
+        check_spark_home(os.environ)
         command = spark_submit(request, argv)
     except ConfigurationError as error:
         click.echo(str(error), err=True)

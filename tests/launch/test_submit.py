@@ -1,5 +1,6 @@
 """bin/submit.sh before Java starts: its arguments, the bundle, and the command that it becomes."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -8,12 +9,13 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import pyspark
 import pytest
 
 from bc4all.errors import ConfigurationError
 from bc4all.launch import class_archive
 from bc4all.launch.bundle import build_bundle, frozen_bundle
-from bc4all.launch.spark_submit import master, shares_classes, spark_submit
+from bc4all.launch.spark_submit import check_spark_home, master, shares_classes, spark_submit
 from bc4all.request import JobRequest
 from tests.conftest import ROOT
 
@@ -310,6 +312,38 @@ def test_what_cannot_work_is_said_at_once(arguments: list[str], complaint: str) 
     done = run("train", "--all", "--", *arguments)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert complaint in done.stderr
+
+
+def test_a_prefix_that_cannot_be_is_said_before_java(tmp_path: Path) -> None:
+    """A DATA_PREFIX that nothing could be read from ends with 2, as a wrong argument does."""
+    done = run("train", "--all", DATA_PREFIX=str(tmp_path / "a#b"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "DATA_PREFIX has '#' in it" in done.stderr
+
+
+def test_a_spark_home_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    """It would end with 127 from a shell, which no rule of exit codes knows."""
+    with pytest.raises(ConfigurationError, match=r"where there is no Spark \(unset it") as refused:
+        check_spark_home({"SPARK_HOME": str(tmp_path / "spark-3.5")})
+    assert refused.value.exit_code == 2
+    check_spark_home({"SPARK_HOME": ""})
+    check_spark_home({})
+
+
+@pytest.mark.parametrize(("there", "is_taken"), [("{0}.9", True), ("3.5.1", False), (None, True)])
+def test_another_sparks_version_is_told(tmp_path: Path, there: str | None, is_taken: bool) -> None:
+    """A Spark of the same minor version is taken, as a cluster's own; another is refused by both versions."""
+    ours = ".".join(pyspark.__version__.split(".")[:2])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "spark-submit").touch(0o755)
+    if there is not None:
+        (tmp_path / "jars").mkdir()
+        (tmp_path / "jars" / f"spark-core_2.13-{there.format(ours)}.jar").touch()
+    expected = (
+        contextlib.nullcontext() if is_taken else pytest.raises(ConfigurationError, match=r"Spark 3\.5\.1; .* 4\.")
+    )
+    with expected:
+        check_spark_home({"SPARK_HOME": str(tmp_path)})
 
 
 def test_builds_the_bundle_when_it_is_stale(tmp_path: Path) -> None:
