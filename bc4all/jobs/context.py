@@ -1,7 +1,7 @@
 """What every client's job works with: Spark, the layout, MLflow, the date; and the frame of an attempt around it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Event
@@ -51,8 +51,13 @@ class JobContext:
         context = self.spark.sparkContext
         page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
         tags = {"application_id": context.applicationId, **page}
-        with self.state.exclusive(client.id, job):
+        with self.state.exclusive(client.id, job), ExitStack() as stack:
             run = self.registry.tracking.start_run(client, JOB_KINDS[job], self.day, tags)
             journal = Journal(run.id, client.id, job, self.day, self.state.id)
-            with publishing(self.files, self.layout, journal) as publisher, run.recorded():
-                yield run, publisher
+            try:
+                publisher = stack.enter_context(publishing(self.files, self.layout, journal))
+            except BaseException as error:  # no journal, by which the next run would end this one
+                run.fail(error)
+                raise
+            stack.enter_context(run.recorded())
+            yield run, publisher

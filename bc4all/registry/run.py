@@ -35,14 +35,18 @@ class Run:
         try:
             yield
         except BaseException as error:
-            status, reason = "FAILED" if isinstance(error, Exception) else "KILLED", redact(str(error))[:5000]
-            try:
-                self._tracking.ask(lambda: self._client.set_tag(self.id, "error", reason))
-                self._tracking.ask(lambda: self._client.set_terminated(self.id, status))
-            except Failure as failure:  # what ended the run is what matters
-                log.warning("MLflow's run %s stays open: %s", self.id, failure)
+            self.fail(error)
             raise
         self._tracking.ask(lambda: self._client.set_terminated(self.id, "FINISHED"))
+
+    def fail(self, error: BaseException) -> None:
+        """End the run by what was raised: FAILED, or KILLED where the job itself was to end."""
+        status, reason = "FAILED" if isinstance(error, Exception) else "KILLED", redact(str(error))[:5000]
+        try:
+            self._tracking.ask(lambda: self._client.set_tag(self.id, "error", reason))
+            self._tracking.ask(lambda: self._client.set_terminated(self.id, status))
+        except Failure as failure:  # what ended the run is what matters
+            log.warning("MLflow's run %s stays open: %s", self.id, failure)
 
     def log(
         self,

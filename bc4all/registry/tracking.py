@@ -36,6 +36,7 @@ stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in 
 
 _MAX_NAMED = 20  # clients whose experiments are asked for by name: of more, reading all is quicker
 _PAGE = 1000  # experiments an answer
+_ACTIVE = "active"  # of an experiment that was not deleted
 _PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 
 RETRY_TIMEOUT_S = 60.0  # seconds for which a server that fails is asked again
@@ -198,7 +199,8 @@ class Tracking:
         """
         found = self.experiments(client_ids)
         self._store.check(found)
-        self._checked = {one.name: str(one.experiment_id) for one in found if self._store.owner(one) is not None}
+        known = (one for one in found if self._store.owner(one) is not None and one.lifecycle_stage == _ACTIVE)
+        self._checked = {one.name: str(one.experiment_id) for one in known}
 
     def training_place(self, client_id: ClientId) -> str:
         """Below which the files of all of a client's trainings lie."""
@@ -208,7 +210,7 @@ class Tracking:
     def _experiment(self, name: str) -> str:
         """Return the id of the experiment of this name, made if there is none.
 
-        Raises ConfigurationError where it belongs to another DATA_PREFIX.
+        Raises ConfigurationError where it belongs to another DATA_PREFIX, Failure where it was deleted.
         """
         found = self.ask(lambda: self.client.get_experiment_by_name(name))
         if found is None:
@@ -222,6 +224,11 @@ class Tracking:
                     raise
         self._store.check([found])
         number = str(found.experiment_id)
+        if found.lifecycle_stage != _ACTIVE:
+            restore = (
+                f"restore it: {TRACKING_URI}={redact(self.uri)} mlflow experiments restore --experiment-id {number}"
+            )
+            raise Failure(f"MLflow's experiment {name} was deleted", remedy=restore)
         if self._store.owner(found) is None:  # made by a release that did not say
             for key, value in self._store.tags.items():
                 self.ask(partial(self.client.set_experiment_tag, number, key, value))

@@ -1,0 +1,39 @@
+"""Experiments and runs in a SQLite file of MLflow's."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bc4all.errors import Failure
+from bc4all.job_kinds import PREDICT, TRAIN
+from bc4all.layout import Layout
+from bc4all.registry.tracking import Tracking, tracking_uri
+from tests.conftest import DAY, make_client
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, empty_mlflow: Path) -> Tracking:
+    """An MLflow without experiments, below a prefix of its own."""
+    shutil.copy(empty_mlflow, tmp_path)
+    layout = Layout.at(str(tmp_path))
+    return Tracking(tracking_uri(layout), layout)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_deleted_experiment_is_named_and_how_to_restore_it(tracking: Tracking, is_known: bool) -> None:
+    """What was deleted in MLflow's pages fails its own client's job alone, for good, until the told command is run."""
+    client, other = make_client("client_0"), make_client("client_1")
+    deleted = tracking.start_run(client, TRAIN, DAY, {}).experiment_id
+    tracking.start_run(other, TRAIN, DAY, {})
+    tracking.client.delete_experiment(deleted)
+    if is_known:
+        tracking.check_owner([client.id, other.id])
+    words = rf"Classification_client_0 was deleted \(.*mlflow experiments restore --experiment-id {deleted}\)"
+    with pytest.raises(Failure, match=words) as told:
+        tracking.start_run(client, TRAIN, DAY, {})
+    assert told.value.exit_code == 1
+    for sound in ((other, TRAIN), (client, PREDICT)):
+        tracking.start_run(*sound, DAY, {})
+    tracking.client.restore_experiment(deleted)
+    assert tracking.start_run(client, TRAIN, DAY, {}).experiment_id == deleted
