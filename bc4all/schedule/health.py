@@ -1,24 +1,32 @@
 """The scheduler's health over HTTP: /health for a supervisor, /metrics in Prometheus' text format.
 
-It listens on loopback unless told otherwise, and then requires a token.
+It listens on loopback unless told otherwise, and then requires a token. Without one it answers to its own names alone:
+a web page of another site, whose name was made to lead here, reads nothing.
 
 The scheduler leaves a snapshot after each step; a request only reads it. Format:
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
+import contextlib
 import hmac
 import ipaddress
 import json
+import socket
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
 
 from bc4all.errors import ConfigurationError
 from bc4all.identity import ClientId
 from bc4all.variables import HEALTH_TOKEN
 
+_REQUEST_S = 10.0  # seconds for a whole request: none holds a thread for longer, however slowly it comes
+_AT_ONCE = 16  # requests; one more is closed unread
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _STALE_AFTER_S = 120.0  # seconds without a step after which the scheduler hangs
 
 _METRICS = {
@@ -69,6 +77,43 @@ class Snapshot:
         return (200 if age < _STALE_AFTER_S else 503), json.dumps({**body, "configuration_valid": self.valid}) + "\n"
 
 
+class _Server(ThreadingHTTPServer):
+    """Answers a bounded number of requests at a time, each within a bounded time."""
+
+    daemon_threads = True
+    request_queue_size = 4 * _AT_ONCE
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._free = threading.BoundedSemaphore(_AT_ONCE)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin to answer, where there is room."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, in a thread of its own."""
+        deadline = threading.Timer(_REQUEST_S, _hang_up, [request])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Leave a caller that went away, or was hung up on, out of the scheduler's log."""
+
+
+def _hang_up(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has ended in this moment
+        request.shutdown(socket.SHUT_RDWR)
+
+
 class HealthServer:
     """Answers from a thread of its own, until it is closed."""
 
@@ -84,11 +129,11 @@ class HealthServer:
         owner, expected = self, f"Bearer {token}".encode()
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = 10  # seconds for a request to arrive: none holds a thread for longer
-
             def do_GET(self) -> None:
                 given = self.headers.get("Authorization", "").encode()
-                if token and not hmac.compare_digest(given, expected):
+                if not token and _host_name(self.headers.get("Host", host)) not in {host, *_LOOPBACK}:
+                    self._answer(421, "text/plain", "this is no name of this server\n")
+                elif token and not hmac.compare_digest(given, expected):
                     self._answer(401, "text/plain", "token required\n")
                 elif self.path == "/metrics":
                     self._answer(200, "text/plain; version=0.0.4; charset=utf-8", owner.snapshot.metrics())
@@ -112,7 +157,7 @@ class HealthServer:
                 """Leave requests out of the scheduler's log."""
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = _Server((host, port), Handler)
         except OSError as error:
             remedy = "set `scheduler: {port: …}` in the configuration, 0 for none"
             raise ConfigurationError(f"{host}:{port} cannot be had: {error}", "scheduler.port", remedy) from error
@@ -124,6 +169,11 @@ class HealthServer:
         """Answer no more."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def _host_name(header: str) -> str:
+    """Return the name in a Host header, which a page of another site, that now resolves to here, gives as its own."""
+    return (urlsplit(f"//{header}").hostname or "").rstrip(".")
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,8 @@
 """The scheduler's health can be asked for on loopback: by a supervisor, and by Prometheus."""
 
+import contextlib
 import re
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,6 +44,51 @@ def test_metrics_are_in_prometheus_format(server: HealthServer) -> None:
     assert 'bc4all_last_run_ok{client="client_1",job="predict"} 0.0' in samples
     assert "bc4all_configuration_valid 0.0" in samples
     assert text.count("# TYPE") == text.count("# HELP") == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("127.0.0.1", 200), ("localhost", 200), ("[::1]", 200), ("LOCALHOST.", 200), ("evil.example", 421), ("", 421)],
+)
+def test_answers_to_its_own_names_alone(server: HealthServer, name: str, status: int) -> None:
+    """A page that the operator visits, and whose name then leads to loopback, does not read who the clients are."""
+    for path in ("health", "metrics"):
+        for port in ("", f":{server.port}"):
+            headers = {"Host": f"{name}{port}"}
+            answer = requests.get(f"http://127.0.0.1:{server.port}/{path}", headers=headers, timeout=5)
+            assert answer.status_code == status
+            assert "bc4all" in answer.text or "last_tick_age" in answer.text or status != 200
+
+
+def test_while_as_many_as_may_are_there_one_more_is_closed(server: HealthServer) -> None:
+    """Callers that send nothing use up a bounded number of threads; once one of them goes, there is an answer again."""
+    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(16)]
+    address = f"http://127.0.0.1:{server.port}/health"
+    with pytest.raises(requests.ConnectionError):
+        requests.get(address, timeout=5)
+    for caller in silent:
+        caller.close()
+    answered = False
+    for _ in range(50):
+        with contextlib.suppress(requests.ConnectionError):
+            answered = requests.get(address, timeout=5).ok
+            break
+        time.sleep(0.1)
+    assert answered
+
+
+def test_a_request_that_comes_byte_by_byte_is_hung_up_on(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole request has a deadline, not each of its bytes."""
+    monkeypatch.setattr("bc4all.schedule.health._REQUEST_S", 0.5)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as caller:
+
+        def drip() -> None:
+            for _ in range(500):
+                caller.sendall(b"G")
+                time.sleep(0.02)
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            drip()
 
 
 def test_a_taken_port_is_told(server: HealthServer) -> None:
