@@ -21,10 +21,12 @@ from bc4all.layout import Layout
 log = logging.getLogger(__name__)
 
 MAX_WAVE = 200  # clients in the same Spark jobs: a task has a file open for each
-# What the jobs depend on, whatever a cluster's own defaults are: f0 and F0 are two columns; a worker is not given ten
-# thousand packs, or files, at once; a task writes the files of a wave's clients without sorting their rows first.
+# What the jobs depend on, whatever a cluster's own defaults are: f0 and F0 are two columns, 0123 and 123 two clients; a
+# worker is not given ten thousand packs, or files, at once; a task writes the files of a wave's clients without sorting
+# their rows first.
 SQL_SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.sql.caseSensitive": "true",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
     "spark.sql.maxConcurrentOutputFileWriters": str(MAX_WAVE),
 }
