@@ -50,6 +50,10 @@ class ConfigurationError(Failure, ValueError):
     _controls = "\n"  # a line for each fault
 
 
+class Untrained(ModelError):
+    """A client has no model of any version yet."""
+
+
 class TransientFailure(Failure):
     """Something outside failed (storage, MLflow, the cluster), and a retry may help."""
 

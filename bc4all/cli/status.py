@@ -15,6 +15,7 @@ from bc4all.config.timing import firings
 from bc4all.identity import ClientId
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.schedule.history import FAILED, History, Run
+from bc4all.schedule.trainings import WAITS
 from bc4all.wording import quantity
 
 _COLOURS = {"done": "green", "running": "blue", "queued": "blue", "missed": "yellow", **dict.fromkeys(FAILED, "red")}
@@ -29,6 +30,7 @@ def fleet_status(
     None for what there is not.
     """
     latest, pauses = history.latest(), history.pauses()
+    latest |= {(run.client, run.job): run for run in history.in_state("queued") if run.note == WAITS}
     rows = []
     for client in clients:
         for job in jobs or SCHEDULED_JOBS:
@@ -53,6 +55,7 @@ def fleet_status(
                     "rows": run.rows if run else None,
                     "error": run.error if run else None,
                     "note": run.note if run else None,
+                    "unnotified": run.unnotified if run else None,
                 }
             )
     return rows
@@ -80,6 +83,9 @@ def status_table(rows: Sequence[dict[str, Any]], now: datetime | None = None) ->
             _span(timedelta(seconds=row["seconds"])) if row["seconds"] is not None else "–",
         )
     told = [(f"{row['client']}: {row['job']}", row["error"] if row["failed"] else row["note"]) for row in rows]
+    unnotified = [row["unnotified"] for row in rows if row["unnotified"]]
+    if unnotified:
+        told.append((f"{quantity(len(unnotified), 'notice')} not delivered, the last", unnotified[-1]))
     return _with_errors(table, told)
 
 

@@ -24,6 +24,7 @@ from bc4all.config.settings import (
     PromotionSettings,
     PublishingSettings,
     SchedulerSettings,
+    TrainSettings,
     feature_kinds,
     plain_message,
 )
@@ -56,7 +57,7 @@ class Client(BaseModel):
     refit: bool | None = None  # None: where there is text
     keep_versions: int = 10  # the newest, beside the champion, the one before it and the challenger
     timezone: str | None = None  # None: the zone of the machine that starts the jobs
-    train: JobSettings = JobSettings()
+    train: TrainSettings = TrainSettings()
     predict: JobSettings = JobSettings()
 
     def timing(self, job: str) -> Timing:

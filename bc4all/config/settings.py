@@ -17,7 +17,7 @@ from bc4all.config.timing import (
     spread,
 )
 from bc4all.identity import ClientId
-from bc4all.job_kinds import JOB_KINDS, SCHEDULED_JOBS
+from bc4all.job_kinds import JOB_KINDS, PREDICT, TRAIN
 from bc4all.kinds import KINDS, NUMERIC
 
 _DEFAULTS = {
@@ -99,9 +99,15 @@ class JobSettings(BaseModel):
 
     def timing(self, client_id: ClientId, job: str, zone: str | None) -> Timing:
         """Return what this means for a client's job, the defaults of what was not said included."""
-        said = self.model_dump(exclude_none=True, exclude={"schedule", "enabled"})
+        said = self.model_dump(exclude_none=True, include=set(_DEFAULTS))
         expression = spread(self.schedule or str(JOB_KINDS[job].schedule), client_id, job)
         return Timing(expression, ZoneInfo(zone or local_zone()), **{**_DEFAULTS, **said})
+
+
+class TrainSettings(JobSettings):
+    """What `train:` says."""
+
+    first: bool | None = None  # whether a client without a model is trained when its first prediction is due
 
 
 class PromotionSettings(BaseModel):
@@ -204,7 +210,7 @@ class ClientSettings(BaseModel):
     refit: bool | None = None
     category_separator: Annotated[str, Field(min_length=1)] | None = None
     timezone: str | None = None
-    train: JobSettings | None = None
+    train: TrainSettings | None = None
     predict: JobSettings | None = None
 
     @field_validator("timezone")
@@ -217,7 +223,8 @@ class ClientSettings(BaseModel):
 
 # By the key under which they stand in a client's settings.
 INNER: dict[str, type[BaseModel]] = {
-    **dict.fromkeys(SCHEDULED_JOBS, JobSettings),
+    TRAIN.name: TrainSettings,
+    PREDICT.name: JobSettings,
     "promotion": PromotionSettings,
     "drift": DriftSettings,
     "abstain": AbstainSettings,

@@ -32,7 +32,7 @@ from rich.text import Text
 
 from bc4all.config.clients import Client
 from bc4all.data.failures import as_failure
-from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, TransientFailure
+from bc4all.errors import EXIT_OK, EXIT_TERMINAL, EXIT_TRANSIENT, Failure, TransientFailure, Untrained
 from bc4all.identity import ClientId, RunId
 from bc4all.jobs.phases import Phases
 from bc4all.jobs.session import java_has_ended
@@ -57,6 +57,7 @@ class Outcome:
     run_id: RunId | None = None  # MLflow's
     note: str = ""  # what readers of the log should know of one that is done
     drifted: bool = False  # whether its products have drifted, and lastingly
+    untrained: bool = False  # whether it failed because the client has no model yet
 
 
 class Done(NamedTuple):
@@ -216,7 +217,8 @@ def _outcome(spark: SparkSession, job: str, done: Done) -> Outcome:
         failure = as_failure(result)
         if failure is not result:  # unforeseen: its traceback helps
             log.info("%s: %s failed", client_id, job, exc_info=result)
-        result = Outcome(client_id, error=f"{client_id}: {job} failed: {failure}", exit_code=failure.exit_code)
+        error, untrained = f"{client_id}: {job} failed: {failure}", isinstance(failure, Untrained)
+        result = Outcome(client_id, error=error, exit_code=failure.exit_code, untrained=untrained)
     outcome = replace(result, seconds=done.seconds)
     outcome_log.log(logging.ERROR if outcome.error else logging.INFO, "%s", _line(job, outcome))
     return outcome

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from bc4all.config.clients import Client
-from bc4all.errors import ModelError
+from bc4all.errors import ModelError, Untrained
 from bc4all.identity import ClientId, RunId
 from bc4all.kinds import Features
 from bc4all.model.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model
@@ -140,18 +140,30 @@ class Registry:
         self.tracking.ask(lambda: self._client.set_registered_model_alias(version.name, alias, str(version.number)))
 
     def find(self, client_id: ClientId, number: int | None = None) -> Version:
-        """Return the client's champion, or its version `number`. Raises ModelError where there is none."""
+        """Return the client's champion, or its version `number`.
+
+        Raises ModelError where there is none, Untrained where there is no version at all.
+        """
         name = model_name(client_id)
         wanted = CHAMPION if number is None else f"version {number}"
         missing = f"{name} has no {wanted}"
         if number is None:
-            found = self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)
+            found = self._champion(client_id, missing)
         else:
             found = self.tracking.ask(lambda: self._client.get_model_version(name, str(number)), missing)
         uri = str(found.source)
         if uri.startswith("models:/"):  # a name of MLflow's own; ours are registered by where they lie
             uri = self.tracking.ask(lambda: self._client.get_model_version_download_uri(name, found.version), missing)
         return Version(name, int(found.version), uri, dict(found.tags), _training_run(found))
+
+    def _champion(self, client_id: ClientId, missing: str) -> ModelVersion:
+        name = model_name(client_id)
+        try:
+            return self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)
+        except ModelError as error:
+            if self.versions(client_id):
+                raise
+            raise Untrained(error.what, error.where, error.remedy) from error
 
     def versions(self, client_id: ClientId) -> list[Version]:
         """Return all versions of a client's model, in no order; none where it has none."""

@@ -18,6 +18,7 @@ from typing import Protocol
 from bc4all.config.clients import Fleet
 from bc4all.errors import EXIT_TRANSIENT
 from bc4all.identity import ClientId, Day
+from bc4all.schedule import trainings
 from bc4all.schedule.child import Child, Order, cap, uptime
 from bc4all.schedule.history import FAILED, SCHEDULED, History, Run, iso
 from bc4all.schedule.notices import Notice
@@ -134,10 +135,12 @@ class Dispatcher:
 
     def _ready(self, fleet: Fleet, now: float) -> Iterable[list[Run]]:
         """Return the runs that may be started, an application's together."""
-        busy = {(run.client, run.job) for run in self._history.in_state("running")}
+        running, queued = self._history.in_state("running"), self._history.in_state("queued")
+        busy = {(run.client, run.job) for run in running}
+        waiting = trainings.waiting_predictions([*running, *queued])
         groups: dict[tuple[object, ...], list[Run]] = {}
-        for run in self._history.in_state("queued"):
-            if not self._owns(run) or run.not_before > now or (run.client, run.job) in busy:
+        for run in queued:
+            if not self._owns(run) or run.not_before > now or (run.client, run.job) in busy or run.id in waiting:
                 continue
             client = fleet.clients.get(run.client)
             if client is None:
@@ -210,25 +213,13 @@ class Dispatcher:
         with self._history.transaction():
             for run in application.runs:
                 self._history.update([run.id], **verdict(run, report, code, application.stopping, now))
-                if report.results.get(run.client, {}).get("drifted"):
-                    self._train_drifted(fleet, run, now)
+                result = report.results.get(run.client, {})
+                if result.get("drifted"):
+                    trainings.train_drifted(self._history, fleet, run, now)
+                if result.get("untrained"):
+                    trainings.train_first(self._history, fleet, run, now)
         application.results.unlink(missing_ok=True)
         self._follow_up(fleet, application.runs, now)
-
-    def _train_drifted(self, fleet: Fleet, run: Run, now: float) -> None:
-        """Queue a training of a client whose products have drifted, where it asks for that.
-
-        After a training, only when there were as many predictions again as a drift is told from: a version that was not
-        promoted would otherwise be trained anew each day.
-        """
-        client = fleet.clients.get(run.client)
-        if client is None or not client.drift.train or not client.due("train") or run.trigger == "backfill":
-            return
-        since = self._history.predictions_since_training(run.client)
-        enough = since is None or len({one.day for one in since}) >= client.drift.counts[1]
-        if enough and (run.client, "train") not in self._history.pauses():
-            self._history.add(run.client, "train", run.day, run.scheduled_for, run.trigger, not_before=now)
-            log.info("%s: drifted, and will be trained", run.client)
 
     def _follow_up(self, fleet: Fleet, runs: Sequence[Run], now: float) -> None:
         """Queue retries, and give notice of what failed for good or is well again."""

@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS runs (
     error TEXT,
     note TEXT,
     alone INTEGER NOT NULL DEFAULT 0,
+    unnotified TEXT, -- why the notice of it was not delivered
     UNIQUE (client, job, scheduled_for, attempt)
 );
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
@@ -82,6 +83,7 @@ class Run:
     rows: int | None = None
     error: str | None = None
     note: str | None = None
+    unnotified: str | None = None  # why the notice of it was not delivered
     alone: bool = False  # whether it shares no application, though it might
 
     @property
@@ -103,6 +105,7 @@ def read_pauses(state: State) -> dict[tuple[ClientId, str], str]:
         history.close()
 
 
+_ADDED = {"alone": "INTEGER NOT NULL DEFAULT 0", "unnotified": "TEXT"}  # by later versions
 _COLUMNS = ", ".join(column.name for column in fields(Run))
 
 
@@ -124,11 +127,11 @@ class History:
 
     def _add_columns(self) -> None:
         """Give a file that an older version made the columns that it lacks."""
-        if "alone" in self._columns():  # so that readers wait for no writer
+        if self._columns() >= _ADDED.keys():  # so that readers wait for no writer
             return
         with self.transaction():
-            if "alone" not in self._columns():
-                self._db.execute("ALTER TABLE runs ADD COLUMN alone INTEGER NOT NULL DEFAULT 0")
+            for name in _ADDED.keys() - self._columns():
+                self._db.execute(f"ALTER TABLE runs ADD COLUMN {name} {_ADDED[name]}")
 
     def _columns(self) -> set[str]:
         return {column for _, column, *_ in self._db.execute("PRAGMA table_info(runs)")}
@@ -210,6 +213,10 @@ class History:
     def due_at(self, scheduled_for: str) -> list[Run]:
         """Return the runs of one scheduled time, the latest last."""
         return self._find("scheduled_for = ?", [scheduled_for])
+
+    def of_day(self, client: ClientId, job: str, day: Day) -> list[Run]:
+        """Return the runs of a client's job for one date, the latest last."""
+        return self._find("client = ? AND job = ? AND day = ?", [client, job, day])
 
     def waiting(self, client: ClientId, job: str) -> list[Run]:
         """Return the first attempts that were due on time and have not started."""

@@ -1,23 +1,33 @@
 """Notices: a command or a webhook is told once when a client's job has failed for good, and once when it is well again.
 
-Delivery runs aside, so that no slow receiver holds the scheduler up; what cannot be delivered is logged and counted.
+Delivery runs aside, several at a time, so that no slow receiver holds the scheduler up. What a receiver does not take
+is kept. After a few such in a row it is tried again only now and then, and told all that was kept in one summary.
 """
 
 import json
 import logging
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import requests
 
 from bc4all.config.settings import SchedulerSettings
 from bc4all.identity import ClientId, Day
+from bc4all.redaction import redact
 from bc4all.schedule.history import Run
 
 log = logging.getLogger(__name__)
 
 _RECEIVER_TIMEOUT_S = 20  # seconds for a receiver
+_AT_ONCE = 4  # deliveries
+_FEW = 3  # failures in a row, after which notices are kept
+_AGAIN_S = 300.0  # seconds after which a receiver that took none is tried again
+_CLOSE_S = 60.0  # seconds for what is left at the end
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,7 @@ class Notice:
     """What a receiver gets, as JSON. `event` is failed or recovered."""
 
     event: str
+    run: int  # its number in the history
     client: ClientId
     job: str
     day: Day
@@ -38,36 +49,107 @@ class Notice:
     @classmethod
     def of(cls, run: Run, event: str) -> "Notice":
         """Return the notice of a finished run."""
-        about = (run.client, run.job, run.day, run.scheduled_for, run.attempt)
+        about = (run.id, run.client, run.job, run.day, run.scheduled_for, run.attempt)
         return cls(event, *about, run.state, run.exit_code, run.error, run.log)
 
 
 class Notifier:
     """Delivers notices as the settings of the moment say."""
 
-    def __init__(self, settings: SchedulerSettings) -> None:
+    def __init__(self, settings: SchedulerSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self.undelivered = 0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="notices")
+        self._clock, self._lock = clock, threading.Lock()
+        self._waiting: list[Notice] = []
+        self._failures, self._not_before, self._closed = 0, 0.0, False
+        self._told: dict[int, str | None] = {}
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="notices")
+        self._tasks: set[Future[None]] = set()
 
     def __call__(self, notice: Notice) -> None:
         """Deliver a notice, in the background."""
-        self._pool.submit(self._deliver, notice, self.settings)
+        if self.settings.notify_command or self.settings.notify_webhook:
+            with self._lock:
+                self._waiting.append(notice)
+                if self._failures >= _FEW:
+                    self._told[notice.run] = "kept, because those before it were not taken"
+            self._submit()
+
+    @property
+    def undelivered(self) -> int:
+        """How many notices wait for a receiver that did not take the last one."""
+        with self._lock:
+            return len(self._waiting) if self._failures else 0
+
+    def news(self) -> dict[int, str | None]:
+        """Return, by run, what its notice came to since the last call: why it was not delivered, or None."""
+        with self._lock:
+            told, self._told = self._told, {}
+        return told
+
+    def try_again(self) -> None:
+        """Deliver, in the background, what a receiver did not take, once it is time."""
+        if self.undelivered and self._clock() >= self._not_before:
+            self._submit()
 
     def close(self) -> None:
-        """Wait until everything is delivered."""
-        self._pool.shutdown(wait=True)
+        """Try what was kept once more, and wait for what is under way, as long as there is time."""
+        with self._lock:
+            self._not_before = 0.0
+        self._submit()
+        self._pool.shutdown(wait=False)
+        wait(self._tasks, _CLOSE_S)
+        with self._lock:
+            self._closed = True
+            left = "there was no time left for it"
+            self._told |= {notice.run: self._told.get(notice.run) or left for notice in self._waiting}
+        if self._waiting:
+            log.warning("%d notices were not delivered", len(self._waiting))
 
-    def _deliver(self, notice: Notice, settings: SchedulerSettings) -> None:
-        text = json.dumps(asdict(notice))
-        try:
-            if settings.notify_command:
-                subprocess.run(settings.notify_command, input=text, text=True, timeout=_RECEIVER_TIMEOUT_S, check=True)
-            if settings.notify_webhook:
-                headers = {"Content-Type": "application/json"}
-                requests.post(
-                    settings.notify_webhook, data=text, headers=headers, timeout=_RECEIVER_TIMEOUT_S
-                ).raise_for_status()
-        except (OSError, subprocess.SubprocessError, requests.RequestException) as error:
-            self.undelivered += 1
-            log.warning("%s: a notice was not delivered: %s", notice.client, error)
+    def _submit(self) -> None:
+        task = self._pool.submit(self._deliver)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _deliver(self) -> None:
+        while self._deliver_next():
+            continue
+
+    def _deliver_next(self) -> bool:
+        """Deliver one notice that waits; where the last ones failed, all of them together, once it is time.
+
+        Return whether a receiver took it.
+        """
+        with self._lock:
+            kept = self._failures >= _FEW
+            if not self._waiting or self._closed or (kept and self._clock() < self._not_before):
+                return False
+            count = len(self._waiting) if kept else 1
+            notices, self._waiting = self._waiting[:count], self._waiting[count:]
+        error = _send(notices, self.settings)
+        with self._lock:
+            waits = self._waiting if error else []  # for the same receiver
+            self._told |= {notice.run: error for notice in (*notices, *waits)}
+            self._failures = self._failures + 1 if error else 0
+            if error:
+                self._waiting += notices
+                self._not_before = self._clock() + _AGAIN_S
+                log.warning("%s: a notice was not delivered: %s", notices[0].client, error)
+        return error is None
+
+
+def _send(notices: Sequence[Notice], settings: SchedulerSettings) -> str | None:
+    """Give notices to the receivers: one as it is, several as a summary. Return why one did not take them."""
+    each = [asdict(notice) for notice in sorted(notices, key=lambda notice: notice.run)]
+    told: dict[str, Any] = each[0] if len(each) == 1 else {"event": "summary", "notices": each}
+    text = json.dumps(told)
+    try:
+        if settings.notify_command:
+            subprocess.run(settings.notify_command, input=text, text=True, timeout=_RECEIVER_TIMEOUT_S, check=True)
+        if settings.notify_webhook:
+            headers = {"Content-Type": "application/json"}
+            requests.post(
+                settings.notify_webhook, data=text, headers=headers, timeout=_RECEIVER_TIMEOUT_S
+            ).raise_for_status()
+    except (OSError, subprocess.SubprocessError, requests.RequestException) as error:
+        return redact(str(error))
+    return None

@@ -113,6 +113,7 @@ class Operations:
                 return self._watch(fleet, dispatcher, owns, at, say, stop)
         finally:
             notifier.close()
+            self._note_undelivered(notifier)
             dispatcher.forget(time.time() - fleet.scheduler.keep)
 
     def _watch(
@@ -176,6 +177,8 @@ class Operations:
 
         def after_step() -> None:
             notifier.settings = scheduler.fleet.scheduler
+            notifier.try_again()
+            self._note_undelivered(notifier)
             if health:
                 health.snapshot = self._snapshot(scheduler, dispatcher, notifier, health.snapshot)
 
@@ -183,9 +186,14 @@ class Operations:
             return serve(scheduler, dispatcher, signals, after_step)
         finally:
             notifier.close()
+            self._note_undelivered(notifier)
             if health:
                 health.close()
             os.close(lock)
+
+    def _note_undelivered(self, notifier: Notifier) -> None:
+        for run_id, error in notifier.news().items():
+            self.history.update([run_id], unnotified=error)
 
     def _snapshot(self, scheduler: Scheduler, dispatcher: Dispatcher, notifier: Notifier, before: Snapshot) -> Snapshot:
         now, running = time.time(), len(dispatcher.running)

@@ -8,7 +8,11 @@ from bc4all.schedule.history import SCHEDULED, Run, iso
 from bc4all.starter import Report
 
 _SIGNAL = 128  # an exit code above it is a signal's, as shells tell it
-_START_COLUMNS = ("application", "pid", "pid_started", "started", "log")
+# The columns of a run that is queued again, as if it had not been started.
+WAITING: dict[str, Any] = {
+    "state": "queued",
+    **dict.fromkeys(("application", "pid", "pid_started", "started", "log")),
+}
 
 
 def verdict(run: Run, report: Report, code: int | None, stopping: str, now: float) -> dict[str, Any]:
@@ -19,7 +23,7 @@ def verdict(run: Run, report: Report, code: int | None, stopping: str, now: floa
     """
     result = report.results.get(run.client)
     if result is None and report.begun and code != EXIT_OK:
-        waiting = {"state": "queued", "not_before": now} | dict.fromkeys(_START_COLUMNS)
+        waiting = WAITING | {"not_before": now}
         if run.client not in report.begun:
             return waiting
         if stopping == "timeout" and len(report.begun - report.results.keys()) > 1:

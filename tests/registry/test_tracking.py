@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bc4all.errors import Failure
+from bc4all.errors import Failure, ModelError, Untrained
+from bc4all.identity import ClientId
 from bc4all.job_kinds import PREDICT, TRAIN
 from bc4all.layout import Layout
 from bc4all.registry.tracking import Tracking, tracking_uri
+from bc4all.registry.versions import Registry
 from tests.conftest import DAY, make_client
 
 
@@ -37,3 +39,17 @@ def test_a_deleted_experiment_is_named_and_how_to_restore_it(tracking: Tracking,
         tracking.start_run(*sound, DAY, {})
     tracking.client.restore_experiment(deleted)
     assert tracking.start_run(client, TRAIN, DAY, {}).experiment_id == deleted
+
+
+def test_a_client_without_any_version_is_told_from_one_without_a_champion(tracking: Tracking) -> None:
+    """The first is to be trained; of the second, people have decided that nothing it has is to be used."""
+    registry = Registry(tracking)
+    with pytest.raises(Untrained, match="client_0_model has no champion"):
+        registry.find(ClientId("client_0"))
+    tracking.client.create_registered_model("client_0_model")
+    with pytest.raises(Untrained):
+        registry.find(ClientId("client_0"))
+    tracking.client.create_model_version("client_0_model", "file:///nowhere")
+    with pytest.raises(ModelError, match="client_0_model has no champion") as told:
+        registry.find(ClientId("client_0"))
+    assert not isinstance(told.value, Untrained)

@@ -3,7 +3,9 @@
 import json
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -51,21 +53,71 @@ def test_reaches_command_and_webhook(tmp_path: Path, webhook: tuple[str, list[di
     told = {name: posted[0][name] for name in ("event", "client", "job", "day", "attempt", "error")}
     assert list(told.values()) == ["failed", "client_0", "train", "2026-01-31", 4, "broken"]
     assert notifier.undelivered == 0
+    assert notifier.news() == {1: None}
 
 
-def test_counts_what_no_receiver_took(webhook: tuple[str, list[dict[str, object]]]) -> None:
-    """A command that fails or is not there, and a webhook that answers 500, are each counted; the next is delivered."""
-    address, posted = webhook
-    notifier = Notifier(SchedulerSettings())
-    for settings in (
+@pytest.mark.parametrize(
+    "settings",
+    [
         SchedulerSettings(notify_command=["/nowhere"]),
         SchedulerSettings(notify_command=[sys.executable, "-c", "raise SystemExit(3)"]),
-        SchedulerSettings(notify_webhook=f"{address}/refuse"),
         SchedulerSettings(notify_webhook="http://127.0.0.1:1"),
-        SchedulerSettings(notify_webhook=address),
-    ):
-        notifier.settings = settings
-        notifier(Notice.of(RUN, "failed"))
+        None,
+    ],
+)
+def test_counts_what_no_receiver_took(
+    webhook: tuple[str, list[dict[str, object]]], settings: SchedulerSettings | None
+) -> None:
+    """A command that fails or is not there, and a webhook that is not there or answers 500: counted, and told why."""
+    notifier = Notifier(settings or SchedulerSettings(notify_webhook=f"{webhook[0]}/refuse"))
+    notifier(Notice.of(RUN, "failed"))
     notifier.close()
-    assert notifier.undelivered == 4
-    assert len(posted) == 2
+    assert notifier.undelivered == 1
+    (told,) = notifier.news().values()
+    assert told
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    """Wait until a delivery in the background has come so far."""
+    for _ in range(1000):
+        if what():
+            return
+        time.sleep(0.01)
+    pytest.fail("it did not come so far")
+
+
+def test_what_was_kept_is_told_in_a_summary(webhook: tuple[str, list[dict[str, object]]]) -> None:
+    """After three refusals a receiver is left alone for a while; then it is told all at once, and nothing twice."""
+    address, posted = webhook
+    now = 0.0
+    notifier = Notifier(SchedulerSettings(notify_webhook=f"{address}/refuse"), clock=lambda: now)
+    for number in range(1, 11):
+        notifier(Notice.of(replace(RUN, id=number), "failed"))
+        wait_for(lambda: len(posted) >= min(number, 3) and not notifier._tasks)  # noqa: B023 - called at once
+    assert len(posted) == 3
+    assert notifier.undelivered == 10
+    assert [str(error)[:4] for error in notifier.news().values()] == ["500 "] * 3 + ["kept"] * 7
+    notifier.settings = SchedulerSettings(notify_webhook=address)
+    notifier.try_again()
+    wait_for(lambda: not notifier._tasks)
+    assert len(posted) == 3
+    now = 301.0
+    notifier.try_again()
+    wait_for(lambda: len(posted) == 4 and not notifier._tasks)
+    told = posted[-1]
+    assert told["event"] == "summary"
+    assert [notice["run"] for notice in told["notices"]] == list(range(1, 11))  # type: ignore[attr-defined]
+    assert notifier.news() == dict.fromkeys(range(1, 11))
+    notifier.close()
+    assert notifier.undelivered == 0
+    assert len(posted) == 4
+
+
+def test_closing_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Receivers that hang hold the end up for so long and no longer; what they were not told is known."""
+    monkeypatch.setattr("bc4all.schedule.notices._CLOSE_S", 0.2)
+    notifier = Notifier(SchedulerSettings(notify_command=[sys.executable, "-c", "import time; time.sleep(3)"]))
+    for number in range(1, 101):
+        notifier(Notice.of(replace(RUN, id=number), "failed"))
+    notifier.close()
+    assert len([error for error in notifier.news().values() if error]) >= 96

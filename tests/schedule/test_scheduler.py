@@ -51,6 +51,7 @@ class World:
     mute: bool = False  # whether jobs write nothing at all
     exit_code: int = 0
     drifted: Callable[[str, float], bool] = lambda client, now: False
+    untrained: set[str] = field(default_factory=set)  # clients that have no model yet
     started: list[tuple[list[str], float]] = field(default_factory=list)  # clients and when, an application each
     ends: list[float] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
@@ -153,9 +154,14 @@ class StandIn:
             if client in self.world.silent:
                 continue
             runs = self.world.runs(f"client = '{client}' AND state = 'running'")
-            code = self.world.code(client, runs[-1].attempt)
+            code, job = self.world.code(client, runs[-1].attempt), runs[-1].job
+            untrained = job == "predict" and client in self.world.untrained
+            if untrained:
+                code = 1
+            elif job == "train" and not code:
+                self.world.untrained.discard(client)
             result = {"client_id": client, "exit_code": code, "rows": 1, "version": 1, "top_5": None, "run_id": "r"}
-            result |= {"error": "broken" if code else None}
+            result |= {"error": "broken" if code else None, "untrained": untrained}
             result |= {"drifted": runs[-1].job == "predict" and self.world.drifted(client, self.world.clock.now)}
             lines.append(json.dumps(result) + "\n")
         self.order.results.write_text("".join(lines))
@@ -570,3 +576,63 @@ def test_a_drift_trains_where_it_is_asked_for(world: Callable[..., World]) -> No
     running.history.pause("a", "train", "now")
     running.run_until(START + timedelta(days=25))
     assert trainings(running) == ["2026-01-11", "2026-01-14", "2026-01-17"]
+
+
+def test_a_new_client_is_trained_before_its_first_prediction(world: Callable[..., World]) -> None:
+    """Once, by its first due prediction, which waits for it and loses no attempt; and no notice is given."""
+    later = "{train: {schedule: 0 0 28 * *}}"
+    running = world(configuration([f"a: {later}", f"b: {later}"]), seconds=60, untrained={"a"}).start()
+    running.run_until(START + timedelta(days=2, hours=12))
+    found = [(run.client, run.job, run.day, run.state, run.attempt) for run in running.runs("started IS NOT NULL")]
+    first = found[0][2]
+    assert found.count(("a", "train", first, "done", 1)) == 1
+    assert [one for one in found if one[1] == "train"] == [("a", "train", first, "done", 1)]
+    predicted = [one for one in found if one[:2] == ("a", "predict")]
+    assert predicted
+    assert {one[3:] for one in predicted} == {("done", 1)}
+    (training,) = running.runs("job = 'train' AND started IS NOT NULL")
+    (prediction,) = running.runs(f"client = 'a' AND job = 'predict' AND day = '{first}'")
+    assert training.ended <= prediction.started
+    assert not running.notices
+
+
+@pytest.mark.parametrize("said", ["train: {first: false, schedule: 0 0 28 * *}", "train: {enabled: false}"])
+def test_no_first_training_where_none_is_asked_for(world: Callable[..., World], said: str) -> None:
+    """The prediction fails as before, with a notice."""
+    running = world(configuration([f"a: {{{said}}}"]), seconds=60, untrained={"a"}).start()
+    running.run_until(START + timedelta(days=1, hours=12))
+    assert not running.runs("job = 'train' AND started IS NOT NULL")
+    assert {run.state for run in running.runs("job = 'predict' AND started IS NOT NULL")} == {"failed"}
+    assert running.notices
+
+
+def test_a_first_training_that_fails_fails_the_prediction(world: Callable[..., World]) -> None:
+    """It is trained once a time that it is due, the prediction does not wait for ever, and both tell."""
+    failing = lambda client, attempt: 1  # noqa: E731 - as the world takes it
+    later = "{train: {schedule: 0 0 28 * *}}"
+    running = world(configuration([f"a: {later}"]), seconds=60, untrained={"a"}, code=failing).start()
+    running.run_until(START + timedelta(days=1, hours=12))
+    days = {run.day for run in running.runs("job = 'predict' AND started IS NOT NULL")}
+    trained = running.runs("job = 'train' AND started IS NOT NULL")
+    assert sorted(run.day for run in trained) == sorted(days)
+    assert {run.state for run in running.runs("started IS NOT NULL")} == {"failed"}
+    assert not running.runs("state = 'queued'")
+
+
+def test_training_and_prediction_of_a_minute_go_in_that_order(world: Callable[..., World]) -> None:
+    """What is trained at three is used at three; another client's prediction waits for nothing."""
+    times = "{schedule: 0 3 * * *}"
+    running = world(
+        configuration(
+            [f"a: {{train: {times}, predict: {times}}}", f"b: {{train: {{enabled: false}}, predict: {times}}}"]
+        ),
+        seconds=600,
+    ).start()
+    running.run_until(START + timedelta(days=1, hours=12))
+    trained = running.runs("client = 'a' AND job = 'train' AND started IS NOT NULL")
+    predicted = {run.scheduled_for: run for run in running.runs("client = 'a' AND job = 'predict'")}
+    others = {run.scheduled_for: run for run in running.runs("client = 'b' AND job = 'predict'")}
+    assert trained
+    for training in trained:
+        assert training.ended <= predicted[training.scheduled_for].started
+        assert others[training.scheduled_for].started < training.ended

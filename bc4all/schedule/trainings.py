@@ -1,0 +1,67 @@
+"""Trainings that no schedule asks for: of a client that has no model yet, and of one whose products have drifted.
+
+A prediction that finds no model tells so; its run then waits, and no attempt is lost, for a training of the same time.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from bc4all.config.clients import Fleet
+from bc4all.job_kinds import PREDICT, TRAIN
+from bc4all.schedule.history import History, Run
+from bc4all.schedule.verdict import WAITING
+
+log = logging.getLogger(__name__)
+
+WAITS = "waits for its first training"  # the note of such a prediction
+
+
+def waiting_predictions(unfinished: Sequence[Run]) -> set[int]:
+    """Return the numbers of the predictions that a training goes before: due at the same time, or the client's first.
+
+    A retry of a training goes before none but those of a client without a model.
+    """
+    trainings = [run for run in unfinished if run.job == TRAIN.name]
+    clients = {run.client for run in trainings}
+    times = {(run.client, run.scheduled_for) for run in trainings if run.attempt == 1}
+    predictions = (run for run in unfinished if run.job == PREDICT.name)
+    return {
+        run.id
+        for run in predictions
+        if (run.client, run.scheduled_for) in times or (run.note == WAITS and run.client in clients)
+    }
+
+
+def train_first(history: History, fleet: Fleet, run: Run, now: float) -> None:
+    """Queue a training of a client that has no model, and its prediction again, behind that.
+
+    Once a day: what has failed for good would fail again. Where the client has no model afterwards, its prediction has
+    failed.
+    """
+    client = fleet.clients.get(run.client)
+    if client is None or client.train.first is False or not client.due(TRAIN.name) or run.trigger == "backfill":
+        return
+    trainings = history.of_day(run.client, TRAIN.name, run.day)
+    under_way = [one for one in trainings if one.state in ("queued", "running")]
+    if (run.client, TRAIN.name) in history.pauses() or (trainings and not under_way):
+        return
+    if not under_way:
+        history.add(run.client, TRAIN.name, run.day, run.scheduled_for, run.trigger, not_before=now)
+    history.update([run.id], **WAITING, ended=None, exit_code=None, error=None, note=WAITS, not_before=now)
+    log.info("%s: has no model yet, and will be trained first", run.client)
+
+
+def train_drifted(history: History, fleet: Fleet, run: Run, now: float) -> None:
+    """Queue a training of a client whose products have drifted, where it asks for that.
+
+    After a training, only when there were as many predictions again as a drift is told from: a version that was not
+    promoted would otherwise be trained anew each day.
+    """
+    client = fleet.clients.get(run.client)
+    if client is None or not client.drift.train or not client.due(TRAIN.name) or run.trigger == "backfill":
+        return
+    since = history.predictions_since_training(run.client)
+    enough = since is None or len({one.day for one in since}) >= client.drift.counts[1]
+    if enough and (run.client, TRAIN.name) not in history.pauses():
+        history.add(run.client, TRAIN.name, run.day, run.scheduled_for, run.trigger, not_before=now)
+        log.info("%s: drifted, and will be trained", run.client)
