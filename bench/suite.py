@@ -84,8 +84,8 @@ def _draw(rows: list[Turns], clients: list[Turns], weights: list[Weight]) -> Non
     counts = [turns.size for turns in clients if turns.what.startswith("train")]
     draw_lines(ROOT / "docs" / "bench-clients.svg", counts, by_way, "clients of 5,000 products", "seconds")
     megabytes = {
+        OURS: [weight.ours / 1e6 for weight in weights],
         "scikit-learn": [weight.theirs / 1e6 for weight in weights],
-        "bc4all": [weight.ours / 1e6 for weight in weights],
     }
     place = ROOT / "docs" / "bench-memory.svg"
     draw_lines(place, [weight.categories for weight in weights], megabytes, "categories", "MB of a forest in memory")
