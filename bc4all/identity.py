@@ -5,12 +5,14 @@ else. What writes YAML is given `str(…)`: a safe dumper refuses subclasses.
 """
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from typing import Self
 
 from bc4all.errors import ConfigurationError
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_NUMBER = re.compile(r"\d+([eE]-?\d{1,2})?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -27,6 +29,15 @@ class ClientId(str):
             f"{str(value)[:80]!r} is not a client id",
             remedy="use 1 to 64 letters, digits, '_' or '-', starting with a letter or digit",
         )
+
+
+def equal_numbers(client_ids: Iterable[ClientId]) -> list[list[ClientId]]:
+    """Return the groups of ids, such as 0123 and 123, that readers which infer folders' types take for one number."""
+    groups: dict[float, list[ClientId]] = {}
+    for client_id in client_ids:
+        if _NUMBER.fullmatch(client_id):
+            groups.setdefault(float(client_id), []).append(client_id)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 class Day(str):

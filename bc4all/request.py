@@ -21,6 +21,7 @@ class JobRequest:
     model_params: dict[str, Any] | None = None
     model_version: int | None = None
     force: bool = False
+    backfilled: bool = False
     budget: int | None = None
     minutes: float | None = None
     max_megabytes: float | None = None

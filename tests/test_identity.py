@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc4all.errors import ConfigurationError
-from bc4all.identity import ClientId, Day, RunId
+from bc4all.identity import ClientId, Day, RunId, equal_numbers
 from tests.conftest import ROOT
 
 HOSTILE = [
@@ -91,3 +91,10 @@ def test_inside_is_no_mere_text() -> None:
                     loose.append(f"{file.name}:{node.lineno}: {name}")
     assert taken == names
     assert loose == []
+
+
+def test_ids_that_are_equal_as_numbers_are_found() -> None:
+    """As readers that infer types would read them: leading zeros and exponents, and nothing else."""
+    ids = [ClientId(one) for one in ("123", "0123", "a1", "1e3", "1000", "7", "shop-1", "2026-01-01")]
+    assert equal_numbers(ids) == [["123", "0123"], ["1e3", "1000"]]
+    assert equal_numbers(ids[1:3]) == []

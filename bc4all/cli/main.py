@@ -13,7 +13,7 @@ from bc4all.cli.models import COMMANDS as MODEL_COMMANDS
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.cli.runs import COMMANDS as RUN_COMMANDS
 from bc4all.errors import Failure
-from bc4all.identity import ClientId, Day
+from bc4all.identity import ClientId, Day, equal_numbers
 from bc4all.layout import Layout
 from bc4all.request import JobRequest
 from bc4all.wording import quantity
@@ -58,6 +58,9 @@ def check(config: Path) -> None:
     for file in tuned_files(config):
         if file.stem not in fleet.clients:
             click.echo(f"{file} is of no client of {config}")
+    for group in equal_numbers(fleet.clients):
+        alike = f"{', '.join(group)} are one number to readers that infer the types of partitions"
+        click.echo(f"{alike}: switch that off, as README says under Predict", err=True)
     layout = Layout.from_environment()
     faults = [fault for client in fleet.enabled for fault in check_data(layout, client)]
     for fault in faults:
@@ -78,12 +81,11 @@ def show(client_id: ClientId, day: Day | None, product_ids: tuple[str, ...], lim
 
     Example: bc4all show --client-id client_0 --date 2026-01-31
     """
-    from rich.console import Console
-
     from bc4all.cli.tables import table
     from bc4all.data.published import read_published
+    from bc4all.terminal import console
 
-    Console().print(table(read_published(Layout.from_environment(), client_id, day, product_ids, limit)))
+    console().print(table(read_published(Layout.from_environment(), client_id, day, product_ids, limit)))
 
 
 @main.command("next")
@@ -95,17 +97,16 @@ def upcoming(config: Path, hours: int, client_ids: tuple[ClientId, ...]) -> None
 
     Example: bc4all next --hours 24
     """
-    from rich.console import Console
-
     from bc4all.cli.tables import upcoming as table_of_jobs
     from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.history import read_pauses
     from bc4all.state import State
+    from bc4all.terminal import console
 
     fleet = load_fleet(config)
     clients = fleet.select(client_ids) if client_ids else fleet.enabled
     state = State.from_environment(Layout.from_environment())
-    Console().print(table_of_jobs(clients, datetime.now(UTC), hours, read_pauses(state)))
+    console().print(table_of_jobs(clients, datetime.now(UTC), hours, read_pauses(state)))
 
 
 @main.command()

@@ -42,13 +42,12 @@ def versions(client_id: ClientId) -> None:
 
     Example: bc4all versions --client-id client_0
     """
-    from rich.console import Console
-
     from bc4all.cli.tables import versions_table
+    from bc4all.terminal import console
 
     registry, champions = _opened(client_id)
     found = sorted(registry.versions(client_id), key=lambda version: -version.number)
-    Console().print(versions_table(client_id, found, registry.aliases(client_id)))
+    console().print(versions_table(client_id, found, registry.aliases(client_id)))
     for change in champions.changes(client_id):
         click.echo(f"{change.at or 'earlier'}  version {change.version} became champion: {change.why}")
 

@@ -83,6 +83,7 @@ _OPTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "predict": [
         click.option(PREDICT.date_option, "day", type=DATE, help="Names the partition; by default today (YYYY-MM-DD)."),
         click.option("--model-version", type=click.IntRange(1), help="Use this version instead of the champion."),
+        click.option("--backfilled", is_flag=True, help="Mark a past date as made of what was delivered later."),
         click.option("--force", is_flag=True, help="Score also where nothing has changed since it was published last."),
         _MODEL_PARAMS,
     ],

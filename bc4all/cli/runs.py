@@ -249,9 +249,9 @@ def _show(rows: list[dict[str, Any]], as_json: bool, table: Callable[[], Any]) -
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
+    from bc4all.terminal import console
 
-    Console().print(table())
+    console().print(table())
 
 
 COMMANDS = (scheduler, run_now, cron_line, backfill, status, runs, logs, pause, resume)

@@ -18,7 +18,7 @@ _ALWAYS = Day("0001-01-01")  # no date is before it
 
 
 class Renaming(NamedTuple):
-    """One line of a map: `old` is called `new` from the day `since` on ("" for always)."""
+    """A renaming: `old`, as it is delivered, is called `new` from the day `since` on ("" for always)."""
 
     old: str
     new: str
@@ -70,6 +70,7 @@ def _renamings(file: Path, rows: Iterator[list[str]]) -> Iterator[Renaming]:
     if header not in (_COLUMNS, _COLUMNS[:2]):
         raise ConfigurationError(f"{file}:1: the columns are {header}", remedy=f"write {','.join(_COLUMNS)}")
     met: dict[tuple[str, str], int] = {}
+    trimmed: list[Renaming] = []
     for line, row in enumerate(rows, start=2):
         if not row:
             continue
@@ -80,7 +81,12 @@ def _renamings(file: Path, rows: Iterator[list[str]]) -> Iterator[Renaming]:
             since = start and Day(start)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}:{line}: {error}") from error
-        before = met.setdefault((old, since), line)
+        before = met.setdefault((row[0], since), line)
         if before != line:
-            raise ConfigurationError(f"{file}:{line}: {old!r} is renamed already in line {before}")
-        yield Renaming(old, new, since, line)
+            raise ConfigurationError(f"{file}:{line}: {row[0]!r} is renamed already in line {before}")
+        yield Renaming(row[0], new, since, line)  # a name may be delivered with spaces around it
+        if old not in (row[0], new):
+            trimmed.append(Renaming(old, new, since, line))
+    for one in trimmed:  # spaces around it may also be the map's own
+        if met.setdefault((one.old, one.since), one.line) == one.line:
+            yield one

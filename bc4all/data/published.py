@@ -45,8 +45,7 @@ def read_published(
     missing = sorted(set(wanted) - set(rows["product_id"].to_pylist()))
     if missing:
         raise DataError(f"{client_id}: product {', '.join(missing[:5])} is not there", f"date {day}", "check its id")
-    with storage.open_input_stream(f"{folder}/{MANIFEST}") as stream:
-        manifest = json.loads(stream.read())
+    manifest = _read_manifest(storage, folder)
     return Published(client_id, day, manifest, rows.sort_by([("product_id", "ascending"), ("rank", "ascending")]))
 
 
@@ -75,12 +74,21 @@ def published_days(layout: Layout, client_id: ClientId) -> list[Day]:
     return sorted(days)
 
 
+def _read_manifest(storage: fs.FileSystem, folder: str) -> dict[str, Any]:
+    with storage.open_input_stream(f"{folder}/{MANIFEST}") as stream:
+        told: dict[str, Any] = json.loads(stream.read())
+    return told
+
+
 def _latest(client_id: ClientId, layout: Layout) -> Day:
+    """Return the newest date that was not filled in later; where all were, the newest."""
     days = published_days(layout, client_id)
     if not days:
         where, remedy = layout.published_client(client_id), f"bin/submit.sh predict --client-id {client_id}"
         raise DataError(f"{client_id}: nothing is published", where, remedy)
-    return days[-1]
+    storage, root = open_folder(layout, layout.published_client(client_id))
+    on_time = (day for day in reversed(days) if not _read_manifest(storage, f"{root}/date={day}").get("backfilled"))
+    return next(on_time, days[-1])
 
 
 def _first(partition: ds.Dataset, products: int) -> list[str]:

@@ -36,14 +36,18 @@ def made_from(source: Sequence[Entry], facts: Mapping[str, Any]) -> dict[str, An
 def find_before(
     files: FileSystem, layout: Layout, client_id: ClientId, source: Sequence[Entry], wanted: Mapping[str, Any]
 ) -> Before | None:
-    """Return the newest published date where it was made from what is `wanted`, of `source`, and lies there whole."""
+    """Return the newest published date where it was made from what is `wanted`, of `source`, and lies there whole.
+
+    A date that was filled in later counts for none.
+    """
     days = [day for entry in files.listing(layout.published_client(client_id)) if (day := _day(entry.name))]
-    if not days:
-        return None
-    newest = max(days)
-    folders = {OUTPUT: layout.published_partition(client_id, newest)}
-    told = _manifest(files, folders[OUTPUT])
-    if told.get(MADE_FROM) != wanted:
+    told: dict[str, Any] = {}
+    for newest in sorted(days, reverse=True):
+        folders = {OUTPUT: layout.published_partition(client_id, newest)}
+        told = _manifest(files, folders[OUTPUT])
+        if not told.get("backfilled"):
+            break
+    if not told or told.get("backfilled") or told.get(MADE_FROM) != wanted:
         return None
     manifests = {OUTPUT: told}
     if told["rows_quarantined"]:

@@ -29,7 +29,8 @@ from bc4all.layout import Layout
 from bc4all.logs import log_context, start_log
 from bc4all.request import JobRequest
 from bc4all.state import State
-from bc4all.variables import LOG_FORM, TERMINAL_COLUMNS
+from bc4all.terminal import console
+from bc4all.variables import LOG_FORM
 
 if TYPE_CHECKING:
     from bc4all.registry.versions import Registry
@@ -110,7 +111,7 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
     log.info("%s: application %s on %s", request.job, spark_context.applicationId, spark_context.master)
     if not is_local(spark):
         check_hosts(executor_hosts(spark), driver_host(spark))
-    context = JobContext(spark, layout, registry, request.day, state)
+    context = JobContext(spark, layout, registry, request.day, state, backfilled=request.backfilled)
     if not context.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
@@ -144,9 +145,3 @@ def _tell_begun(wave: Sequence[Client]) -> None:
 
 def _tell_done(outcome: Outcome) -> None:
     starter.tell_result(asdict(outcome))
-
-
-def console() -> Console:
-    """Return standard output. spark-submit passes it through a pipe: bin/submit.sh says if a terminal is behind."""
-    columns = os.environ.get(TERMINAL_COLUMNS, "")
-    return Console(force_terminal=True, width=int(columns)) if columns.isdigit() else Console()

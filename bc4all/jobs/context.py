@@ -35,6 +35,7 @@ class JobContext:
     state: State
     interrupted: Event = field(default_factory=Event)  # by Ctrl-C: nothing more is begun
     phases: Phases = field(default_factory=Phases)
+    backfilled: bool = False  # whether `day` is past, and what is read was delivered later
 
     @cached_property
     def files(self) -> FileSystem:

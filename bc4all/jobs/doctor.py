@@ -203,6 +203,6 @@ def _memory(spark: SparkSession, layout: Layout, clients: list[Client], hosts: l
 
 def main() -> None:
     """Run jobs/doctor.py, for the configuration that $BC4ALL_CONFIG names."""
-    from bc4all.jobs.application import console
+    from bc4all.terminal import console
 
     sys.exit(run_doctor(Path(os.environ[CONFIG_FILE]), console()))

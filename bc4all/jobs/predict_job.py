@@ -182,7 +182,8 @@ def _publish(context: JobContext, member: _Member) -> Outcome:
     """Publish what was audited, and record it."""
     client, products, (rows, best) = member.client, member.progress.products, member.progress.audited
     version = member.progress.version
-    drifted = _measure_drift(member.progress.loaded, products, {label: count for label, (count, _) in best.items()})
+    predicted = {label: count for label, (count, _) in best.items()}
+    drifted = None if context.backfilled else _measure_drift(member.progress.loaded, products, predicted)
     products.check_unchanged(context.files)
     publish_refused(context, member.publisher, client, products)
     sha256 = version.tags["sha256"]
@@ -204,7 +205,7 @@ def _publish_again(context: JobContext, member: _Member) -> Outcome:
     check_unchanged(context.files, context.layout.prediction(member.client.id), before.source)
     if QUARANTINE not in before.folders:
         member.publisher.remove(QUARANTINE)
-    new = {"date": context.day, "published_before": before.day}
+    new = {"date": context.day, "published_before": before.day, "backfilled": context.backfilled}
     for name in sorted(before.folders, reverse=True):  # what was refused first
         told = {key: value for key, value in before.manifests[name].items() if key not in ("run_id", "files")}
         member.publisher.publish(name, told | new)
@@ -216,7 +217,9 @@ def _record(context: JobContext, member: _Member, told: Mapping[str, Any], also:
     client, run, version = member.client, member.run, member.progress.version
     counts: dict[str, float] = {name: told[name] for name in ("rows_in", "rows_out", "rows_quarantined")}
     tags = {"model_version": version.number, "model_sha256": version.tags["sha256"], **also}
-    drifted = Drift(**told["drift"]) if "drift" in told else None
+    if context.backfilled:
+        tags["backfilled"] = "true"
+    drifted = Drift(**told["drift"]) if "drift" in told and not context.backfilled else None
     if drifted:
         counts, tags = counts | drift_metrics(drifted), tags | _changed_values(drifted)
     run.log(counts, tags=tags)

@@ -90,6 +90,7 @@ def manifest(context: JobContext, client: Client, products: Products) -> dict[st
     return {
         "client_id": client.id,
         "date": context.day,
+        "backfilled": context.backfilled,
         "code_version": bc4all.__version__,
         "config_sha": client.sha,
         "rows_in": products.rows,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from bc4all.column_names import CATEGORY_ID, PRODUCT_ID, ROW
 from bc4all.errors import DataError
 from bc4all.kinds import Features
+from bc4all.learning import look_alikes
 from bc4all.model.features import model_input
 from bc4all.model.taxonomy import rename
 from bc4all.model.training_set import TrainingSet
@@ -37,6 +38,9 @@ def training_set(
             shown = ", ".join(unmet[:10]) + (", …" if len(unmet) > 10 else "")
             warn(f"{len(unmet)} old names of the category map are no product's any more: {shown}")
         names, codes = rename(names, codes, new_names)
+    alike = look_alikes.warning(dict(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True)))
+    if alike:
+        warn(alike)
     if len(names) < 2:
         found = f"{len(names)} category" if len(names) else "no category"
         raise DataError(f"there is {found} where a classifier needs two", CATEGORY_ID, "deliver more products")

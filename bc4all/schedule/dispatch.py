@@ -17,10 +17,9 @@ from typing import Protocol
 
 from bc4all.config.clients import Fleet
 from bc4all.errors import EXIT_TRANSIENT
-from bc4all.identity import ClientId, Day
 from bc4all.schedule import trainings
 from bc4all.schedule.child import Child, Order, cap, uptime
-from bc4all.schedule.history import FAILED, SCHEDULED, History, Run, iso
+from bc4all.schedule.history import BACKFILL, FAILED, SCHEDULED, History, Run, iso
 from bc4all.schedule.notices import Notice
 from bc4all.schedule.verdict import retry_in, verdict
 from bc4all.starter import Report, read_report
@@ -92,7 +91,7 @@ class Dispatcher:
         self,
         state: State,
         history: History,
-        command: Callable[[Fleet, str, Day, Sequence[ClientId]], list[str]],
+        command: Callable[[Fleet, Sequence[Run]], list[str]],
         spawn: Callable[[Order], Process],
         owns: Callable[[Run], bool],
         notify: Callable[[Notice], None],
@@ -165,7 +164,7 @@ class Dispatcher:
                 if not runs:
                     return
                 ids = [run.id for run in runs]
-                command = self._command(fleet, runs[0].job, runs[0].day, [run.client for run in runs])
+                command = self._command(fleet, runs)
                 results.unlink(missing_ok=True)  # of an application before it, of the same name
                 child = self._spawn(Order(command, _mark(self._state, name), output, results, slot))
                 self._history.update(ids, pid=child.pid, pid_started=child.started, **begun)
@@ -238,7 +237,7 @@ class Dispatcher:
                 self._history.add(*again, attempt=run.attempt + 1, not_before=now + delay * jitter, alone=alone)
             elif run.state == "queued":
                 continue
-            elif run.trigger in ("manual", "backfill"):
+            elif run.trigger in ("manual", BACKFILL):
                 continue  # its starter is looking
             elif run.state in FAILED:
                 self._notify(Notice.of(run, "failed"))

@@ -20,6 +20,7 @@ from bc4all.state import State
 STATES = ("queued", "running", "done", "failed", "timeout", "stopped", "lost", "missed")
 FAILED = ("failed", "timeout", "stopped", "lost")
 SCHEDULED = ("schedule", "catch-up")  # the triggers that are the scheduler's
+BACKFILL = "backfill"  # that of a past date, which is filled in with what is delivered now
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -226,12 +227,13 @@ class History:
     def predictions_since_training(self, client: ClientId) -> list[Run] | None:
         """Return the predictions that were done after the client's latest training; None where there is no training."""
         trained = self._find("client = ? AND job = 'train' AND state != 'missed'", [client], limit=1)
-        done = "client = ? AND job = 'predict' AND state = 'done' AND id > ?"
+        done = "client = ? AND job = 'predict' AND state = 'done' AND trigger != 'backfill' AND id > ?"
         return self._find(done, [client, trained[0].id]) if trained else None
 
     def latest(self) -> dict[tuple[ClientId, str], Run]:
-        """Return each client's and job's latest run that was started."""
-        chosen = "id IN (SELECT max(id) FROM runs WHERE started IS NOT NULL GROUP BY client, job)"
+        """Return each client's and job's latest run that was started, for no date that was filled in later."""
+        on_time = "started IS NOT NULL AND trigger != 'backfill'"
+        chosen = f"id IN (SELECT max(id) FROM runs WHERE {on_time} GROUP BY client, job)"  # noqa: S608 - constants
         return {(run.client, run.job): run for run in self._find(chosen)}
 
     def failed_before(self, run: Run) -> bool:

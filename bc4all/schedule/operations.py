@@ -23,7 +23,7 @@ from bc4all.project import SUBMIT
 from bc4all.schedule.child import Child, cap, started_at
 from bc4all.schedule.dispatch import Dispatcher, finish_orphans
 from bc4all.schedule.health import HealthServer, Snapshot
-from bc4all.schedule.history import FAILED, SCHEDULED, History, Run
+from bc4all.schedule.history import BACKFILL, FAILED, SCHEDULED, History, Run
 from bc4all.schedule.notices import Notice, Notifier
 from bc4all.schedule.scheduler import Scheduler, Signals, serve
 from bc4all.state import State
@@ -61,10 +61,11 @@ class Operations:
     ) -> Dispatcher:
         """Return a dispatcher of real processes."""
 
-        def command(fleet: Fleet, job: str, day: Day, client_ids: Sequence[ClientId]) -> list[str]:
-            clients = [word for client_id in client_ids for word in ("--client-id", client_id)]
-            asked = [*clients, "--config", str(fleet.path.resolve()), JOB_KINDS[job].date_option, day]
-            return [str(self.program), job, *asked, "--", *fleet.scheduler.spark_options]
+        def command(fleet: Fleet, runs: Sequence[Run]) -> list[str]:
+            kind, clients = JOB_KINDS[runs[0].job], [word for run in runs for word in ("--client-id", run.client)]
+            asked = [*clients, "--config", str(fleet.path.resolve()), kind.date_option, runs[0].day]
+            late = ["--backfilled"] if runs[0].trigger == BACKFILL else []
+            return [str(self.program), kind.name, *asked, *late, "--", *fleet.scheduler.spark_options]
 
         # As JSON each event says whose it is, also where several clients share an application.
         told = {DATA_PREFIX: self.layout.prefix, STATE_FOLDER: str(self.state.folder), LOG_FORM: "json"}
@@ -155,7 +156,9 @@ class Operations:
         every = [Day((first + timedelta(days=number)).isoformat()) for number in range((last - first).days + 1)]
         days = sorted(set(every) - set(published_days(self.layout, client_id)))
         say(f"{client_id}: {len(days)} dates are missing from {first} to {last}")
-        codes = (self.run_now(fleet, "predict", {client_id: day}, "backfill", say, datetime.now(UTC)) for day in days)
+        if days:
+            say(f"{client_id}: what is delivered now is published for each; their manifests say `backfilled: true`")
+        codes = (self.run_now(fleet, "predict", {client_id: day}, BACKFILL, say, datetime.now(UTC)) for day in days)
         return next((code for code in codes if code), EXIT_OK)
 
     def scheduler(self, load: Callable[[], Fleet], clock: Callable[[], float] = time.time) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bc4all.config.clients import Fleet
 from bc4all.job_kinds import PREDICT, TRAIN
-from bc4all.schedule.history import History, Run
+from bc4all.schedule.history import BACKFILL, History, Run
 from bc4all.schedule.verdict import WAITING
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def train_first(history: History, fleet: Fleet, run: Run, now: float) -> None:
     failed.
     """
     client = fleet.clients.get(run.client)
-    if client is None or client.train.first is False or not client.due(TRAIN.name) or run.trigger == "backfill":
+    if client is None or client.train.first is False or not client.due(TRAIN.name) or run.trigger == BACKFILL:
         return
     trainings = history.of_day(run.client, TRAIN.name, run.day)
     under_way = [one for one in trainings if one.state in ("queued", "running")]
@@ -58,7 +58,7 @@ def train_drifted(history: History, fleet: Fleet, run: Run, now: float) -> None:
     promoted would otherwise be trained anew each day.
     """
     client = fleet.clients.get(run.client)
-    if client is None or not client.drift.train or not client.due(TRAIN.name) or run.trigger == "backfill":
+    if client is None or not client.drift.train or not client.due(TRAIN.name) or run.trigger == BACKFILL:
         return
     since = history.predictions_since_training(run.client)
     enough = since is None or len({one.day for one in since}) >= client.drift.counts[1]

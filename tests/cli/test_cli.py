@@ -1,5 +1,6 @@
 """The command `bc4all`: help, exit codes, and what it prints."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,18 @@ def test_check_finds_every_fault_of_the_data(sample: Path, prefix: Path, tmp_pat
     config.write_text("defaults: {features: [f0]}\nclients: {client_0: }\n")
     done = CliRunner().invoke(main, ["check", "--config", str(config)], env={"DATA_PREFIX": str(sample)})
     assert (done.exit_code, "every enabled client has its data" in done.output) == (0, True)
+
+
+def test_check_warns_of_ids_that_are_one_number(sample: Path, prefix: Path, tmp_path: Path) -> None:
+    """0123 and 123 are two clients here, and one to readers that infer types: no fault, but told."""
+    for client_id in ("0123", "123"):
+        for kind in ("train", "prediction"):
+            shutil.copytree(sample / kind / "client_id=client_0", prefix / kind / f"client_id={client_id}")
+    config = tmp_path / "clients.yaml"
+    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients: {0123: , 123: }\n")
+    done = CliRunner().invoke(main, ["check", "--config", str(config)])
+    assert done.exit_code == 0, done.output
+    assert "0123, 123 are one number to readers that infer the types of partitions" in done.stderr
 
 
 def test_check_leaves_with_2_for_a_wrong_configuration(tmp_path: Path) -> None:

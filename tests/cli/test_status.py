@@ -1,5 +1,8 @@
 """What `bc4all status` shows beside states."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from rich.console import Console
 from bc4all.cli.status import fleet_status, status_table
 from bc4all.schedule.history import History
 from bc4all.schedule.trainings import WAITS
-from tests.conftest import make_client
+from tests.conftest import ROOT, make_client
 
 
 def shown(rows: list[dict[str, Any]]) -> str:
@@ -55,3 +58,16 @@ def test_status_says_which_notices_were_not_delivered(tmp_path: Path) -> None:
     history.close()
     assert "2 notices not delivered, the last: no route to host" in shown(rows)
     assert "not delivered" not in shown(rows[:1])
+
+
+def test_tables_are_whole_in_a_file_of_any_encoding(tmp_path: Path) -> None:
+    """Off a terminal no column is cut, and what the encoding lacks is no crash."""
+    name = f"client_{'x' * 57}"
+    config = tmp_path / "clients.yaml"
+    config.write_text(f"defaults: {{features: [f0]}}\nclients: {{{name}: }}\n")
+    kept = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    environment = {**kept, "PYTHONIOENCODING": "ascii", "DATA_PREFIX": str(tmp_path)}
+    command = [sys.executable, "-m", "bc4all.cli.main", "status", "--config", str(config)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("ascii").count(name) == 2

@@ -39,6 +39,15 @@ def test_dates_are_optional(tmp_path: Path) -> None:
     assert found.names("2026-01-01") == {"a, b": "c"}
 
 
+def test_names_with_spaces_around_them_can_be_renamed(tmp_path: Path) -> None:
+    """As they are delivered; spaces that only the map has are no part of a name."""
+    text = 'old,new\n"Shoes ",Shoes\n"\u00a0Shoes",Shoes\nHats , Caps\n"Ties ",Scarves\nTies,Bows\n'
+    found = read_category_map(written(tmp_path, text), "x")
+    assert found
+    shoes = {"Shoes ": "Shoes", "\u00a0Shoes": "Shoes"}
+    assert found.names("2026-01-01") == shoes | {"Hats ": "Caps", "Hats": "Caps", "Ties ": "Scarves", "Ties": "Bows"}
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

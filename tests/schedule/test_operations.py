@@ -31,6 +31,7 @@ from bc4all.state import State
 JOB = """#!/bin/sh
 job=$1
 shift
+case "$*" in *--backfilled*) echo "$*" >> "$BC4ALL_STATE/backfilled";; esac
 clients=
 while [ "$1" = --client-id ]; do clients="$clients $2"; shift 2; done
 for client in $clients; do echo "$job $client $$" >> "$BC4ALL_STATE/begun"; done
@@ -431,6 +432,9 @@ def test_backfill_runs_the_missing_dates(here: Path) -> None:
     said: list[str] = []
     assert operations(here).backfill(fleet, "c0", *span, said.append) == 0
     assert "2 dates are missing" in said[0]
+    assert "what is delivered now is published for each" in said[1]
+    assert len((here / "state" / "backfilled").read_text().splitlines()) == 2
+    assert not operations(here).history.latest()
     assert [(run.day, run.state, run.trigger) for run in runs(here)] == [
         ("2026-01-01", "done", "backfill"),
         ("2026-01-03", "done", "backfill"),
@@ -438,6 +442,15 @@ def test_backfill_runs_the_missing_dates(here: Path) -> None:
     (here / "job").write_text("#!/bin/sh\nexit 1\n")
     assert operations(here).backfill(fleet, "c0", *span, said.append) == 1
     assert [run.day for run in runs(here)[2:]] == ["2026-01-01"]  # the script publishes nothing
+
+
+def test_only_a_date_that_is_filled_in_is_called_so(here: Path) -> None:
+    """A run of any other trigger is on time."""
+    fleet = load_fleet(configure(here, CLIENTS))
+    desk = operations(here)
+    assert desk.run_now(fleet, "predict", {"c0": "2026-01-31"}, "manual", [].append, now()) == 0
+    assert not (here / "state" / "backfilled").exists()
+    assert desk.history.latest().keys() == {("c0", "predict")}
 
 
 def test_backfill_has_nothing_to_do_where_every_date_is_published(here: Path) -> None:

@@ -84,9 +84,9 @@ class World:
         self.scheduler.step()
         return self
 
-    def command(self, fleet: Fleet, job: str, day: str, client_ids: Sequence[str]) -> list[str]:
+    def command(self, fleet: Fleet, runs: Sequence[Run]) -> list[str]:
         """What a stand-in needs to know."""
-        return [job, *client_ids]
+        return [runs[0].job, *(run.client for run in runs)]
 
     def spawn(self, order: Order) -> "StandIn":
         """Start a stand-in."""

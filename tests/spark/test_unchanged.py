@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from bc4all.config.clients import Client
 from bc4all.config.settings import AbstainSettings
+from bc4all.data.published import read_published
 from bc4all.identity import Day
 from bc4all.jobs import predict_job
 from bc4all.jobs.context import JobContext
@@ -98,6 +99,21 @@ def test_what_has_not_changed_is_published_again(
         assert run.data.metrics == first.data.metrics
         assert run.data.tags["published_before"] in (DAY, NEXT)
     assert not list((prefix / "_staging").glob("*"))
+
+
+def test_a_past_date_that_is_filled_in_says_so(job: JobContext, prefix: Path, client: Client) -> None:
+    """Its manifest and its run tell; it has no drift; the latest predictions, and what is compared, are those before."""
+    late = replace(job, day=Day("2026-03-01"), backfilled=True)  # newer than all that is published on time
+    assert predicted(late, client).error is None
+    told = manifest_of(prefix, "2026-03-01")
+    assert (told["backfilled"], manifest_of(prefix, DAY)["backfilled"]) == (True, False)
+    run = runs_of(job)[0]
+    assert run.data.tags["backfilled"] == "true"
+    assert "psi_max" not in run.data.metrics
+    assert read_published(job.layout, client.id, None, [], 1).day == DAY
+    assert predicted(replace(job, day=NEXT), client).error is None
+    again = manifest_of(prefix, NEXT)
+    assert (again["published_before"], again["backfilled"], "drift" in again) == (DAY, False, True)
 
 
 def touched(prefix: Path) -> None:
