@@ -4,6 +4,7 @@ It tells when it is launched and when its driver runs, with which clients it beg
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Any
 
 from bc4all.identity import ClientId
 from bc4all.variables import RESULTS
+
+log = logging.getLogger(__name__)
 
 _LAUNCHED, _DRIVES, _BEGUN = ({"event": event} for event in ("launched", "drives", "begun"))
 
@@ -38,9 +41,13 @@ def tell_result(result: Mapping[str, Any]) -> None:
 
 def _tell(lines: Iterable[Mapping[str, Any]]) -> None:
     file = os.environ.get(RESULTS)
-    if file:
+    if not file:
+        return
+    try:
         with Path(file).open("a") as results:
             results.write("".join(json.dumps(line) + "\n" for line in lines))
+    except OSError as error:  # the clients' work goes on; what was not told counts as lost, and is done again
+        log.warning("the starter cannot be told: %s", error)
 
 
 @dataclass

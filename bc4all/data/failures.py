@@ -22,6 +22,7 @@ _WORKER_ENDED = "Python worker exited unexpectedly"
 _OF_A_TASK = re.compile(rf"^PythonException|{_WORKER_ENDED}|ExecutorLostFailure")
 _WRITTEN = re.compile(r"while writing rows to (\S+?)\.(?:\s|$)")
 _FULL = "No space left on device"
+_MORE_MEMORY = "give the driver or the executors more, or the client a smaller `model`"
 _MAX_MESSAGE_CHARS = 300  # characters of a library's message
 _MAX_CAUSES = 20  # causes of causes
 
@@ -37,6 +38,8 @@ def as_failure(error: Exception) -> Failure:
         remedy = "it was killed, ran out of memory, or its model crashed: see the log; a retry may help"
         return TransientFailure("a Python worker ended in the middle of its work", remedy=remedy)
     text = messages[-1]
+    if isinstance(error, MemoryError):
+        return Failure(f"there is not memory enough: {text}", remedy=_MORE_MEMORY)
     reading = _reading(messages)
     if reading and is_stale_checksum(messages):
         return stale_checksum(reading)
@@ -79,6 +82,8 @@ def _of_worker(said: str) -> Failure:
     """Return a Python worker's error, the last line of its traceback, from all that Spark says of it."""
     raised = _RAISED.findall(said)
     kind, text = raised[-1] if raised else ("an error", _line(said))
+    if kind == "MemoryError":
+        return Failure(f"a Python worker had not memory enough: {text[:_MAX_MESSAGE_CHARS]}", remedy=_MORE_MEMORY)
     if kind == "ValueError":  # scikit-learn's own words about the data
         return ModelError(text, remedy="change the data, or train another `model`")
     return TransientFailure(

@@ -19,6 +19,7 @@ from bc4all import starter
 from bc4all.config.clients import Client, Fleet
 from bc4all.config.fleet_file import load_fleet
 from bc4all.config.tuned import check_writable
+from bc4all.data.failures import as_failure
 from bc4all.data.recovery import recover
 from bc4all.environment import check_hosts
 from bc4all.errors import EXIT_INTERRUPTED, Failure
@@ -52,7 +53,8 @@ def run_application(request: JobRequest) -> int:
         stack.enter_context(log_context(job=request.job))
         try:
             outcomes = _outcomes(request, out, stack)
-        except Failure as failure:
+        except (Failure, OSError) as error:  # OSError: a prefix that cannot be written, a disk that is full
+            failure = as_failure(error)
             if structured:
                 log.error("%s", failure)  # noqa: TRY400 - foreseen: its one line says all
             else:

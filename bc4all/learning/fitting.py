@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from bc4all.errors import ModelError
-from bc4all.learning.model_size import refusal
+from bc4all.learning.model_size import REMEDY, refusal
 from bc4all.learning.pieces import write_pieces
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
@@ -84,7 +84,7 @@ def run(tasks: Tasks, about: str, items: Sequence[Any], work: Callable[[Any], An
     def answer(item: Any) -> tuple[Any, str]:
         try:
             return work(item), ""
-        except ValueError as error:  # what scikit-learn raises for data and parameters that it does not take
+        except (ValueError, MemoryError) as error:  # of data and parameters that it does not take, or cannot hold
             return None, _refusal(error)
 
     answers = tasks.each(items, answer)
@@ -95,7 +95,8 @@ def run(tasks: Tasks, about: str, items: Sequence[Any], work: Callable[[Any], An
 
 
 def _refusal(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    told = (str(error) or type(error).__name__).splitlines()[0]
+    return f"there is not memory enough for it ({told}): {REMEDY}" if isinstance(error, MemoryError) else told
 
 
 def fit(tasks: Tasks, about: str, rows: Shared[Rows], estimators: Sequence[Any]) -> list[Model]:

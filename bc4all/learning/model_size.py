@@ -45,7 +45,11 @@ def refusal(room: Room, estimators: Sequence[Any], rows: int, categories: int, X
     """
     size = sum(estimated_bytes(estimator, rows, categories, X) for estimator in estimators)
     if size <= room.limit:
-        return ""
+        growing = max((_growing_tree_bytes(estimator, rows, categories) for estimator in estimators), default=0)
+        if growing <= (there := memory_bytes()) // 2:
+            return ""
+        told = f"a tree of about {_shown(growing)} while it grows is more than half the {_shown(there)} of this machine"
+        return f"{told}: limit `max_depth` or `min_samples_leaf`, or {REMEDY}"
     told = f"a model of about {_shown(size)} is more than the {_shown(room.limit)} that {room.of} allows"
     return f"{told}: raise {room.of}, or {REMEDY}"
 
@@ -81,6 +85,17 @@ def estimated_bytes(estimator: Any, rows: int, categories: int, X: Any) -> int:
     if isinstance(classifier, ComplementNB | MultinomialNB):
         return _terms(columns, X) * categories * 16  # counts and logarithms
     return 0
+
+
+def _growing_tree_bytes(estimator: Any, rows: int, categories: int) -> int:
+    """About how many bytes scikit-learn takes for one tree: a number of each category a node, twice as it grows."""
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+    from sklearn.tree import DecisionTreeClassifier
+
+    _, classifier = split_columns(estimator)
+    if not isinstance(classifier, RandomForestClassifier | ExtraTreesClassifier | DecisionTreeClassifier):
+        return 0
+    return int(2 * _nodes(classifier, rows) * (categories * 8 + _DENSE_NODE_BYTES))
 
 
 def _nodes(tree: Any, rows: int) -> float:

@@ -15,11 +15,12 @@ from sklearn.tree import DecisionTreeClassifier
 from bc4all.config.estimators import build_member
 from bc4all.config.model_defaults import RANDOM_FOREST, TEXT_MODEL
 from bc4all.config.model_settings import MemberSettings
+from bc4all.data.failures import as_failure
 from bc4all.errors import ModelError
 from bc4all.learning import fitting, model_size
 from bc4all.learning.fitting import Rows, folds
-from bc4all.learning.model_size import driver_room, estimated_bytes, refusal
-from bc4all.learning.tasks import SparkTasks
+from bc4all.learning.model_size import Room, driver_room, estimated_bytes, refusal
+from bc4all.learning.tasks import OneTask, SparkTasks
 from bc4all.model.forest import CompactForest
 from bc4all.model.margins import MarginClassifier
 from bc4all.model.preprocessing import with_preprocessing
@@ -102,3 +103,29 @@ def test_what_cannot_fit_is_refused_before_the_fit(spark: SparkSession, monkeypa
     assert none.error.startswith("a model of about")
     assert answers.error == ""
     assert answers.probabilities.shape == (600, 6)
+
+
+def test_a_tree_that_cannot_grow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compact form would fit; what scikit-learn needs to grow it does not. A restrained one is taken."""
+    monkeypatch.setattr(model_size, "memory_bytes", lambda: 24 * GB)
+    room, X = Room(96 * GB, "--driver-memory"), np.zeros((1, 5))
+    told = refusal(room, [RandomForestClassifier(10)], 1_000_000, 1000, X)
+    assert told.startswith("a tree of about 16.1 GB while it grows is more than half the 24.0 GB of this machine")
+    assert not refusal(room, [RandomForestClassifier(10, min_samples_leaf=20)], 1_000_000, 1000, X)
+    assert not refusal(room, [RandomForestClassifier(10)], 1_000_000, 100, X)
+
+
+def test_a_fit_without_memory_is_refused_for_good() -> None:
+    """scikit-learn's MemoryError names what to change, and is not retried."""
+
+    class Greedy(LogisticRegression):
+        def fit(self, *_: Any) -> None:  # type: ignore[override]
+            np.zeros(1 << 50)
+
+    data = TrainingSet(np.zeros((4, 1)), np.array([0, 0, 1, 1], np.int32), np.array(["a", "b"], object), np.arange(4))
+    tasks, rows = OneTask(Room(GB, "x")), Rows(data, np.arange(4), np.zeros(4, np.uint8))
+    told = r"not memory enough for it \(Unable to allocate .*fewer categories"
+    with tasks.shared(rows) as shared, pytest.raises(ModelError, match=told) as refused:
+        fitting.fit(tasks, "greedy", shared, [Greedy()])
+    assert refused.value.exit_code == 1
+    assert as_failure(MemoryError("Unable to allocate")).exit_code == 1

@@ -102,7 +102,7 @@ def test_what_has_not_changed_is_published_again(
 
 
 def test_a_past_date_that_is_filled_in_says_so(job: JobContext, prefix: Path, client: Client) -> None:
-    """Its manifest and its run tell; it has no drift; the latest predictions, and what is compared, are those before."""
+    """Its manifest and its run tell; it has no drift, and is neither the latest nor what a next one is held against."""
     late = replace(job, day=Day("2026-03-01"), backfilled=True)  # newer than all that is published on time
     assert predicted(late, client).error is None
     told = manifest_of(prefix, "2026-03-01")
