@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,7 @@ class Dispatcher:
                 self._history.update([run.id], state="missed", error="the configuration has no such client any more")
                 continue
             busy.add((run.client, run.job))
-            shared = (run.job, run.day, run.scheduled_for, run.attempt, run.trigger)
+            shared = (run.job, run.day, run.scheduled_for, run.attempt, run.trigger, _part(run))
             alone = run.alone or not client.timing(run.job).batch
             groups.setdefault((*shared, run.client) if alone else shared, []).append(run)
         return groups.values()
@@ -230,11 +231,15 @@ class Dispatcher:
             )
             delay = retry_in(fleet, run)
             if delay is not None:
-                # The last time alone: it may have been another's fault that all were lost.
-                is_last = run.attempt == fleet.clients[run.client].timing(run.job).retries
-                alone = run.alone or (run.state == "lost" and is_last)
-                again = (run.client, run.job, run.day, run.scheduled_for, run.trigger)
-                self._history.add(*again, attempt=run.attempt + 1, not_before=now + delay * jitter, alone=alone)
+                # It may have been another's fault that all were lost: in halves, then, and the last time alone.
+                is_last, lost = run.attempt == fleet.clients[run.client].timing(run.job).retries, run.state == "lost"
+                self._history.add(
+                    *(run.client, run.job, run.day, run.scheduled_for, run.trigger),
+                    attempt=run.attempt + 1,
+                    not_before=now + delay * jitter,
+                    parts=run.parts * 2 if lost else run.parts,
+                    alone=run.alone or (lost and is_last),
+                )
             elif run.state == "queued":
                 continue
             elif run.trigger in ("manual", BACKFILL):
@@ -243,6 +248,11 @@ class Dispatcher:
                 self._notify(Notice.of(run, "failed"))
             elif self._history.failed_before(run):
                 self._notify(Notice.of(run, "recovered"))
+
+
+def _part(run: Run) -> int:
+    """Return to which of its parts a run belongs: drawn from the client's id, and so always the same half of a half."""
+    return zlib.crc32(run.client.encode()) % run.parts
 
 
 def _mark(state: State, name: str) -> str:

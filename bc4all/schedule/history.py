@@ -7,7 +7,7 @@ since 1970 in those that are compared.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS runs (
     note TEXT,
     alone INTEGER NOT NULL DEFAULT 0,
     unnotified TEXT, -- why the notice of it was not delivered
+    parts INTEGER NOT NULL DEFAULT 1,
     UNIQUE (client, job, scheduled_for, attempt)
 );
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
@@ -85,6 +86,7 @@ class Run:
     error: str | None = None
     note: str | None = None
     unnotified: str | None = None  # why the notice of it was not delivered
+    parts: int = 1  # into which those that might share an application are divided
     alone: bool = False  # whether it shares no application, though it might
 
     @property
@@ -99,14 +101,12 @@ def read_pauses(state: State) -> dict[tuple[ClientId, str], str]:
     """Return the paused (client, job), and since when, without making a state where there is none."""
     if not state.folder.exists():
         return {}
-    history = History(state.history)
-    try:
+    with closing(History(state.history)) as history:
         return history.pauses()
-    finally:
-        history.close()
 
 
-_ADDED = {"alone": "INTEGER NOT NULL DEFAULT 0", "unnotified": "TEXT"}  # by later versions
+# By later versions.
+_ADDED = {"alone": "INTEGER NOT NULL DEFAULT 0", "unnotified": "TEXT", "parts": "INTEGER NOT NULL DEFAULT 1"}
 _COLUMNS = ", ".join(column.name for column in fields(Run))
 
 
@@ -162,14 +162,15 @@ class History:
         state: str = "queued",
         attempt: int = 1,
         not_before: float = 0.0,
+        parts: int = 1,
         alone: bool = False,
     ) -> Run | None:
         """Write a new run down; None where that attempt is there already."""
         values = (client, job, day, scheduled_for, attempt, trigger, state, not_before)
-        names = "client, job, day, scheduled_for, attempt, trigger, state, not_before, alone"
-        marks = ", ".join("?" * (len(values) + 1))
-        done = self._db.execute(f"INSERT OR IGNORE INTO runs ({names}) VALUES ({marks})", [*values, alone])  # noqa: S608 - constants
-        return Run(int(done.lastrowid or 0), *values, alone=alone) if done.rowcount else None
+        names = "client, job, day, scheduled_for, attempt, trigger, state, not_before, parts, alone"
+        marks = ", ".join("?" * (len(values) + 2))
+        done = self._db.execute(f"INSERT OR IGNORE INTO runs ({names}) VALUES ({marks})", [*values, parts, alone])  # noqa: S608 - constants
+        return Run(int(done.lastrowid or 0), *values, parts=parts, alone=alone) if done.rowcount else None
 
     def update(self, run_ids: Sequence[int], **values: object) -> None:
         """Change columns of some runs, or of none."""

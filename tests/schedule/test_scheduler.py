@@ -49,6 +49,7 @@ class World:
     silent: set[str] = field(default_factory=set)  # clients without a result
     waiting: set[str] = field(default_factory=set)  # those that are not even begun, where others are
     mute: bool = False  # whether jobs write nothing at all
+    deadly: set[str] = field(default_factory=set)  # clients of which the whole application dies
     exit_code: int = 0
     drifted: Callable[[str, float], bool] = lambda client, now: False
     untrained: set[str] = field(default_factory=set)  # clients that have no model yet
@@ -147,6 +148,10 @@ class StandIn:
     def go(self) -> None:
         """Say what becomes of each client, as a job does."""
         lines = []
+        if self.world.deadly & set(self.clients):
+            lines = [json.dumps({"event": "begun", "client_id": client}) + "\n" for client in self.clients]
+            self.order.results.write_text("".join(lines))
+            return
         for client in self.clients:
             if self.world.mute or (client in self.world.waiting and not self.world.waiting >= set(self.clients)):
                 continue
@@ -172,6 +177,8 @@ class StandIn:
 
     @property
     def exit_code(self) -> int | None:
+        if self.world.deadly & set(self.clients):
+            return 128 + signal.SIGKILL if self.ended else None
         return (128 + signal.SIGTERM if self.stopped else self.world.exit_code) if self.ended else None
 
     def signal(self, number: int) -> int:
@@ -468,8 +475,26 @@ def test_killed_together_only_the_begun_have_lost_an_attempt(world: Callable[...
     assert first_attempts(here) == {"a": "done", "b": "lost", "c": "lost", "d": "done", "e": "done"}
     assert [clients for clients, _ in here.started[1:]] == [["d", "e"]]
     here.run_until(hours(1.9))
-    assert sorted(clients for clients, _ in here.started[2:]) == [["b"], ["b", "c"], ["c"]]
+    again = [clients for clients, _ in here.started[2:]]
+    assert sorted(client for clients in again for client in clients) == ["b", "b", "c", "c"]
+    assert sorted(again[-2:]) == [["b"], ["c"]]
     assert not here.runs("client IN ('d', 'e') AND attempt > 1")
+
+
+def test_what_is_lost_together_is_tried_again_in_halves(world: Callable[..., World]) -> None:
+    """One of many that costs all the others is soon among few, and those that share nothing with it are done."""
+    clients = [f"c{number}" for number in range(40)]
+    lines = [f"{client}: {{timezone: UTC, {HOURLY.replace('retries: 2', 'retries: 4')}}}" for client in clients]
+    here = world(configuration(lines), seconds=5.0).start()
+    here.deadly = {"c7"}
+    here.run_until(hours(1.9))
+    sizes = [len(together) for together, _ in here.started if "c7" in together]
+    assert sizes[0] == 40
+    assert sizes[-1] == 1
+    assert all(later <= earlier * 0.75 for earlier, later in pairwise(sizes))
+    states = {run.client: run.state for run in here.runs()}
+    assert states.pop("c7") == "lost"
+    assert set(states.values()) == {"done"}
 
 
 def test_killed_before_it_has_begun_each_has_lost_an_attempt(world: Callable[..., World]) -> None:
@@ -486,10 +511,11 @@ def test_an_older_history_is_read(tmp_path: Path) -> None:
     file = tmp_path / "history.db"
     history = History(file)
     history.add(ClientId("a"), "predict", Day("2026-01-01"), START.isoformat(), "schedule")
-    history._db.execute("ALTER TABLE runs DROP COLUMN alone")
+    for name in ("alone", "unnotified", "parts"):
+        history._db.execute(f"ALTER TABLE runs DROP COLUMN {name}")
     history.close()
     history = History(file)
-    assert [run.alone for run in history.runs()] == [False]
+    assert [(run.alone, run.unnotified, run.parts) for run in history.runs()] == [(False, None, 1)]
     history.close()
 
 
