@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from bc4all.errors import ConfigurationError, ModelError
 from bc4all.identity import ClientId
+from bc4all.registry.deletion import delete_version
 from bc4all.registry.versions import CHALLENGER, CHAMPION, Registered, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
@@ -86,7 +87,7 @@ class Champions:
         gone = [version for version in versions if version.number not in kept]
         for version in gone:
             shared = any(other.uri == version.uri for other in versions if other.number != version.number)
-            self._registry.delete(client_id, version, files=not shared)
+            delete_version(self._registry.tracking, client_id, version, files=not shared)
         return [version.number for version in gone]
 
 

@@ -208,15 +208,6 @@ class Registry:
                 return None
         return ids if ids.dtype == np.int64 and ids.ndim == 1 else None
 
-    def delete(self, client_id: ClientId, version: Version, files: bool) -> None:
-        """Delete a version, and, if they lie where this client's trainings put them, its files first."""
-        place = f"{self.tracking.training_place(client_id)}/"
-        if files and version.uri.startswith(place):
-            self.tracking.ask(
-                lambda: get_artifact_repository(version.uri, tracking_uri=self.tracking.uri).delete_artifacts()
-            )
-        self.tracking.ask(lambda: self._client.delete_model_version(version.name, str(version.number)))
-
     def load(self, client_id: ClientId, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""
         return self._load(client_id, version, version.tags.get("model_file", ""), version.tags.get("sha256", ""))

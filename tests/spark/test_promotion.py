@@ -208,6 +208,10 @@ def test_old_versions_are_pruned(job: JobContext, prefix: Path) -> None:
         train(job, make_client("x", **DUMMY, keep_versions=2))
     assert state(job) == ({"champion": 2, "challenger": 5}, [1, 2, 4, 5])
     assert len(list(prefix.glob("mlartifacts/*/models/*/artifacts/MLmodel"))) == 4
+    assert len(list(prefix.glob("mlartifacts/*/*/artifacts/training_ids.npy"))) == 4
+    client = job.registry.tracking.client
+    experiments = [one.experiment_id for one in job.registry.tracking.experiments([make_client("x").id])]
+    assert len(client.search_logged_models(experiments)) == 4
     assert command("rollback", "--client-id", "x") == "x: version 1 is champion again\n"
 
 
