@@ -265,6 +265,79 @@ GUARDS: dict[str, list[Guard]] = {
             "False",
         ),
     ],
+    "tests/schedule/test_scheduler.py::test_what_is_lost_together_is_tried_again_in_halves": [
+        Guard("bc4all.schedule.dispatch.Dispatcher._follow_up", "run.parts * 2 if lost else run.parts", "run.parts"),
+    ],
+    "tests/schedule/test_scheduler.py::test_a_new_client_is_trained_before_its_first_prediction": [
+        Guard("bc4all.schedule.trainings.waiting_predictions", "run.note == WAITS and run.client in clients", "False"),
+    ],
+    "tests/schedule/test_scheduler.py::test_a_first_training_that_fails_fails_the_prediction": [
+        Guard("bc4all.schedule.trainings.train_first", "trainings and (not under_way)", "False"),
+    ],
+    "tests/schedule/test_scheduler.py::test_training_and_prediction_of_a_minute_go_in_that_order": [
+        Guard("bc4all.schedule.trainings.waiting_predictions", "(run.client, run.scheduled_for) in times", "False"),
+    ],
+    "tests/spark/test_unchanged.py::test_a_past_date_that_is_filled_in_says_so": [
+        Guard("bc4all.data.unchanged.find_before", "not told.get('backfilled')", "True"),
+        Guard("bc4all.jobs.predict_job._publish", "context.backfilled", "False"),
+    ],
+    "tests/schedule/test_notices.py::test_what_was_kept_is_told_in_a_summary": [
+        Guard("bc4all.schedule.notices.Notifier._deliver_next", "kept and self._clock() < self._not_before", "False"),
+    ],
+    "tests/schedule/test_notices.py::test_closing_has_a_deadline": [
+        Guard("bc4all.schedule.notices.Notifier.close", "self._closed = True", "pass"),
+    ],
+    "tests/config/test_config.py::test_says_what_to_write_where_yaml_reads_otherwise": [
+        Guard("bc4all.config.yaml_source._misread", "plain and ':' in text", "False"),
+    ],
+    "tests/config/test_timing.py::test_a_zone_without_a_name_is_refused": [
+        Guard("bc4all.config.timing.local_zone", "not is_zone(name)", "False"),
+    ],
+    "tests/test_layout.py::test_a_prefix_that_would_be_read_otherwise_is_refused": [
+        Guard("bc4all.layout.Layout.at", "_SPECIAL.findall(prefix)", "None"),
+    ],
+    "tests/launch/test_submit.py::test_a_spark_home_that_leads_nowhere_is_refused": [
+        Guard(
+            "bc4all.launch.spark_submit.check_spark_home",
+            "not os.access(os.path.join(home, 'bin', 'spark-submit'), os.X_OK)",
+            "False",
+        ),
+    ],
+    "tests/registry/test_tracking.py::test_a_deleted_experiment_is_named_and_how_to_restore_it": [
+        Guard("bc4all.registry.tracking.Tracking._experiment", "found.lifecycle_stage != _ACTIVE", "False"),
+        Guard("bc4all.registry.tracking.Tracking.check_owner", "one.lifecycle_stage == _ACTIVE", "True"),
+    ],
+    "tests/faults/test_disk.py::test_a_run_without_a_journal_is_ended": [
+        Guard("bc4all.jobs.context.JobContext.attempt", "run.fail(error)", "pass"),
+    ],
+    "tests/faults/test_disk.py::test_a_prefix_that_cannot_be_written": [
+        Guard("bc4all.jobs.application.run_application", "(Failure, OSError)", "Failure"),
+    ],
+    "tests/faults/test_disk.py::test_a_starter_that_cannot_be_told": [
+        Guard("bc4all.starter._tell", "OSError", "ZeroDivisionError"),
+    ],
+    "tests/learning/test_model_size.py::test_a_tree_that_cannot_grow_is_refused": [
+        Guard("bc4all.learning.model_size.refusal", "growing <= (there := memory_bytes()) // 2", "True"),
+    ],
+    "tests/learning/test_model_size.py::test_a_fit_without_memory_is_refused_for_good": [
+        Guard("bc4all.learning.fitting.run", "(ValueError, MemoryError)", "ValueError"),
+    ],
+    "tests/learning/test_look_alikes.py::test_two_that_look_alike_are_told": [
+        Guard("bc4all.learning.look_alikes._looks", "unicodedata.normalize('NFC', name)", "name"),
+    ],
+    "tests/cli/test_cli.py::test_check_warns_of_ids_that_are_one_number": [
+        Guard("bc4all.identity.equal_numbers", "float(client_id)", "client_id"),
+    ],
+    "tests/schedule/test_health.py::test_answers_to_its_own_names_alone": [
+        Guard(
+            "bc4all.schedule.health.HealthServer.__init__",
+            "not token and _host_name(self.headers.get('Host', host)) not in {host, *_LOOPBACK}",
+            "False",
+        ),
+    ],
+    "tests/schedule/test_health.py::test_while_as_many_as_may_are_there_one_more_is_closed": [
+        Guard("bc4all.schedule.health._Server.process_request", "self._free.acquire(blocking=False)", "True"),
+    ],
     "tests/schedule/test_scheduler.py::test_over_time_before_any_was_begun_is_tried_again": [
         Guard("bc4all.schedule.verdict._early_end", 'stopping == "timeout"', "False"),
     ],
@@ -281,7 +354,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.schedule.dispatch.Dispatcher.reap", "now = self._timer()", "now = self._clock()"),
     ],
     "tests/faults/test_files.py::test_two_jobs_for_one_client_at_once": [
-        Guard("bc4all.jobs.context.JobContext.attempt", "with self.state.exclusive(client.id, job):", "if True:"),
+        Guard("bc4all.jobs.context.JobContext.attempt", "self.state.exclusive(client.id, job)", "ExitStack()"),
     ],
     "tests/spark/test_unchanged.py::test_whatever_has_changed_is_scored": [
         Guard("bc4all.data.unchanged.find_before", "told.get(MADE_FROM) != wanted", "False"),
@@ -456,9 +529,9 @@ GUARDS: dict[str, list[Guard]] = {
             "io.load(_with_moved_modules(file), trusted=io.get_untrusted_types(file=file))",
         ),
         Guard(
-            "bc4all.registry.versions.Registry.find",
-            "found = self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)",
-            "found = self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION))",
+            "bc4all.registry.versions.Registry._champion",
+            "self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION), missing)",
+            "self.tracking.ask(lambda: self._client.get_model_version_by_alias(name, CHAMPION))",
         ),
     ],
     "tests/faults/test_secrets.py::test_mlflow_tells_its_makers_nothing": [
@@ -509,7 +582,7 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/faults/test_secrets.py::test_somebody_elses_message_that_holds_one": [
         Guard("bc4all.errors.Failure.__str__", "redact", "str"),
-        Guard("bc4all.registry.run.Run.recorded", "redact(str(error))[:5000]", "str(error)[:5000]"),
+        Guard("bc4all.registry.run.Run.fail", "redact(str(error))[:5000]", "str(error)[:5000]"),
     ],
     "tests/faults/test_secrets.py::test_a_prefix_with_a_password_is_refused": [
         Guard("bc4all.layout.Layout.at", "has_password(prefix)", "False"),
