@@ -70,6 +70,7 @@ LOCAL_FILES = {
     "schedule/scheduler": "the configuration file, and logs in the state folder",
     "starter": "the file that its starter reads",
     "state": "the state folder",
+    "terminal": "the environment",
 }
 
 
