@@ -36,6 +36,7 @@ stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in 
 
 _MAX_NAMED = 20  # clients whose experiments are asked for by name: of more, reading all is quicker
 _PAGE = 1000  # experiments an answer
+_RUNS = 50  # runs an answer
 _ACTIVE = "active"  # of an experiment that was not deleted
 _PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 
@@ -151,12 +152,17 @@ class Tracking:
         """Return a metric of the client's last runs of this kind with one version: the latest first, one a date."""
         name = _experiment_name(kind, client.id)
         experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
-        found = self.ask(lambda: self.client.search_runs([experiment], which, max_results=4 * count))
+        search = partial(self.client.search_runs, [experiment], which, max_results=_RUNS)
         latest: dict[str, float] = {}
-        for run in found:  # MLflow tells the latest first
-            if metric in run.data.metrics:
-                latest.setdefault(str(run.info.run_name), run.data.metrics[metric])
-        return list(latest.values())[:count]
+        token: str | None = None
+        while True:  # a date may have been predicted a hundred times
+            found = self.ask(partial(search, page_token=token))
+            for run in found:  # MLflow tells the latest first
+                if metric in run.data.metrics:
+                    latest.setdefault(str(run.info.run_name), run.data.metrics[metric])
+            token = found.token
+            if len(latest) >= count or not token:
+                return list(latest.values())[:count]
 
     def close_run(self, run_id: RunId) -> None:
         """End a run whose process was killed, and those inside it, if it has not ended and is still known."""

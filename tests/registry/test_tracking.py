@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bc4all.errors import Failure, ModelError, Untrained
-from bc4all.identity import ClientId
+from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import PREDICT, TRAIN
 from bc4all.layout import Layout
 from bc4all.registry.tracking import Tracking, tracking_uri
@@ -39,6 +39,16 @@ def test_a_deleted_experiment_is_named_and_how_to_restore_it(tracking: Tracking,
         tracking.start_run(*sound, DAY, {})
     tracking.client.restore_experiment(deleted)
     assert tracking.start_run(client, TRAIN, DAY, {}).experiment_id == deleted
+
+
+def test_a_date_that_was_predicted_often_is_one_date(tracking: Tracking) -> None:
+    """The last runs are told a date each, the latest of each, however many runs there are between two dates."""
+    client = make_client("client_0")
+    for day, count in (("2026-01-01", 1), ("2026-01-02", 60), ("2026-01-03", 2)):
+        for number in range(count):
+            run = tracking.start_run(client, PREDICT, Day(day), {"model_version": "1"})
+            run.log({"psi_max": int(day[-2:]) + number / 100})
+    assert tracking.recent(client, PREDICT, "psi_max", 1, 3) == [3.01, 2.59, 1.0]
 
 
 def test_a_client_without_any_version_is_told_from_one_without_a_champion(tracking: Tracking) -> None:
