@@ -573,7 +573,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.config.yaml_source.read_yaml", "len(content) > MAX_BYTES", "False"),
         Guard(
             "bc4all.config.yaml_source._Walk.value",
-            "self._nodes > MAX_NODES or len(above) > MAX_DEPTH or id(node) in above",
+            "self._nodes > self._most or len(above) > MAX_DEPTH or id(node) in above",
             "False",
         ),
     ],

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bc4all.config.blocks import read_block
 from bc4all.config.model_settings import BlendSettings
-from bc4all.config.yaml_source import read_yaml
+from bc4all.config.yaml_source import PlainDumper, read_yaml
 from bc4all.errors import ConfigurationError
 from bc4all.identity import ClientId
 from bc4all.local_files import replace_text
@@ -90,5 +90,6 @@ def write_tuned(config: Path, client_id: ClientId, text: str) -> Path:
 
 def as_yaml(model: BlendSettings, note: str) -> str:
     """Return the content of a tuned model's file. `note`: how good the model was, and when."""
-    said = yaml.safe_dump({"model": model.said()}, sort_keys=False, default_flow_style=None, width=_MAX_WIDTH)
-    return f"{_HEAD}# {note}\n{said}"
+    said = {"model": model.said()}
+    text = yaml.dump(said, Dumper=PlainDumper, sort_keys=False, default_flow_style=None, width=_MAX_WIDTH)
+    return f"{_HEAD}# {note}\n{text}"

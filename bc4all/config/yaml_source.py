@@ -13,10 +13,19 @@ import yaml
 
 from bc4all.errors import ConfigurationError
 
-MAX_BYTES = 1 << 20
-MAX_NODES = 200_000  # with every alias written out: a small file can name a huge tree
+MAX_BYTES = 16 << 20  # some 15,000 clients with 27 features of their own
+_MAX_NODES = 200_000  # with every alias written out, or a node for each byte: a small file can name a huge tree
 
 MAX_DEPTH = 50  # the compiled composer recurses in C: much deeper, and it ends the process
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes what stands in two places twice: anchors and aliases are hard to read."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return whether a value that was written before is written again."""
+        return True
+
 
 Place = tuple[int, int]  # line and column, from 1
 _Path = tuple[str | int, ...]
@@ -65,7 +74,7 @@ def read_yaml(path: Path) -> YamlSource:
         try:
             root = loader.get_single_node()
             if root is not None:
-                source.value = _Walk(source, loader).value(root, (), ())
+                source.value = _Walk(source, loader, len(content)).value(root, (), ())
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -92,14 +101,16 @@ def _check_depth(path: Path, content: bytes) -> None:
 class _Walk:
     """Turns a node tree into values, noting places and doubled keys."""
 
-    def __init__(self, source: YamlSource, loader: Any) -> None:
+    def __init__(self, source: YamlSource, loader: Any, size: int) -> None:
+        """`size` of the file, in bytes."""
         self._source, self._loader, self._nodes = source, loader, 0
+        self._most = max(_MAX_NODES, size)
 
     def value(self, node: yaml.Node, at: _Path, above: tuple[int, ...]) -> Any:
         """Return the value of `node`, which stands at the path `at` below the nodes `above`."""
         self._nodes += 1
         self._source.places.setdefault(at, _place(node))
-        if self._nodes > MAX_NODES or len(above) > MAX_DEPTH or id(node) in above:
+        if self._nodes > self._most or len(above) > MAX_DEPTH or id(node) in above:
             raise ConfigurationError(f"{self._source.path} is too large, its aliases written out")
         above = (*above, id(node))
         if isinstance(node, yaml.MappingNode):

@@ -330,7 +330,7 @@ def test_equal_configurations_have_equal_digests() -> None:
             "clients:\n" + "".join(f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 1}]\n" for i in range(9)),
             "alias",
         ),
-        ("# " + "x" * (1 << 20), "larger than"),
+        ("# " + "x" * (16 << 20), "larger than"),
         ("[" * 100_000, "nest|not YAML|deep"),
         ("clients: {a: {max_quarantine: 2026-13-45}}", "not YAML|value|month"),
     ],
@@ -366,6 +366,15 @@ def test_numbers_are_read_as_people_read_them(tmp_path: Path) -> None:
     source = read_yaml(write(tmp_path, text))
     assert not source.faults
     assert source.value["a"][:4] == [0, -3, 0.5, 1000]
+
+
+def test_a_large_fleet_is_read(tmp_path: Path) -> None:
+    """A file of more than a megabyte, of clients with features of their own, is no bomb."""
+    features = ", ".join(f"feature_number_{number}" for number in range(27))
+    clients = "".join(f"  client_{number}: {{features: [{features}]}}\n" for number in range(2500))
+    file = write(tmp_path, f"defaults: {{model_params: {{n_estimators: 3}}}}\nclients:\n{clients}")
+    assert file.stat().st_size > 1 << 20
+    assert len(load_fleet(file, fits=False).clients) == 2500
 
 
 def test_names_a_missing_file(tmp_path: Path) -> None:
