@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bc4all.cli.options import CONFIG_OPTION
-from bc4all.errors import EXIT_OK
+from bc4all.errors import EXIT_OK, ConfigurationError
 from bc4all.launch.spark_submit import refuse_password
 from bc4all.layout import Layout
 from bc4all.local_files import replace_text
@@ -36,7 +36,9 @@ def crontab() -> None:
     help="What for.",
 )
 @click.option("--image", default="REGISTRY/bc4all:0.1.0", show_default=True, help="The jobs' image, for Kubernetes.")
-def print_crontab(config: Path, form: str, image: str) -> None:
+@click.option("--cpu", default="1", show_default=True, help="Cores that each job's pod asks for.")
+@click.option("--memory", default="4Gi", show_default=True, help="Memory that it asks for, and may take.")
+def print_crontab(config: Path, form: str, image: str, cpu: str, memory: str) -> None:
     """Print the lines, or Kubernetes' CronJobs.
 
     Example: bc4all crontab print --format kubernetes --image registry.example/bc4all:0.1.0
@@ -49,13 +51,17 @@ def print_crontab(config: Path, form: str, image: str) -> None:
 
         click.echo(block(fleet, ROOT), nl=False)
         return
-    from bc4all.schedule.kubernetes import manifests
+    from bc4all.schedule.kubernetes import Pod, manifests
 
-    settings = {DATA_PREFIX: Layout.from_environment().prefix}
+    layout = Layout.from_environment()
+    if layout.local_path is not None:
+        remedy = "name an object store, or another storage that they reach"
+        raise ConfigurationError("DATA_PREFIX is a folder of this machine, which no pod sees", layout.prefix, remedy)
+    settings = {DATA_PREFIX: layout.prefix}
     settings |= {name: os.environ[name] for name in (TRACKING_URI,) if os.environ.get(name)}
     for name, value in settings.items():
         refuse_password(name, value, "--format kubernetes")
-    click.echo(manifests(fleet, image, settings), nl=False)
+    click.echo(manifests(fleet, Pod(image, settings, cpu, memory)), nl=False)
 
 
 @crontab.command("install")

@@ -5,27 +5,43 @@ https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/
 
 import hashlib
 import re
+import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from bc4all.config.clients import Fleet
 from bc4all.config.timing import Timing
-from bc4all.errors import EXIT_OK, EXIT_TRANSIENT
+from bc4all.config.yaml_source import PlainDumper
+from bc4all.errors import EXIT_JAVA_MEMORY, EXIT_OK, EXIT_TRANSIENT
 from bc4all.identity import ClientId
 from bc4all.schedule.agenda import due_timings
 
 _MAX_NAME_CHARS = 52  # characters of a CronJob's name
+_KILLED = 128 + signal.SIGKILL  # such as a container that was over its memory
+_TRIED_AGAIN = (EXIT_OK, EXIT_JAVA_MEMORY, EXIT_TRANSIENT, _KILLED)  # EXIT_OK: Kubernetes wants it named, too
 
 
-def manifests(fleet: Fleet, image: str, settings: Mapping[str, str]) -> str:
-    """YAML documents; `settings` are the jobs' environment variables."""
+@dataclass(frozen=True)
+class Pod:
+    """What each job's pod is made of: its image, its environment variables, and what it asks for and may take."""
+
+    image: str
+    settings: Mapping[str, str]
+    cpu: str = "1"
+    memory: str = "4Gi"
+
+
+def manifests(fleet: Fleet, pod: Pod) -> str:
+    """Return YAML documents, a CronJob each."""
+    options = ["--", *fleet.scheduler.spark_options] if fleet.scheduler.spark_options else []
     documents = [
-        _cron_job(client_id, job, timing, image, settings)
+        _cron_job(client_id, job, timing, pod, options)
         for (client_id, job), timing in due_timings(fleet.clients.values())
     ]
-    return str(yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True))
+    return str(yaml.dump_all(documents, Dumper=PlainDumper, sort_keys=False, explicit_start=True))
 
 
 def resource_name(client_id: ClientId, job: str) -> str:
@@ -37,18 +53,20 @@ def resource_name(client_id: ClientId, job: str) -> str:
     return f"{name[: _MAX_NAME_CHARS - 9].rstrip('-')}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
-def _cron_job(client_id: ClientId, job: str, timing: Timing, image: str, settings: Mapping[str, str]) -> dict[str, Any]:
+def _cron_job(client_id: ClientId, job: str, timing: Timing, pod: Pod, options: list[str]) -> dict[str, Any]:
     # A label's value may not end in - or _, as a client id may.
     about = {"labels": {"app": "bc4all", "bc4all/job": job}, "annotations": {"bc4all/client": str(client_id)}}
     container = {
         "name": "driver",
-        "image": image,
+        "image": pod.image,
         "command": ["/opt/bc4all/bin/submit.sh"],
-        "args": [job, "--client-id", str(client_id)],
+        "args": [job, "--client-id", str(client_id), *options],
         # A run's date is the client's own.
-        "env": [{"name": name, "value": value} for name, value in {**settings, "TZ": timing.zone.key}.items()],
+        "env": [{"name": name, "value": value} for name, value in {**pod.settings, "TZ": timing.zone.key}.items()],
+        "resources": {"requests": {"cpu": pod.cpu, "memory": pod.memory}, "limits": {"memory": pod.memory}},
     }
-    other_codes = {"operator": "NotIn", "values": [EXIT_OK, EXIT_TRANSIENT]}
+    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    for_good = {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": list(_TRIED_AGAIN)}}
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -62,11 +80,15 @@ def _cron_job(client_id: ClientId, job: str, timing: Timing, image: str, setting
             "jobTemplate": {
                 "spec": {
                     "backoffLimit": timing.retries,
-                    "activeDeadlineSeconds": timing.timeout,
-                    "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": other_codes}]},
+                    "podFailurePolicy": {"rules": [disrupted, for_good]},
                     "template": {
                         "metadata": about,
-                        "spec": {"restartPolicy": "Never", "serviceAccountName": "bc4all", "containers": [container]},
+                        "spec": {
+                            "restartPolicy": "Never",
+                            "serviceAccountName": "bc4all",
+                            "activeDeadlineSeconds": timing.timeout,  # of the pod: a job's would span its retries
+                            "containers": [container],
+                        },
                     },
                 }
             },

@@ -19,7 +19,7 @@ from bc4all.identity import ClientId, Day, RunId
 from bc4all.layout import Layout
 from bc4all.schedule.crontab import block
 from bc4all.schedule.history import History
-from bc4all.schedule.kubernetes import manifests
+from bc4all.schedule.kubernetes import Pod, manifests
 from tests.cli.test_cli import leaves
 from tests.conftest import DAY
 
@@ -125,7 +125,7 @@ def test_what_is_let_in_makes_plain_lines(tmp_path: Path, monkeypatch: pytest.Mo
     assert [line.split()[5:8] for line in lines] == [
         ["/srv/bc4all/bin/cron-job.sh", job, letters] for job in ("train", "predict")
     ]
-    assert f"- {letters}\n" in manifests(fleet, "image", {})
+    assert f"- {letters}\n" in manifests(fleet, Pod("image", {}))
 
 
 def takes_a_client() -> dict[str, tuple[click.Group, list[str]]]:

@@ -125,6 +125,7 @@ def test_a_manifest_with_a_password_is_refused(
 ) -> None:
     """Kubernetes' manifests are kept in repositories: a tracking URI with a password is not written into one."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:web-password@mlflow:5000")
+    monkeypatch.setenv("DATA_PREFIX", "s3a://bucket/data")
     with pytest.raises(SystemExit) as left:
         main(["crontab", "print", "--format", "kubernetes", "--config", str(published.config)])
     said = capsys.readouterr()

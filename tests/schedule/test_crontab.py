@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from bc4all.cli.main import main
 from bc4all.config.clients import Fleet
 from bc4all.config.fleet_file import load_fleet
+from bc4all.config.settings import SchedulerSettings
 from bc4all.config.timing import firings, system_zone
 from bc4all.errors import ConfigurationError
 from bc4all.identity import ClientId
@@ -36,7 +38,7 @@ from bc4all.schedule.crontab import (
     split,
     together,
 )
-from bc4all.schedule.kubernetes import manifests, resource_name
+from bc4all.schedule.kubernetes import Pod, manifests, resource_name
 from bc4all.schedule.operations import Operations
 from tests.config.test_timing import due_minutes
 from tests.conftest import ROOT
@@ -356,7 +358,10 @@ def test_debians_cron_fires_a_line(
 def test_kubernetes_gets_the_same_times(fleet: Callable[[str], Fleet]) -> None:
     """One CronJob a client and job, with the schedule and zone of `bc4all next`, and names that Kubernetes takes."""
     some = fleet("  Shop_1: {timezone: Asia/Tokyo}\n  shop-1: {train: {enabled: false}, predict: {retries: 7}}\n")
-    jobs = list(yaml.safe_load_all(manifests(some, "registry.example/bc4all:1", {"DATA_PREFIX": "s3a://x"})))
+    some = some.model_copy(update={"scheduler": SchedulerSettings(spark_options=["--conf", "a=b"])})
+    text = manifests(some, Pod("registry.example/bc4all:1", {"DATA_PREFIX": "s3a://x"}))
+    jobs = list(yaml.safe_load_all(text))
+    assert "&id" not in text
     assert len(jobs) == 3
     names = {job["metadata"]["name"] for job in jobs}
     assert len(names) == 3
@@ -368,8 +373,36 @@ def test_kubernetes_gets_the_same_times(fleet: Callable[[str], Fleet]) -> None:
         assert (spec["schedule"], spec["timeZone"]) == (timing.expression, timing.zone.key)
         container = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
         assert {"name": "TZ", "value": timing.zone.key} in container["env"]
-        assert container["args"] == [kind, "--client-id", client]
-        assert spec["jobTemplate"]["spec"]["backoffLimit"] == timing.retries
+        assert container["args"] == [kind, "--client-id", client, "--", "--conf", "a=b"]
+        assert container["resources"]["requests"] == {"cpu": "1", "memory": "4Gi"}
+        job_spec = spec["jobTemplate"]["spec"]
+        assert job_spec["backoffLimit"] == timing.retries
+        assert job_spec["template"]["spec"]["activeDeadlineSeconds"] == timing.timeout  # of each try, not of all
+        assert "activeDeadlineSeconds" not in job_spec
+        for_good = job_spec["podFailurePolicy"]["rules"][1]["onExitCodes"]
+        assert for_good == {"operator": "NotIn", "values": [0, 3, 75, 137]}
+        kubernetes_validate.validate(job, "1.31", strict=True)
+
+
+def test_no_pod_is_given_a_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would find it empty."""
+    monkeypatch.setenv("DATA_PREFIX", str(tmp_path))
+    done = CliRunner().invoke(main, ["crontab", "print", "--format", "kubernetes"])
+    assert done.exit_code == 2
+    assert "DATA_PREFIX is a folder of this machine, which no pod sees" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["cron/bc4all-scheduler.service"])
+def test_systemd_takes_the_service(file: str, tmp_path: Path) -> None:
+    """As it stands, but for the folder and the user, which are each installation's own."""
+    program = shutil.which("systemd-analyze")
+    if not program:
+        pytest.skip("systemd is not on this machine (apt-get install systemd)")
+    service = tmp_path / Path(file).name
+    text = (ROOT / file).read_text().replace("User=bc4all\n", "").replace("/opt/bc4all/.venv/bin/bc4all", "/bin/true")
+    service.write_text(text.replace("/opt/bc4all", str(tmp_path)))
+    done = subprocess.run([program, "verify", "--man=no", str(service)], capture_output=True, text=True, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if service.name in line]) == (0, [])
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True))
