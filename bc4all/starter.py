@@ -6,17 +6,34 @@ It tells when it is launched and when its driver runs, with which clients it beg
 import json
 import logging
 import os
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bc4all.identity import ClientId
+from bc4all.identity import ClientId, Day
 from bc4all.variables import RESULTS
 
 log = logging.getLogger(__name__)
 
-_LAUNCHED, _DRIVES, _BEGUN = ({"event": event} for event in ("launched", "drives", "begun"))
+_LAUNCHED, _DRIVES, _BEGUN, _BY_HAND = ({"event": event} for event in ("launched", "drives", "begun", "by hand"))
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What a job is that no starter watches: since when, in seconds since 1970, and in which process."""
+
+    job: str
+    day: Day
+    at: float
+    pid: int
+
+
+def tell_to(file: Path, job: str, day: Day) -> None:
+    """Let the job that this process becomes tell to a file of its own, which no starter reads while it runs."""
+    os.environ[RESULTS] = str(file)
+    _tell([_BY_HAND | asdict(ByHand(job, day, time.time(), os.getpid()))])
 
 
 def tell_launched() -> None:
@@ -58,6 +75,7 @@ class Report:
     driver_runs: bool = False
     begun: set[ClientId] = field(default_factory=set)
     results: dict[ClientId, dict[str, Any]] = field(default_factory=dict)
+    by_hand: ByHand | None = None  # where no starter watches
 
 
 def read_report(file: Path) -> Report:
@@ -70,6 +88,8 @@ def read_report(file: Path) -> Report:
             continue
         report.launched |= line == _LAUNCHED
         report.driver_runs |= line == _DRIVES
+        if line.get("event") == _BY_HAND["event"]:
+            report.by_hand = ByHand(line["job"], Day(line["day"]), line["at"], line["pid"])
         if "client_id" in line:
             client_id = ClientId(line["client_id"])
             if "event" in line:

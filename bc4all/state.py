@@ -25,6 +25,7 @@ from bc4all.variables import STATE_FOLDER
 
 _LOCK_TIMEOUT_S = 2.0  # seconds for which a lock is waited for
 _REMEDY = f"set {STATE_FOLDER} to a folder of this machine that can be written"
+_BY_HAND = "by-hand-"  # begins the names of results that no starter waits for
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -64,6 +65,14 @@ class State:
     def results(self, name: str) -> Path:
         """Return where a job writes what became of each client; the folder above it is made."""
         return self._file("results", f"{name}.jsonl")
+
+    def by_hand(self, job: str) -> Path:
+        """Return where a job writes the same that no starter watches: a file of its own."""
+        return self.results(f"{_BY_HAND}{job}-{uuid.uuid4().hex[:12]}")
+
+    def results_by_hand(self) -> list[Path]:
+        """Return the files of such jobs."""
+        return sorted(self.folder.joinpath("results").glob(f"{_BY_HAND}*.jsonl"))
 
     def _file(self, *names: str) -> Path:
         path = self.folder.joinpath(*names)

@@ -281,6 +281,9 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.data.unchanged.find_before", "not told.get('backfilled')", "True"),
         Guard("bc4all.jobs.predict_job._publish", "context.backfilled", "False"),
     ],
+    "tests/schedule/test_by_hand.py::test_a_job_that_has_ended_is_taken_in_once": [
+        Guard("bc4all.schedule.by_hand.take_in", "run.client in report.results or process is None", "False"),
+    ],
     "tests/schedule/test_notices.py::test_what_was_kept_is_told_in_a_summary": [
         Guard("bc4all.schedule.notices.Notifier._deliver_next", "kept and self._clock() < self._not_before", "False"),
     ],

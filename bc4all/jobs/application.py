@@ -98,14 +98,15 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
     state = State.from_environment(layout)
     beside = ThreadPoolExecutor(1, thread_name_prefix="registry")
     opening = beside.submit(copy_context().run, _open_registry, layout, request.job, clients)
-    try:
-        spark = start_session(f"bc4all {request.job} {request.day}", layout)
-        stack.callback(_stop, spark)
-    finally:
-        beside.shutdown(wait=False)  # where Spark does not start, its error does not wait for MLflow
-    from bc4all.jobs.work import JobContext, job_waves, job_work  # heavy, and imported by now
+    with out.status("starting Spark and MLflow") if out.is_terminal else contextlib.nullcontext():
+        try:
+            spark = start_session(f"bc4all {request.job} {request.day}", layout)
+            stack.callback(_stop, spark)
+        finally:
+            beside.shutdown(wait=False)  # where Spark does not start, its error does not wait for MLflow
+        from bc4all.jobs.work import JobContext, job_waves, job_work  # heavy, and imported by now
 
-    registry = opening.result()
+        registry = opening.result()
     spark_context = spark.sparkContext
     if request.log_level:
         spark_context.setLogLevel(request.log_level.upper().removesuffix("ING"))

@@ -26,8 +26,18 @@ from bc4all.layout import Layout
 from bc4all.project import ROOT
 from bc4all.redaction import has_password
 from bc4all.request import JobRequest
-from bc4all.starter import tell_launched
-from bc4all.variables import CONFIG_FILE, DATA_PREFIX, LOG_FORM, MASTER, STATE_FOLDER, TERMINAL_COLUMNS, TRACKING_URI
+from bc4all.starter import tell_launched, tell_to
+from bc4all.state import State
+from bc4all.variables import (
+    CONFIG_FILE,
+    DATA_PREFIX,
+    LOG_FORM,
+    MASTER,
+    RESULTS,
+    STATE_FOLDER,
+    TERMINAL_COLUMNS,
+    TRACKING_URI,
+)
 
 ENVIRONMENT = "environment"  # what --archives FILE#environment unpacks to on every executor
 
@@ -164,7 +174,7 @@ def become_spark_submit(request: JobRequest, argv: list[str]) -> int:
     """Replace this process by spark-submit; return an exit code only where it cannot be started."""
     try:
         refuse_connect(os.environ, SparkOptions(request.spark_options).given)
-        Layout.from_environment()
+        state = State.from_environment(Layout.from_environment())
         java_version()
         check_spark_home(os.environ)
         command = spark_submit(request, argv)
@@ -184,6 +194,8 @@ def become_spark_submit(request: JobRequest, argv: list[str]) -> int:
     settings = class_archive.NO_FOLDER if shares_classes(request) else class_archive.CONF
     os.environ.setdefault("SPARK_CONF_DIR", str(settings))
     if SparkOptions(request.spark_options).value("--deploy-mode") != "cluster":
+        if RESULTS not in os.environ and request.job in JOB_KINDS:  # no starter watches
+            tell_to(state.by_hand(request.job), request.job, request.day)
         tell_launched()
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - an argument list, and no shell; signals and exit code pass through

@@ -19,6 +19,7 @@ from typing import Protocol
 from bc4all.config.clients import Fleet
 from bc4all.errors import EXIT_TRANSIENT
 from bc4all.schedule import trainings
+from bc4all.schedule.by_hand import take_in
 from bc4all.schedule.child import Child, Order, cap, uptime
 from bc4all.schedule.history import BACKFILL, FAILED, SCHEDULED, History, Run, iso
 from bc4all.schedule.notices import Notice
@@ -135,6 +136,7 @@ class Dispatcher:
 
     def _ready(self, fleet: Fleet, now: float) -> Iterable[list[Run]]:
         """Return the runs that may be started, an application's together."""
+        take_in(self._state, self._history)  # else what a person has started would be running for ever
         running, queued = self._history.in_state("running"), self._history.in_state("queued")
         busy = {(run.client, run.job) for run in running}
         waiting = trainings.waiting_predictions([*running, *queued])

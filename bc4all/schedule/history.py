@@ -20,6 +20,7 @@ from bc4all.state import State
 STATES = ("queued", "running", "done", "failed", "timeout", "stopped", "lost", "missed")
 FAILED = ("failed", "timeout", "stopped", "lost")
 SCHEDULED = ("schedule", "catch-up")  # the triggers that are the scheduler's
+SUBMIT = "submit"  # that of a job which a person has started by bin/submit.sh
 BACKFILL = "backfill"  # that of a past date, which is filled in with what is delivered now
 
 _TABLES = """

@@ -20,6 +20,7 @@ from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import JOB_KINDS, TRAIN
 from bc4all.layout import Layout
 from bc4all.project import SUBMIT
+from bc4all.schedule.by_hand import take_in
 from bc4all.schedule.child import Child, cap, started_at
 from bc4all.schedule.dispatch import Dispatcher, finish_orphans
 from bc4all.schedule.health import HealthServer, Snapshot
@@ -51,6 +52,7 @@ class Operations:
         state = State.from_environment(layout)
         history = History(state.history)
         try:
+            take_in(state, history)
             finish_orphans(state, history, time.time())
             yield cls(layout, state, history)
         finally:

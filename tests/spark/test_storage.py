@@ -62,6 +62,7 @@ LOCAL_FILES = {
     "registry/tracking": "the environment, figures in a scratch folder, the SQLite file of a local prefix",
     "registry/versions": "a scratch folder",
     "request": "the configuration file's path",
+    "schedule/by_hand": "results, in the state folder",
     "schedule/child": "a job's log and results, in the state folder",
     "schedule/crontab": "the project's cron folder",
     "schedule/dispatch": "logs and results, in the state folder",
