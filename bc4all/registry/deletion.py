@@ -6,7 +6,7 @@ from functools import partial
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from bc4all.errors import ModelError
-from bc4all.identity import ClientId
+from bc4all.identity import ClientId, RunId
 from bc4all.registry.tracking import Tracking
 from bc4all.registry.versions import TRAINING_IDS, Version
 
@@ -21,19 +21,19 @@ def delete_version(tracking: Tracking, client_id: ClientId, version: Version, fi
     place = f"{tracking.training_place(client_id)}/"
     if files and version.uri.startswith(place):
         _delete_artifacts(tracking, version.uri)
-        with suppress(ModelError):  # deleted already
-            _delete_kept(tracking, version)
+        if version.run_id:
+            with suppress(ModelError):  # a person has deleted the run
+                _delete_kept(tracking, version.run_id)
     tracking.ask(lambda: tracking.client.delete_model_version(name, number))
 
 
-def _delete_kept(tracking: Tracking, version: Version) -> None:
-    client, missing = tracking.client, f"{version.name} version {version.number} is not there any more"
-    found = tracking.ask(lambda: client.get_model_version(version.name, str(version.number)), missing)
-    if found.model_id:
-        tracking.ask(partial(client.delete_logged_model, found.model_id), missing)
-    if version.run_id:
-        run = tracking.ask(partial(client.get_run, version.run_id), missing)
-        _delete_artifacts(tracking, str(run.info.artifact_uri), TRAINING_IDS)
+def _delete_kept(tracking: Tracking, run_id: RunId) -> None:
+    client = tracking.client
+    run = tracking.ask(lambda: client.get_run(run_id), f"there is no run {run_id}")
+    _delete_artifacts(tracking, str(run.info.artifact_uri), TRAINING_IDS)
+    search = partial(client.search_logged_models, [run.info.experiment_id], f"source_run_id = '{run_id}'")
+    for model in tracking.ask(search):
+        tracking.ask(partial(client.delete_logged_model, model.model_id))
 
 
 def _delete_artifacts(tracking: Tracking, uri: str, path: str | None = None) -> None:
