@@ -87,8 +87,10 @@ history: setup ## Spark's pages about finished applications, on http://127.0.0.1
 	    PYSPARK_PYTHON=$(BIN)/python $(BIN)/spark-class org.apache.spark.deploy.history.HistoryServer
 
 notebook: setup ## run notebooks/inspect_predictions.ipynb on the published data, as a page in dist/
-	@$(BIN)/jupyter nbconvert --to html --execute --output-dir dist --TagRemovePreprocessor.enabled=True \
-	    --TagRemovePreprocessor.remove_all_outputs_tags quiet notebooks/inspect_predictions.ipynb
+	@$(BIN)/jupyter nbconvert --to notebook --execute --output-dir dist notebooks/inspect_predictions.ipynb
+	@$(BIN)/jupyter nbconvert --to html --TagRemovePreprocessor.enabled=True \
+	    --TagRemovePreprocessor.remove_all_outputs_tags quiet dist/inspect_predictions.ipynb
+	@rm dist/inspect_predictions.ipynb
 
 bench: setup ## measure beside what people would write instead: bench/RESULTS.md, docs/bench-*.svg
 	@$(BIN)/python -m bench.suite

@@ -7,6 +7,7 @@ else. What writes YAML is given `str(…)`: a safe dumper refuses subclasses.
 import re
 from collections.abc import Iterable
 from datetime import date
+from decimal import Decimal
 from typing import Self
 
 from bc4all.errors import ConfigurationError
@@ -33,10 +34,10 @@ class ClientId(str):
 
 def equal_numbers(client_ids: Iterable[ClientId]) -> list[list[ClientId]]:
     """Return the groups of ids, such as 0123 and 123, that readers which infer folders' types take for one number."""
-    groups: dict[float, list[ClientId]] = {}
+    groups: dict[Decimal, list[ClientId]] = {}
     for client_id in client_ids:
         if _NUMBER.fullmatch(client_id):
-            groups.setdefault(float(client_id), []).append(client_id)
+            groups.setdefault(Decimal(client_id), []).append(client_id)
     return [group for group in groups.values() if len(group) > 1]
 
 

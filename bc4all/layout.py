@@ -37,14 +37,13 @@ class Layout:
         if has_password(prefix):
             remedy = "give Hadoop the credentials by its own settings, and leave them out of the URI"
             raise ConfigurationError("DATA_PREFIX holds a password", redact(prefix), remedy)
-        special = _SPECIAL.findall(prefix)
+        whole = prefix.rstrip("/") if _SCHEME.match(prefix) else f"file://{Path(prefix).expanduser().absolute()}"
+        special = _SPECIAL.findall(whole)
         if special:
             shown = " ".join(dict.fromkeys(special))
             remedy = "URIs and globs read them otherwise: name a folder without them"
-            raise ConfigurationError(f"DATA_PREFIX has {shown!r} in it", repr(redact(prefix)), remedy)
-        if _SCHEME.match(prefix):
-            return cls(prefix.rstrip("/"))
-        return cls(f"file://{Path(prefix).expanduser().absolute()}")
+            raise ConfigurationError(f"DATA_PREFIX has {shown!r} in it", repr(redact(whole)), remedy)
+        return cls(whole)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Layout":

@@ -63,7 +63,7 @@ def _tell(lines: Iterable[Mapping[str, Any]]) -> None:
     try:
         with Path(file).open("a") as results:
             results.write("".join(json.dumps(line) + "\n" for line in lines))
-    except OSError as error:  # the clients' work goes on; what was not told counts as lost, and is done again
+    except OSError as error:  # the clients' work goes on; an outcome that was not told counts as lost
         log.warning("the starter cannot be told: %s", error)
 
 

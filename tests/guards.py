@@ -269,10 +269,14 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.schedule.dispatch.Dispatcher._follow_up", "run.parts * 2 if lost else run.parts", "run.parts"),
     ],
     "tests/schedule/test_scheduler.py::test_a_new_client_is_trained_before_its_first_prediction": [
-        Guard("bc4all.schedule.trainings.waiting_predictions", "run.note == WAITS and run.client in clients", "False"),
+        Guard(
+            "bc4all.schedule.trainings.waiting_predictions",
+            "run.note == WAITS and (run.client in working or own in waiting)",
+            "False",
+        ),
     ],
     "tests/schedule/test_scheduler.py::test_a_first_training_that_fails_fails_the_prediction": [
-        Guard("bc4all.schedule.trainings.train_first", "trainings and (not under_way)", "False"),
+        Guard("bc4all.schedule.trainings.train_first", "tried and (not under_way)", "False"),
     ],
     "tests/schedule/test_scheduler.py::test_training_and_prediction_of_a_minute_go_in_that_order": [
         Guard("bc4all.schedule.trainings.waiting_predictions", "(run.client, run.scheduled_for) in times", "False"),
@@ -285,7 +289,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.schedule.by_hand.take_in", "run.client in report.results or process is None", "False"),
     ],
     "tests/schedule/test_notices.py::test_what_was_kept_is_told_in_a_summary": [
-        Guard("bc4all.schedule.notices.Notifier._deliver_next", "kept and self._clock() < self._not_before", "False"),
+        Guard("bc4all.schedule.notices.Notifier._deliver_next", "held and self._clock() < self._not_before", "False"),
     ],
     "tests/schedule/test_notices.py::test_closing_has_a_deadline": [
         Guard("bc4all.schedule.notices.Notifier.close", "self._closed = True", "pass"),
@@ -297,7 +301,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.config.timing.local_zone", "not is_zone(name)", "False"),
     ],
     "tests/test_layout.py::test_a_prefix_that_would_be_read_otherwise_is_refused": [
-        Guard("bc4all.layout.Layout.at", "_SPECIAL.findall(prefix)", "None"),
+        Guard("bc4all.layout.Layout.at", "_SPECIAL.findall(whole)", "None"),
     ],
     "tests/launch/test_submit.py::test_a_spark_home_that_leads_nowhere_is_refused": [
         Guard(
@@ -329,7 +333,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.learning.look_alikes._looks", "unicodedata.normalize('NFC', name)", "name"),
     ],
     "tests/cli/test_cli.py::test_check_warns_of_ids_that_are_one_number": [
-        Guard("bc4all.identity.equal_numbers", "float(client_id)", "client_id"),
+        Guard("bc4all.identity.equal_numbers", "Decimal(client_id)", "client_id"),
     ],
     "tests/schedule/test_health.py::test_answers_to_its_own_names_alone": [
         Guard(
@@ -364,7 +368,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.data.unchanged.find_before", 'manifests[QUARANTINE].get("run_id") != told["run_id"]', "False"),
     ],
     "tests/spark/test_unchanged.py::test_what_has_not_changed_is_published_again": [
-        Guard("bc4all.jobs.predict_job._publish_again", '("run_id", "files")', '("files",)'),
+        Guard("bc4all.jobs.predict_job._publish_again", '{"run_id", "files"}', '{"files"}'),
     ],
     "tests/spark/test_training_waves.py::test_what_is_wrong_with_one_clients_training_is_its_own": [
         Guard("bc4all.learning.lessons._Training.__call__", "return error", "raise"),

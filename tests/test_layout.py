@@ -32,6 +32,14 @@ def test_a_prefix_that_would_be_read_otherwise_is_refused(tmp_path: Path, name: 
     assert refused.value.exit_code == 2
 
 
+def test_so_is_the_folder_that_a_relative_one_lies_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default `data` is as good as the folder that it is in."""
+    (tmp_path / "C#").mkdir()
+    monkeypatch.chdir(tmp_path / "C#")
+    with pytest.raises(ConfigurationError, match="DATA_PREFIX has '#' in it"):
+        Layout.from_environment({})
+
+
 def test_knows_its_local_path(tmp_path: Path) -> None:
     """Only a local prefix has a path of this machine."""
     assert Layout.at(str(tmp_path)).local_path == tmp_path

@@ -60,7 +60,7 @@ def check(config: Path) -> None:
             click.echo(f"{file} is of no client of {config}")
     for group in equal_numbers(fleet.clients):
         alike = f"{', '.join(group)} are one number to readers that infer the types of partitions"
-        click.echo(f"{alike}: switch that off, as README says under Predict", err=True)
+        click.echo(f"{alike}: give them the setting that README names under Predict", err=True)
     layout = Layout.from_environment()
     faults = [fault for client in fleet.enabled for fault in check_data(layout, client)]
     for fault in faults:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,11 +14,12 @@ import click
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.errors import EXIT_OK, EXIT_USAGE, ConfigurationError
 from bc4all.identity import ClientId, Day
-from bc4all.job_kinds import SCHEDULED_JOBS
+from bc4all.job_kinds import PREDICT, SCHEDULED_JOBS
 from bc4all.logs import LEVELS, start_log
 from bc4all.project import ROOT
 from bc4all.variables import LOG_FORM
 
+_BEHIND_S = 10.0  # seconds after which a prediction of cron's starts where a training is due at the same minute
 _JOB = click.Choice(SCHEDULED_JOBS)
 _CLIENTS = click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="A client; may be repeated.")
 _JOBS = click.option("--job", "jobs", type=_JOB, multiple=True, help="Only this job; by default both.")
@@ -86,7 +88,7 @@ def cron_line(job: str, client: str, fields: str, config: Path) -> None:
     Example: bc4all cron-line predict client_0 '0 3 * * *'
     """
     from bc4all.config.fleet_file import load_fleet
-    from bc4all.schedule.crontab import TOGETHER, TOGETHER_FILE, clients_of_line, minute_of_line
+    from bc4all.schedule.crontab import TOGETHER, TOGETHER_FILE, clients_of_line, minute_of_line, trained_at
     from bc4all.schedule.operations import Operations, redirect
 
     at = minute_of_line(fields, datetime.now(UTC))
@@ -101,7 +103,9 @@ def cron_line(job: str, client: str, fields: str, config: Path) -> None:
         kept = [fleet.clients[client_id] for client_id in ids if client_id not in removed]
         paused = operations.history.pauses()
         days = {one.id: one.timing(job).day(at) for one in kept if one.due(job) and (one.id, job) not in paused}
-        code = operations.run_now(fleet, job, days, "cron", _say, at)
+        # The line of the trainings of the same minute writes them down meanwhile: they go before.
+        behind = job == PREDICT.name and any(trained_at(fleet.clients[client_id], at) for client_id in days)
+        code = operations.run_now(fleet, job, days, "cron", _say, at, time.time() + _BEHIND_S if behind else 0.0)
     sys.exit(code or (EXIT_USAGE if removed else EXIT_OK))
 
 

@@ -207,7 +207,8 @@ def _publish_again(context: JobContext, member: _Member) -> Outcome:
         member.publisher.remove(QUARANTINE)
     new = {"date": context.day, "published_before": before.day, "backfilled": context.backfilled}
     for name in sorted(before.folders, reverse=True):  # what was refused first
-        told = {key: value for key, value in before.manifests[name].items() if key not in ("run_id", "files")}
+        gone = {"run_id", "files"} | ({"drift"} if context.backfilled else set())
+        told = {key: value for key, value in before.manifests[name].items() if key not in gone}
         member.publisher.publish(name, told | new)
     return _record(context, member, dict(before.manifests[OUTPUT]), {"published_before": before.day})
 

@@ -54,7 +54,7 @@ _SECOND_COMPILER_LATER = (
     "-XX:Tier4CompileThreshold=600000",
     "-XX:Tier4BackEdgeThreshold=1600000",
 )
-_CORE = re.compile(r"-(\d[\w.]*)\.jar$")  # Spark's version, in a jar's name
+_VERSION = re.compile(r"^spark-core_[\d.]+-(\d+\.\d+[\w.]*)")  # Spark's, in a jar's name; a vendor's own follows it
 _DRIVER_JAVA = "spark.driver.defaultJavaOptions"
 
 
@@ -156,7 +156,7 @@ def check_spark_home(environment: Mapping[str, str]) -> None:
     if not os.access(os.path.join(home, "bin", "spark-submit"), os.X_OK):
         raise ConfigurationError(f"SPARK_HOME is {home}, where there is no Spark", remedy=remedy)
     ours = metadata.version("pyspark")
-    found = {found[1] for jar in Path(home, "jars").glob("spark-core_*.jar") if (found := _CORE.search(jar.name))}
+    found = {found[1] for jar in Path(home, "jars").glob("spark-core_*.jar") if (found := _VERSION.search(jar.name))}
     if found and not any(version.split(".")[:2] == ours.split(".")[:2] for version in found):
         there = ", ".join(sorted(found))
         raise ConfigurationError(f"SPARK_HOME is {home}, Spark {there}; this is written for {ours}", remedy=remedy)
@@ -178,6 +178,9 @@ def become_spark_submit(request: JobRequest, argv: list[str]) -> int:
         java_version()
         check_spark_home(os.environ)
         command = spark_submit(request, argv)
+        # Where no starter watches: an application of this machine's driver tells to a file of its own.
+        told_by_hand = RESULTS not in os.environ and request.job in JOB_KINDS
+        told_to = state.by_hand(request.job) if told_by_hand else None
     except ConfigurationError as error:
         click.echo(str(error), err=True)
         return error.exit_code
@@ -194,8 +197,8 @@ def become_spark_submit(request: JobRequest, argv: list[str]) -> int:
     settings = class_archive.NO_FOLDER if shares_classes(request) else class_archive.CONF
     os.environ.setdefault("SPARK_CONF_DIR", str(settings))
     if SparkOptions(request.spark_options).value("--deploy-mode") != "cluster":
-        if RESULTS not in os.environ and request.job in JOB_KINDS:  # no starter watches
-            tell_to(state.by_hand(request.job), request.job, request.day)
+        if told_to:
+            tell_to(told_to, request.job, request.day)
         tell_launched()
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - an argument list, and no shell; signals and exit code pass through

@@ -33,7 +33,7 @@ def training_set(
     frame = pd.concat(frames).sort_values(ROW, ignore_index=True)
     codes, names = pd.factorize(frame[CATEGORY_ID].to_numpy(object), sort=True)
     if new_names:
-        unmet = sorted(set(new_names) - set(names))
+        unmet = sorted({name.strip() for name in new_names} - {name.strip() for name in names})
         if unmet:
             shown = ", ".join(unmet[:10]) + (", …" if len(unmet) > 10 else "")
             warn(f"{len(unmet)} old names of the category map are no product's any more: {shown}")

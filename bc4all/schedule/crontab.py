@@ -18,10 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from bc4all.config.clients import Fleet
+from bc4all.config.clients import Client, Fleet
 from bc4all.config.timing import firings, schedule_fault, system_zone
 from bc4all.errors import ConfigurationError, TransientFailure
 from bc4all.identity import ClientId
+from bc4all.job_kinds import TRAIN
 from bc4all.layout import Layout
 from bc4all.schedule.agenda import due_timings
 from bc4all.variables import CONFIG_FILE, DATA_PREFIX, MASTER, PYTHON, STATE_FOLDER, TRACKING_URI
@@ -101,6 +102,12 @@ def clients_of_line(fleet: Fleet, file: Path, job: str, fields: str) -> list[Cli
                 return clients
         what = f"no client's {job} is due at {fields!r}"
         raise ConfigurationError(what, str(fleet.path), "run bc4all crontab install again") from error
+
+
+def trained_at(client: Client, at: datetime) -> bool:
+    """Return whether the client's training is due at a minute, by another line."""
+    timing = client.due(TRAIN.name)
+    return timing is not None and any(firings(timing.expression, timing.zone, at - timedelta(minutes=1), at))
 
 
 def minute_of_line(fields: str, now: datetime) -> datetime:

@@ -30,6 +30,7 @@ from bc4all.state import State
 log = logging.getLogger(__name__)
 
 _KILL_AFTER_S = 15.0  # seconds that a job has to end after TERM
+_LOOK_S = 30.0  # seconds between two looks for runs whose process is gone
 _ABANDONED_AFTER_S = 3600.0  # seconds after which no process retries it
 # Of a retry's delay: applications that failed together do not come back together, their clients do.
 _JITTER = (0.5, 1.5)
@@ -104,6 +105,7 @@ class Dispatcher:
         self._state, self._history, self._command, self._spawn = state, history, command, spawn
         self._owns, self._notify, self._clock, self._timer = owns, notify, clock, timer
         self.running: list[Application] = []
+        self._looked = float("-inf")
 
     def adopt(self, fleet: Fleet) -> None:
         """Take over the runs that a process before this one left running; those that ended unseen are finished."""
@@ -136,7 +138,11 @@ class Dispatcher:
 
     def _ready(self, fleet: Fleet, now: float) -> Iterable[list[Run]]:
         """Return the runs that may be started, an application's together."""
-        take_in(self._state, self._history)  # else what a person has started would be running for ever
+        timer = self._timer()
+        if timer - self._looked > _LOOK_S:  # else what was killed meanwhile would be running for ever
+            self._looked = timer
+            take_in(self._state, self._history)
+            finish_orphans(self._state, self._history, now)
         running, queued = self._history.in_state("running"), self._history.in_state("queued")
         busy = {(run.client, run.job) for run in running}
         waiting = trainings.waiting_predictions([*running, *queued])

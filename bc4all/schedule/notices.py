@@ -28,6 +28,8 @@ _AT_ONCE = 4  # deliveries
 _FEW = 3  # failures in a row, after which notices are kept
 _AGAIN_S = 300.0  # seconds after which a receiver that took none is tried again
 _CLOSE_S = 60.0  # seconds for what is left at the end
+_SUMMARY = 100  # notices at most in a summary
+_NEVER = (400, 404, 410, 413, 415, 422)  # HTTP's codes of what would be refused again
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Notifier:
         self.settings = settings
         self._clock, self._lock = clock, threading.Lock()
         self._waiting: list[Notice] = []
+        self._sending: list[Notice] = []
+        self._commanded: set[int] = set()  # the runs of which the command was told, and not yet the webhook
         self._failures, self._not_before, self._closed = 0, 0.0, False
         self._told: dict[int, str | None] = {}
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="notices")
@@ -71,7 +75,7 @@ class Notifier:
             with self._lock:
                 self._waiting.append(notice)
                 if self._failures >= _FEW:
-                    self._told[notice.run] = "kept, because those before it were not taken"
+                    self._told[notice.run] = "held: the receiver has refused those before it"
             self._submit()
 
     @property
@@ -92,7 +96,7 @@ class Notifier:
             self._submit()
 
     def close(self) -> None:
-        """Try what was kept once more, and wait for what is under way, as long as there is time."""
+        """Try what was held once more, and wait for what is under way, as long as there is time."""
         with self._lock:
             self._not_before = 0.0
         self._submit()
@@ -100,10 +104,10 @@ class Notifier:
         wait(self._tasks, _CLOSE_S)
         with self._lock:
             self._closed = True
-            left = "there was no time left for it"
-            self._told |= {notice.run: self._told.get(notice.run) or left for notice in self._waiting}
-        if self._waiting:
-            log.warning("%d notices were not delivered", len(self._waiting))
+            left = [*self._waiting, *self._sending]
+            self._told |= {notice.run: self._told.get(notice.run) or "no time was left to send it" for notice in left}
+        if left:
+            log.warning("%d notices were not delivered", len(left))
 
     def _submit(self) -> None:
         task = self._pool.submit(self._deliver)
@@ -115,41 +119,60 @@ class Notifier:
             continue
 
     def _deliver_next(self) -> bool:
-        """Deliver one notice that waits; where the last ones failed, all of them together, once it is time.
+        """Deliver one notice that waits; where the last ones failed, many together, once it is time.
 
-        Return whether a receiver took it.
+        Return whether to go on.
         """
         with self._lock:
-            kept = self._failures >= _FEW
-            if not self._waiting or self._closed or (kept and self._clock() < self._not_before):
+            held = self._failures >= _FEW
+            if not self._waiting or self._closed or (held and self._clock() < self._not_before):
                 return False
-            count = len(self._waiting) if kept else 1
+            count = _SUMMARY if held else 1
             notices, self._waiting = self._waiting[:count], self._waiting[count:]
-        error = _send(notices, self.settings)
+            self._sending += notices
+        error, is_final = self._send(notices)
         with self._lock:
-            waits = self._waiting if error else []  # for the same receiver
-            self._told |= {notice.run: error for notice in (*notices, *waits)}
-            self._failures = self._failures + 1 if error else 0
-            if error:
+            self._sending = [one for one in self._sending if one not in notices]
+            self._told |= {notice.run: error for notice in notices}
+            if error is None or is_final:  # a refused summary is sent one by one, a refused notice not again
+                self._failures = 0
+                self._waiting = [*(notices if error and len(notices) > 1 else []), *self._waiting]
+            else:
+                self._failures += 1
                 self._waiting += notices
+                self._told |= {notice.run: error for notice in self._waiting}  # for the same receiver
                 self._not_before = self._clock() + _AGAIN_S
-                log.warning("%s: a notice was not delivered: %s", notices[0].client, error)
-        return error is None
+        if error:
+            log.warning("%s: a notice was not delivered: %s", notices[0].client, error)
+        return error is None or is_final
+
+    def _send(self, notices: Sequence[Notice]) -> tuple[str | None, bool]:
+        """Give notices to the receivers: one as it is, several as a summary.
+
+        Return why one did not take them, None where all did, and whether it never will.
+        """
+        settings = self.settings
+        try:
+            commanded = [notice for notice in notices if notice.run not in self._commanded]
+            if settings.notify_command and commanded:
+                text = _text(commanded)
+                subprocess.run(settings.notify_command, input=text, text=True, timeout=_RECEIVER_TIMEOUT_S, check=True)
+                self._commanded |= {notice.run for notice in commanded}
+            if settings.notify_webhook:
+                headers, text = {"Content-Type": "application/json"}, _text(notices)
+                with requests.post(
+                    settings.notify_webhook, data=text, headers=headers, timeout=_RECEIVER_TIMEOUT_S, stream=True
+                ) as answer:
+                    answer.raise_for_status()
+        except requests.HTTPError as error:
+            return redact(str(error)), error.response is not None and error.response.status_code in _NEVER
+        except (OSError, subprocess.SubprocessError, requests.RequestException) as error:
+            return redact(str(error)), False
+        self._commanded -= {notice.run for notice in notices}
+        return None, False
 
 
-def _send(notices: Sequence[Notice], settings: SchedulerSettings) -> str | None:
-    """Give notices to the receivers: one as it is, several as a summary. Return why one did not take them."""
+def _text(notices: Sequence[Notice]) -> str:
     each = [asdict(notice) for notice in sorted(notices, key=lambda notice: notice.run)]
     told: dict[str, Any] = each[0] if len(each) == 1 else {"event": "summary", "notices": each}
-    text = json.dumps(told)
-    try:
-        if settings.notify_command:
-            subprocess.run(settings.notify_command, input=text, text=True, timeout=_RECEIVER_TIMEOUT_S, check=True)
-        if settings.notify_webhook:
-            headers = {"Content-Type": "application/json"}
-            requests.post(
-                settings.notify_webhook, data=text, headers=headers, timeout=_RECEIVER_TIMEOUT_S
-            ).raise_for_status()
-    except (OSError, subprocess.SubprocessError, requests.RequestException) as error:
-        return redact(str(error))
-    return None
+    return json.dumps(told)

@@ -66,7 +66,8 @@ class Operations:
         def command(fleet: Fleet, runs: Sequence[Run]) -> list[str]:
             kind, clients = JOB_KINDS[runs[0].job], [word for run in runs for word in ("--client-id", run.client)]
             asked = [*clients, "--config", str(fleet.path.resolve()), kind.date_option, runs[0].day]
-            late = ["--backfilled"] if runs[0].trigger == BACKFILL else []
+            today = fleet.clients[runs[0].client].timing(kind.name).day(datetime.now(UTC))
+            late = ["--backfilled"] if runs[0].trigger == BACKFILL and runs[0].day < today else []
             return [str(self.program), kind.name, *asked, *late, "--", *fleet.scheduler.spark_options]
 
         # As JSON each event says whose it is, also where several clients share an application.
@@ -83,17 +84,22 @@ class Operations:
         trigger: str,
         say: Callable[[str], None],
         moment: datetime,
+        not_before: float = 0.0,
     ) -> int:
         """Run a job for some clients (each with its day), watch over it, and return its exit code.
 
         Waits for room where `max_parallel` applications run. `moment` is when it is due, in UTC: of cron, the minute of
-        its line. A run of that moment that is in the history already, because the scheduler was told to start it, too,
-        is left to it. Ctrl-C and TERM end what was started.
+        its line. Nothing is started before `not_before`, in seconds since 1970. A run of that moment that is in the
+        history already, because the scheduler was told to start it, too, is left to it. Ctrl-C and TERM end what was
+        started.
         """
         at = moment.isoformat()
         me = psutil.Process()
         with self.history.transaction():
-            added = [self.history.add(client_id, job, day, at, trigger) for client_id, day in days.items()]
+            added = [
+                self.history.add(client_id, job, day, at, trigger, not_before=not_before)
+                for client_id, day in days.items()
+            ]
             mine = [run for run in added if run]
             self.history.update([run.id for run in mine], pid=me.pid, pid_started=started_at(me))
         for client_id in days.keys() - {run.client for run in mine}:
@@ -130,7 +136,7 @@ class Operations:
     ) -> int:
         """Work until every run that is owned, retries included, has ended, or until `stop` is set."""
         me = psutil.Process()
-        told: set[tuple[int, str]] = set()
+        told: set[tuple[int, str, str | None]] = set()
         while True:
             dispatcher.reap(fleet)
             if stop.is_set():
@@ -140,8 +146,9 @@ class Operations:
             runs = [run for run in self.history.due_at(at) if owns(run)]
             self.history.claim(me.pid, started_at(me), runs)
             for run in runs:
-                if (run.id, run.state) not in told and run.state != "queued":
-                    told.add((run.id, run.state))
+                news = (run.id, run.state, run.started)
+                if news not in told and (run.state != "queued" or run.note):
+                    told.add(news)
                     say(_told(run))
             waiting = [run.id for run in runs if run.state == "queued"]
             if not dispatcher.running and (stop.is_set() or not waiting):
@@ -221,6 +228,8 @@ def redirect(log: Path, limit: int) -> None:
 
 def _told(run: Run) -> str:
     about = f"{run.client}: {run.job} of {run.day}"
+    if run.state == "queued":
+        return f"{about} {run.note}"
     if run.state == "running":
         return f"{about} started (attempt {run.attempt}), log: {run.log}"
     seconds = f", {run.seconds:.0f} s" if run.seconds is not None else ""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bc4all.config.clients import Fleet
 from bc4all.job_kinds import PREDICT, TRAIN
-from bc4all.schedule.history import BACKFILL, History, Run
+from bc4all.schedule.history import BACKFILL, SCHEDULED, History, Run
 from bc4all.schedule.verdict import WAITING
 
 log = logging.getLogger(__name__)
@@ -19,17 +19,21 @@ WAITS = "waits for its first training"  # the note of such a prediction
 def waiting_predictions(unfinished: Sequence[Run]) -> set[int]:
     """Return the numbers of the predictions that a training goes before: due at the same time, or the client's first.
 
-    A retry of a training goes before none but those of a client without a model.
+    A retry of a training goes before none but those of a client without a model. For what only waits, a scheduler's
+    runs and others' do not go before each other: the one that is to start it may be gone for good.
     """
     trainings = [run for run in unfinished if run.job == TRAIN.name]
-    clients = {run.client for run in trainings}
     times = {(run.client, run.scheduled_for) for run in trainings if run.attempt == 1}
-    predictions = (run for run in unfinished if run.job == PREDICT.name)
-    return {
-        run.id
-        for run in predictions
-        if (run.client, run.scheduled_for) in times or (run.note == WAITS and run.client in clients)
-    }
+    working = {run.client for run in trainings if run.state == "running"}
+    waiting = {(run.client, run.trigger in SCHEDULED) for run in trainings}
+
+    def waits(run: Run) -> bool:
+        if (run.client, run.scheduled_for) in times:
+            return True
+        own = (run.client, run.trigger in SCHEDULED)
+        return run.note == WAITS and (run.client in working or own in waiting)
+
+    return {run.id for run in unfinished if run.job == PREDICT.name and waits(run)}
 
 
 def train_first(history: History, fleet: Fleet, run: Run, now: float) -> None:
@@ -41,14 +45,14 @@ def train_first(history: History, fleet: Fleet, run: Run, now: float) -> None:
     client = fleet.clients.get(run.client)
     if client is None or client.train.first is False or not client.due(TRAIN.name) or run.trigger == BACKFILL:
         return
-    trainings = history.of_day(run.client, TRAIN.name, run.day)
-    under_way = [one for one in trainings if one.state in ("queued", "running")]
-    if (run.client, TRAIN.name) in history.pauses() or (trainings and not under_way):
+    under_way = [one for one in history.unfinished() if (one.client, one.job) == (run.client, TRAIN.name)]
+    tried = [one for one in history.of_day(run.client, TRAIN.name, run.day) if one.started]
+    if (run.client, TRAIN.name) in history.pauses() or (tried and not under_way):
         return
     if not under_way:
         history.add(run.client, TRAIN.name, run.day, run.scheduled_for, run.trigger, not_before=now)
     history.update([run.id], **WAITING, ended=None, exit_code=None, error=None, note=WAITS, not_before=now)
-    log.info("%s: has no model yet, and will be trained first", run.client)
+    log.info("%s: has no model yet: its prediction waits for its training", run.client)
 
 
 def train_drifted(history: History, fleet: Fleet, run: Run, now: float) -> None:

@@ -28,6 +28,8 @@ def verdict(run: Run, report: Report, code: int | None, stopping: str, now: floa
             return waiting
         if stopping == "timeout" and len(report.begun - report.results.keys()) > 1:
             return waiting | {"alone": True}
+    if result is None and code == EXIT_TERMINAL and run.client in report.begun and report.results:
+        return {"ended": iso(now), "state": "lost", "exit_code": code, "error": "its outcome was not told: see its log"}
     if early := _early_end(report, code, stopping):
         return {"ended": iso(now), "state": "lost", "exit_code": code, "error": early}
     return {"ended": iso(now), **_end(result, code, stopping)}

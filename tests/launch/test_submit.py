@@ -330,7 +330,17 @@ def test_a_spark_home_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
     check_spark_home({})
 
 
-@pytest.mark.parametrize(("there", "is_taken"), [("{0}.9", True), ("3.5.1", False), (None, True)])
+@pytest.mark.parametrize(
+    ("there", "is_taken"),
+    [
+        ("{0}.9", True),
+        ("{0}.0-amzn-0", True),
+        ("{0}.0-SNAPSHOT", True),
+        ("3.5.1-387", False),
+        ("3.5.1", False),
+        (None, True),
+    ],
+)
 def test_another_sparks_version_is_told(tmp_path: Path, there: str | None, is_taken: bool) -> None:
     """A Spark of the same minor version is taken, as a cluster's own; another is refused by both versions."""
     ours = ".".join(pyspark.__version__.split(".")[:2])

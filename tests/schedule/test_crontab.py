@@ -384,6 +384,17 @@ def test_kubernetes_gets_the_same_times(fleet: Callable[[str], Fleet]) -> None:
         kubernetes_validate.validate(job, "1.31", strict=True)
 
 
+def test_a_prediction_knows_of_a_training_of_its_minute(fleet: Callable[[str], Fleet]) -> None:
+    """By the minute at which it is due itself, in the client's zone; not where trainings are switched off."""
+    at = "{schedule: 0 3 1 * *}"
+    clients = fleet(f"  a: {{timezone: UTC, train: {at}}}\n  b: {{timezone: UTC, train: {{enabled: false}}}}\n").clients
+    first, second = datetime(2026, 2, 1, 3, tzinfo=UTC), datetime(2026, 2, 2, 3, tzinfo=UTC)
+    assert [crontab.trained_at(clients[client], at) for client in "ab" for at in (first, second)] == [
+        True,
+        *[False] * 3,
+    ]
+
+
 def test_no_pod_is_given_a_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would find it empty."""
     monkeypatch.setenv("DATA_PREFIX", str(tmp_path))

@@ -28,7 +28,8 @@ def webhook() -> Iterator[tuple[str, list[dict[str, object]]]]:
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(500 if self.path == "/refuse" else 204)
+            strict = self.path == "/strict" and posted[-1]["event"] == "summary"
+            self.send_response(400 if strict else 500 if self.path == "/refuse" else 204)
             self.end_headers()
 
         def log_message(self, format: str, *values: object) -> None:
@@ -96,7 +97,7 @@ def test_what_was_kept_is_told_in_a_summary(webhook: tuple[str, list[dict[str, o
         wait_for(lambda: len(posted) >= min(number, 3) and not notifier._tasks)  # noqa: B023 - called at once
     assert len(posted) == 3
     assert notifier.undelivered == 10
-    assert [str(error)[:4] for error in notifier.news().values()] == ["500 "] * 3 + ["kept"] * 7
+    assert [str(error)[:4] for error in notifier.news().values()] == ["500 "] * 3 + ["held"] * 7
     notifier.settings = SchedulerSettings(notify_webhook=address)
     notifier.try_again()
     wait_for(lambda: not notifier._tasks)
@@ -113,11 +114,51 @@ def test_what_was_kept_is_told_in_a_summary(webhook: tuple[str, list[dict[str, o
     assert len(posted) == 4
 
 
+def test_a_receiver_is_told_once_while_another_one_is_away(
+    tmp_path: Path, webhook: tuple[str, list[dict[str, object]]]
+) -> None:
+    """A command that has taken a notice does not get it again for the webhook's sake."""
+    keep = f"import sys; open({str(tmp_path / 'notices')!r}, 'a').write(sys.stdin.read() + chr(10))"
+    command, now = [sys.executable, "-c", keep], 0.0
+    settings = SchedulerSettings(notify_command=command, notify_webhook=f"{webhook[0]}/refuse")
+    notifier = Notifier(settings, clock=lambda: now)
+    for number in (1, 2, 3):
+        notifier(Notice.of(replace(RUN, id=number), "failed"))
+        wait_for(lambda: not notifier._tasks)
+    now = 1000.0
+    notifier.try_again()
+    wait_for(lambda: not notifier._tasks)
+    notifier.close()
+    told = [json.loads(line) for line in (tmp_path / "notices").read_text().splitlines()]
+    single = [notice for one in told for notice in one.get("notices", [one])]
+    assert sorted(notice["run"] for notice in single) == [1, 2, 3]
+
+
+def test_a_receiver_that_takes_no_summary_gets_each(webhook: tuple[str, list[dict[str, object]]]) -> None:
+    """One that answers 400 to it is told one by one; a single notice that it refuses so is not sent again."""
+    address, posted = webhook
+    now = 0.0
+    notifier = Notifier(SchedulerSettings(notify_webhook=f"{address}/refuse"), clock=lambda: now)
+    for number in range(1, 6):
+        notifier(Notice.of(replace(RUN, id=number), "failed"))
+        wait_for(lambda: not notifier._tasks)
+    notifier.settings, now = SchedulerSettings(notify_webhook=f"{address}/strict"), 1000.0
+    posted.clear()
+    notifier.try_again()
+    wait_for(lambda: not notifier._tasks)
+    assert [one["event"] for one in posted] == ["summary", *["failed"] * 5]
+    assert notifier.undelivered == 0
+    notifier.close()
+
+
 def test_closing_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Receivers that hang hold the end up for so long and no longer; what they were not told is known."""
     monkeypatch.setattr("bc4all.schedule.notices._CLOSE_S", 0.2)
-    notifier = Notifier(SchedulerSettings(notify_command=[sys.executable, "-c", "import time; time.sleep(3)"]))
-    for number in range(1, 101):
+    slow = f"import time; open({str(tmp_path / 'told')!r}, 'a').write('x'); time.sleep(1)"
+    notifier = Notifier(SchedulerSettings(notify_command=[sys.executable, "-c", slow]))
+    for number in range(1, 41):
         notifier(Notice.of(replace(RUN, id=number), "failed"))
     notifier.close()
-    assert len([error for error in notifier.news().values() if error]) >= 96
+    assert len([error for error in notifier.news().values() if error]) >= 36
+    notifier._pool.shutdown(wait=True)  # as a process's end does
+    assert len((tmp_path / "told").read_text()) <= 8

@@ -3,6 +3,7 @@
 The jobs are a script that takes a second: real ones, through spark-submit, are run in tests/spark.
 """
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -300,6 +301,26 @@ def test_run_now_trains_what_has_drifted(here: Path, monkeypatch: pytest.MonkeyP
     found = Counter((run.client, run.job, run.state) for run in runs(here))
     assert found == {("c0", "predict", "done"): 1, ("c1", "predict", "done"): 1, ("c0", "train", "done"): 1}
     assert said[-1].startswith("c0: train of 2026-01-31 done")
+
+
+def test_a_prediction_of_cron_goes_behind_the_training_of_its_minute(here: Path) -> None:
+    """The training's line, a process of its own, may come later: it is waited for, and then what it has started."""
+    fleet = load_fleet(configure(here, CLIENTS))
+    due = datetime(2026, 1, 31, 4, tzinfo=UTC)
+    days, said = {"c0": "2026-01-31"}, list[str]()
+
+    def train() -> None:
+        while not runs(here):
+            time.sleep(0.05)
+        operations(here).run_now(fleet, "train", days, "cron", said.append, due)
+
+    other = multiprocessing.get_context("fork").Process(target=train)
+    other.start()
+    operations(here).run_now(fleet, "predict", days, "cron", said.append, due, time.time() + 3)
+    other.join()
+    found = {run.job: run for run in runs(here)}
+    assert {run.state for run in found.values()} == {"done"}
+    assert (here / "state" / "begun").read_text().split()[::3] == ["train", "predict"]
 
 
 def test_cron_and_the_scheduler_start_a_run_once(here: Path) -> None:

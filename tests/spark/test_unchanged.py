@@ -104,7 +104,9 @@ def test_what_has_not_changed_is_published_again(
 def test_a_past_date_that_is_filled_in_says_so(job: JobContext, prefix: Path, client: Client) -> None:
     """Its manifest and its run tell; it has no drift, and is neither the latest nor what a next one is held against."""
     late = replace(job, day=Day("2026-03-01"), backfilled=True)  # newer than all that is published on time
-    assert predicted(late, client).error is None
+    for options in ({}, {"force": True}):  # published again, and scored
+        assert predicted(late, client, **options).error is None
+        assert "drift" not in manifest_of(prefix, "2026-03-01")
     told = manifest_of(prefix, "2026-03-01")
     assert (told["backfilled"], manifest_of(prefix, DAY)["backfilled"]) == (True, False)
     run = runs_of(job)[0]
