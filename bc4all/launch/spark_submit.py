@@ -54,7 +54,7 @@ _SECOND_COMPILER_LATER = (
     "-XX:Tier4CompileThreshold=600000",
     "-XX:Tier4BackEdgeThreshold=1600000",
 )
-_VERSION = re.compile(r"^spark-core_[\d.]+-(\d+\.\d+[\w.]*)")  # Spark's, in a jar's name; a vendor's own follows it
+_VERSION = re.compile(r"^spark-core_[\d.]+-(\d+(?:\.\d+)+)")  # Spark's, in a jar's name; a vendor's own follows it
 _DRIVER_JAVA = "spark.driver.defaultJavaOptions"
 
 

@@ -69,7 +69,8 @@ def test_a_whole_run_keeps_them_to_itself(published: Published, tmp_path: Path) 
     assert sorted(ends) == [
         ("client_0", "2026-02-01", "done"),
         ("client_0", "2026-02-02", "failed"),
-        ("client_1", "2026-02-01", "failed"),
+        ("client_1", "2026-02-01", "failed"),  # its prediction,
+        ("client_1", "2026-02-01", "failed"),  # and its first training: it has no products to learn from
     ]
     assert not holding(published.prefix, VALUES)
     assert not holding(tmp_path / "state", VALUES)

@@ -162,7 +162,8 @@ def test_a_line_does_the_job_of_those_that_are_still_there(
         operations.history.pause(ClientId("paused"), "predict", "now")
     before = datetime.now(UTC).replace(second=0, microsecond=0)
     done = CliRunner().invoke(main, ["cron-line", "predict", "-", "* * * * *", "--config", str(some.path)])
-    ((job, days, trigger, _, at),) = asked
+    ((job, days, trigger, _, at, not_before),) = asked
+    assert not_before == 0
     assert (job, list(days), trigger) == ("predict", ["a"], "cron")  # type: ignore[call-overload]
     assert at in (before, before + timedelta(minutes=1))
     assert days["a"] == some.clients[ClientId("a")].timing("predict").day(at)  # type: ignore[index, arg-type]
