@@ -271,7 +271,7 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/schedule/test_scheduler.py::test_a_new_client_is_trained_before_its_first_prediction": [
         Guard(
             "bc4all.schedule.trainings.waiting_predictions",
-            "run.note == WAITS and (run.client in working or own in waiting)",
+            "run.note == WAITS and bool(_under_way(trainings, run))",
             "False",
         ),
     ],

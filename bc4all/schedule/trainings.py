@@ -19,21 +19,27 @@ WAITS = "waits for its first training"  # the note of such a prediction
 def waiting_predictions(unfinished: Sequence[Run]) -> set[int]:
     """Return the numbers of the predictions that a training goes before: due at the same time, or the client's first.
 
-    A retry of a training goes before none but those of a client without a model. For what only waits, a scheduler's
-    runs and others' do not go before each other: the one that is to start it may be gone for good.
+    A retry of a training goes before none but those of a client without a model.
     """
     trainings = [run for run in unfinished if run.job == TRAIN.name]
     times = {(run.client, run.scheduled_for) for run in trainings if run.attempt == 1}
-    working = {run.client for run in trainings if run.state == "running"}
-    waiting = {(run.client, run.trigger in SCHEDULED) for run in trainings}
 
     def waits(run: Run) -> bool:
         if (run.client, run.scheduled_for) in times:
             return True
-        own = (run.client, run.trigger in SCHEDULED)
-        return run.note == WAITS and (run.client in working or own in waiting)
+        return run.note == WAITS and bool(_under_way(trainings, run))
 
     return {run.id for run in unfinished if run.job == PREDICT.name and waits(run)}
+
+
+def _under_way(trainings: Sequence[Run], prediction: Run) -> list[Run]:
+    """Return those of its client that will end by themselves: they run, or wait for the same kind of starter.
+
+    A queued run of a scheduler that is gone is started by no line of cron.
+    """
+    is_scheduled = prediction.trigger in SCHEDULED
+    own = (run for run in trainings if run.client == prediction.client)
+    return [run for run in own if run.state == "running" or (run.trigger in SCHEDULED) == is_scheduled]
 
 
 def train_first(history: History, fleet: Fleet, run: Run, now: float) -> None:
@@ -45,12 +51,13 @@ def train_first(history: History, fleet: Fleet, run: Run, now: float) -> None:
     client = fleet.clients.get(run.client)
     if client is None or client.train.first is False or not client.due(TRAIN.name) or run.trigger == BACKFILL:
         return
-    under_way = [one for one in history.unfinished() if (one.client, one.job) == (run.client, TRAIN.name)]
+    under_way = _under_way([one for one in history.unfinished() if one.job == TRAIN.name], run)
     tried = [one for one in history.of_day(run.client, TRAIN.name, run.day) if one.started]
     if (run.client, TRAIN.name) in history.pauses() or (tried and not under_way):
         return
-    if not under_way:
-        history.add(run.client, TRAIN.name, run.day, run.scheduled_for, run.trigger, not_before=now)
+    again = (run.client, TRAIN.name, run.day, run.scheduled_for, run.trigger)
+    if not under_way and history.add(*again, not_before=now) is None:  # it is another starter's, which may be gone
+        return
     history.update([run.id], **WAITING, ended=None, exit_code=None, error=None, note=WAITS, not_before=now)
     log.info("%s: has no model yet: its prediction waits for its training", run.client)
 
@@ -58,7 +65,7 @@ def train_first(history: History, fleet: Fleet, run: Run, now: float) -> None:
 def train_drifted(history: History, fleet: Fleet, run: Run, now: float) -> None:
     """Queue a training of a client whose products have drifted, where it asks for that.
 
-    After a training, only when there were as many predictions again as a drift is told from: a version that was not
+    After a training, only when there were as many predictions again as `windows` looks at: a version that was not
     promoted would otherwise be trained anew each day.
     """
     client = fleet.clients.get(run.client)

@@ -16,6 +16,7 @@ import pytest
 from bc4all.config.clients import Fleet
 from bc4all.config.fleet_file import load_fleet
 from bc4all.identity import ClientId, Day
+from bc4all.schedule import trainings
 from bc4all.schedule.child import Order
 from bc4all.schedule.dispatch import Dispatcher
 from bc4all.schedule.history import SCHEDULED, History, Run
@@ -49,7 +50,7 @@ class World:
     silent: set[str] = field(default_factory=set)  # clients without a result
     waiting: set[str] = field(default_factory=set)  # those that are not even begun, where others are
     mute: bool = False  # whether jobs write nothing at all
-    deadly: set[str] = field(default_factory=set)  # clients of which the whole application dies
+    deadly: set[str] = field(default_factory=set)  # clients that kill their whole application
     exit_code: int = 0
     drifted: Callable[[str, float], bool] = lambda client, now: False
     untrained: set[str] = field(default_factory=set)  # clients that have no model yet
@@ -585,7 +586,7 @@ def test_a_run_that_was_never_let_begin_is_no_attempt(
 DRIFTING = "{train: {schedule: 0 0 1 1 *}, predict: {schedule: 0 6 * * *}, timezone: UTC, drift: {train: true}}"
 
 
-def trainings(world: World) -> list[str]:
+def days_trained(world: World) -> list[str]:
     """The days on which client a was trained."""
     return [run.day for run in world.runs("client = 'a' AND job = 'train' AND started IS NOT NULL")]
 
@@ -598,11 +599,11 @@ def test_a_drift_trains_where_it_is_asked_for(world: Callable[..., World]) -> No
         drifted=lambda client, now: now >= START.timestamp() + 10 * 86400,
     ).start()
     running.run_until(START + timedelta(days=18, hours=12))
-    assert trainings(running) == ["2026-01-11", "2026-01-14", "2026-01-17"]
+    assert days_trained(running) == ["2026-01-11", "2026-01-14", "2026-01-17"]
     assert not running.runs("client = 'b' AND job = 'train'")
     running.history.pause("a", "train", "now")
     running.run_until(START + timedelta(days=25))
-    assert trainings(running) == ["2026-01-11", "2026-01-14", "2026-01-17"]
+    assert days_trained(running) == ["2026-01-11", "2026-01-14", "2026-01-17"]
 
 
 def test_a_new_client_is_trained_before_its_first_prediction(world: Callable[..., World]) -> None:
@@ -621,6 +622,22 @@ def test_a_new_client_is_trained_before_its_first_prediction(world: Callable[...
     (prediction,) = running.runs(f"client = 'a' AND job = 'predict' AND day = '{first}'")
     assert training.ended <= prediction.started
     assert not running.notices
+
+
+@pytest.mark.parametrize("same_time", [True, False])
+def test_cron_does_not_wait_for_a_scheduler_that_is_gone(world: Callable[..., World], same_time: bool) -> None:
+    """A training that only a scheduler would start holds no prediction of cron's, nor starts it again and again."""
+    here = world(configuration(["a: {}"])).start()
+    at, client, day = START.isoformat(), ClientId("a"), Day("2026-01-01")
+    here.history.add(client, "train", day, at if same_time else (START - timedelta(days=1)).isoformat(), "schedule")
+    run = here.history.add(client, "predict", day, at, "cron", "running")
+    assert run
+    here.history.update([run.id], state="failed", exit_code=1, started=at, ended=at)
+    trainings.train_first(here.history, here.scheduler.fleet, run, 0.0)
+    state = here.history.get(run.id).state
+    own = here.runs("job = 'train' AND trigger = 'cron'")
+    assert (state, len(own)) == (("failed", 0) if same_time else ("queued", 1))
+    assert (run.id in trainings.waiting_predictions(here.history.unfinished())) == (not same_time)
 
 
 @pytest.mark.parametrize("said", ["train: {first: false, schedule: 0 0 28 * *}", "train: {enabled: false}"])
