@@ -36,7 +36,7 @@ stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in 
 
 _MAX_NAMED = 20  # clients whose experiments are asked for by name: of more, reading all is quicker
 _PAGE = 1000  # experiments an answer
-_RUNS = 50  # runs an answer
+_RUNS_A_PAGE = 50  # runs an answer
 _ACTIVE = "active"  # of an experiment that was not deleted
 _PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 
@@ -152,7 +152,7 @@ class Tracking:
         """Return a metric of the client's last runs of this kind with one version: the latest first, one a date."""
         name = _experiment_name(kind, client.id)
         experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
-        search = partial(self.client.search_runs, [experiment], which, max_results=_RUNS)
+        search = partial(self.client.search_runs, [experiment], which, max_results=_RUNS_A_PAGE)
         latest: dict[str, float] = {}
         token: str | None = None
         while True:  # a date may have been predicted a hundred times

@@ -1,7 +1,7 @@
 """Runs that `bin/submit.sh` started: into the same history as all others.
 
-No process watches such a job. What it tells goes to a file of its own (`starter`), which whoever opens the history next
-takes in; once the job has ended, however it did, the file goes.
+No process watches such a job. What it tells goes to a file of its own (`starter`), which the next command that opens
+the history takes in; once the job has ended, however it did, the file goes.
 """
 
 from datetime import UTC, datetime

@@ -1,7 +1,7 @@
 """Notices: a command or a webhook is told once when a client's job has failed for good, and once when it is well again.
 
 Delivery runs aside, several at a time, so that no slow receiver holds the scheduler up. What a receiver does not take
-is kept. After a few such in a row it is tried again only now and then, and told all that was kept in one summary.
+is held. After a few such in a row it is tried again only now and then, with all that was held in one summary.
 """
 
 import json
@@ -24,12 +24,12 @@ from bc4all.schedule.history import Run
 log = logging.getLogger(__name__)
 
 _RECEIVER_TIMEOUT_S = 20  # seconds for a receiver
-_AT_ONCE = 4  # deliveries
-_FEW = 3  # failures in a row, after which notices are kept
-_AGAIN_S = 300.0  # seconds after which a receiver that took none is tried again
+_WORKERS = 4  # deliveries
+_FAILURES_TO_HOLD = 3  # failures in a row, after which notices are kept
+_HOLD_S = 300.0  # seconds after which a receiver that took none is tried again
 _CLOSE_S = 60.0  # seconds for what is left at the end
-_SUMMARY = 100  # notices at most in a summary
-_NEVER = (400, 404, 410, 413, 415, 422)  # HTTP's codes of what would be refused again
+_MAX_SUMMARY = 100  # notices at most in a summary
+_FINAL_STATUS = (400, 404, 410, 413, 415, 422)  # HTTP's codes of what would be refused again
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Notifier:
         self._clock, self._lock = clock, threading.Lock()
         self._waiting: list[Notice] = []
         self._sending: list[Notice] = []
-        self._commanded: set[int] = set()  # the runs of which the command was told, and not yet the webhook
+        self._took_command: set[int] = set()  # runs whose notice the command has, and the webhook has not
         self._failures, self._not_before, self._closed = 0, 0.0, False
         self._told: dict[int, str | None] = {}
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="notices")
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="notices")
         self._tasks: set[Future[None]] = set()
 
     def __call__(self, notice: Notice) -> None:
@@ -74,7 +74,7 @@ class Notifier:
         if self.settings.notify_command or self.settings.notify_webhook:
             with self._lock:
                 self._waiting.append(notice)
-                if self._failures >= _FEW:
+                if self._failures >= _FAILURES_TO_HOLD:
                     self._told[notice.run] = "held: the receiver has refused those before it"
             self._submit()
 
@@ -124,10 +124,10 @@ class Notifier:
         Return whether to go on.
         """
         with self._lock:
-            held = self._failures >= _FEW
+            held = self._failures >= _FAILURES_TO_HOLD
             if not self._waiting or self._closed or (held and self._clock() < self._not_before):
                 return False
-            count = _SUMMARY if held else 1
+            count = _MAX_SUMMARY if held else 1
             notices, self._waiting = self._waiting[:count], self._waiting[count:]
             self._sending += notices
         error, is_final = self._send(notices)
@@ -141,7 +141,7 @@ class Notifier:
                 self._failures += 1
                 self._waiting += notices
                 self._told |= {notice.run: error for notice in self._waiting}  # for the same receiver
-                self._not_before = self._clock() + _AGAIN_S
+                self._not_before = self._clock() + _HOLD_S
         if error:
             log.warning("%s: a notice was not delivered: %s", notices[0].client, error)
         return error is None or is_final
@@ -153,11 +153,11 @@ class Notifier:
         """
         settings = self.settings
         try:
-            commanded = [notice for notice in notices if notice.run not in self._commanded]
+            commanded = [notice for notice in notices if notice.run not in self._took_command]
             if settings.notify_command and commanded:
                 text = _text(commanded)
                 subprocess.run(settings.notify_command, input=text, text=True, timeout=_RECEIVER_TIMEOUT_S, check=True)
-                self._commanded |= {notice.run for notice in commanded}
+                self._took_command |= {notice.run for notice in commanded}
             if settings.notify_webhook:
                 headers, text = {"Content-Type": "application/json"}, _text(notices)
                 with requests.post(
@@ -165,10 +165,10 @@ class Notifier:
                 ) as answer:
                     answer.raise_for_status()
         except requests.HTTPError as error:
-            return redact(str(error)), error.response is not None and error.response.status_code in _NEVER
+            return redact(str(error)), error.response is not None and error.response.status_code in _FINAL_STATUS
         except (OSError, subprocess.SubprocessError, requests.RequestException) as error:
             return redact(str(error)), False
-        self._commanded -= {notice.run for notice in notices}
+        self._took_command -= {notice.run for notice in notices}
         return None, False
 
 

@@ -39,7 +39,7 @@ def test_two_that_look_alike_are_told(names: tuple[str, str], tmp_path: Path) ->
 
 @pytest.mark.parametrize("names", [("Shoes", "Shoe"), ("1", "11"), ("A B", "AB"), ("1.10", "1.1"), ("A-B", "A B")])
 def test_two_that_do_not_are_not(names: tuple[str, str]) -> None:
-    """Nothing is said where people see two names."""
+    """Names that differ to the eye give no warning."""
     assert not warning(dict.fromkeys(names, 1))
 
 

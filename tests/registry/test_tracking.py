@@ -42,7 +42,7 @@ def test_a_deleted_experiment_is_named_and_how_to_restore_it(tracking: Tracking,
 
 
 def test_a_date_that_was_predicted_often_is_one_date(tracking: Tracking) -> None:
-    """The last runs are told a date each, the latest of each, however many runs there are between two dates."""
+    """One value a date, of its latest run, however many runs lie between two dates."""
     client = make_client("client_0")
     for day, count in (("2026-01-01", 1), ("2026-01-02", 60), ("2026-01-03", 2)):
         for number in range(count):

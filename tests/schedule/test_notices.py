@@ -88,7 +88,7 @@ def wait_for(what: Callable[[], object]) -> None:
 
 
 def test_what_was_kept_is_told_in_a_summary(webhook: tuple[str, list[dict[str, object]]]) -> None:
-    """After three refusals a receiver is left alone for a while; then it is told all at once, and nothing twice."""
+    """After three refusals a receiver is left alone for a while; then it gets all at once, and nothing twice."""
     address, posted = webhook
     now = 0.0
     notifier = Notifier(SchedulerSettings(notify_webhook=f"{address}/refuse"), clock=lambda: now)
@@ -135,7 +135,7 @@ def test_a_receiver_is_told_once_while_another_one_is_away(
 
 
 def test_a_receiver_that_takes_no_summary_gets_each(webhook: tuple[str, list[dict[str, object]]]) -> None:
-    """One that answers 400 to it is told one by one; a single notice that it refuses so is not sent again."""
+    """One that answers 400 to it gets one by one; a single notice that it refuses so is not sent again."""
     address, posted = webhook
     now = 0.0
     notifier = Notifier(SchedulerSettings(notify_webhook=f"{address}/refuse"), clock=lambda: now)
