@@ -1,7 +1,6 @@
 """What real deliveries taught: what cannot be used is refused by name, for good, as `bc4all check` says before."""
 
 import datetime
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from bc4all.data.products import Products
 from bc4all.data.wave import read_training
 from bc4all.errors import DataError
 from bc4all.layout import Layout
-from tests.conftest import ROOT, make_client
+from tests.conftest import make_client
 
 F0 = make_client("x", features=("f0",))
 PRODUCTS = pd.DataFrame({"product_id": ["1", "2"], "category_id": ["a", "b"], "f0": [1.0, 2.0]})
@@ -128,35 +127,3 @@ def test_a_column_that_is_not_asked_for_is_no_matter(prefix: Path, read: Callabl
     pq.write_table(pa.table({**PRODUCTS, "extra": UNREAD[kind]}), folder / "a.parquet")
     assert check(prefix) == ""
     assert read().accepted_rows == 2
-
-
-# The shared faults by folder: the features, and the number of sound rows or the message.
-SHARED: dict[str, tuple[tuple[str, ...], int | str]] = {
-    "backslash_quotes": (("f0", "f1"), 0),
-    "cr_only": (("f0", "f1"), 160),
-    "folder_as_file": (("f0", "f1"), "products.parquet is a folder"),
-    "header_line_break": (("f0", "f1"), 160),
-    "parquet_unread_column": (("f0", "f1"), 160),
-    "sep_line": (("f0", "f1"), "semicolon.csv is separated by ';'"),
-    "stale_crc": (("f0", "f1"), "is not what its checksums were made of"),
-    "utf16": (("f0", "f1"), "is UTF-16"),
-}
-
-
-@pytest.mark.parametrize("fault", SHARED)
-def test_the_files_that_went_wrong(prefix: Path, read: Callable[..., Products], fault: str) -> None:
-    """The very files are read to the last row, or refused for good by their names."""
-    given = ROOT.parent / "shared" / "faults" / fault
-    if not given.is_dir():
-        pytest.skip("the faulty files are not on this machine (../shared/faults)")
-    shutil.copytree(given, prefix / "train" / "client_id=x", ignore=shutil.ignore_patterns("README"))
-    features, expected = SHARED[fault]
-    client = make_client("x", features=features)
-    if isinstance(expected, str):
-        with pytest.raises(DataError) as caught:
-            read(client)
-        assert expected in str(caught.value)
-    else:
-        products = read(client)
-        assert products.accepted_rows == expected
-        assert check(prefix, client) == ""

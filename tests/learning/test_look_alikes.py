@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from bc4all.config.category_map import read_category_map
 from bc4all.learning.look_alikes import look_alikes, warning
-from tests.conftest import ROOT
-
-FAULTS = ROOT.parent / "shared" / "faults" / "look_alike_labels"
 
 
 @pytest.mark.parametrize(
@@ -49,12 +45,3 @@ def test_many_groups_are_told_shortly() -> None:
     said = warning(counts)
     assert "20 groups more" in said
     assert len(said.splitlines()) == 11
-
-
-def test_the_labels_of_a_real_delivery(tmp_path: Path) -> None:
-    """Eight names of three categories, as they were delivered."""
-    if not FAULTS.exists():
-        pytest.skip("the folder of faulty files is not there")
-    labels = pd.read_csv(FAULTS / "labels.csv", dtype=str, keep_default_na=False)["category_id"]
-    groups = look_alikes(labels.value_counts().to_dict())
-    assert {name for group in groups for name in group} >= {"Shoes", "Shoes ", "\u00a0Shoes", "A>B", "A > B"}

@@ -1,6 +1,5 @@
 """No record is lost on its way from a file to the rows: what a header is, and that every line is accounted for."""
 
-import gzip
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,6 @@ from bc4all.errors import DataError, TransientFailure
 from bc4all.kinds import Features
 from bc4all.layout import Layout
 from bc4all.reading.worker import Lines, Table, WholeFiles
-from tests.conftest import ROOT
 from tests.reading.packs import Losing, accepted_frame
 
 Deliver = Callable[..., Path]
@@ -176,18 +174,3 @@ def test_a_quote_in_a_header_swallows_no_product(deliver: Deliver, read: Read, r
     deliver("train", "x", "b.csv", f'product_id,category_id,f0,"more\n{rows}')
     products = read()
     assert (accepted_ids(products), products.refusals) == (["1", "2", "3"], {})
-
-
-def test_the_file_that_was_left_out(spark: SparkSession, tmp_path: Path) -> None:
-    """The partition of which 20 of 30 products were published: all 30 are read."""
-    folder = ROOT.parent / "shared" / "faults" / "blank_first_line"
-    if not folder.is_dir():
-        pytest.skip("the faulty files are not on this machine (../shared/faults)")
-    layout = Layout.at(str(tmp_path))
-    delivered = tmp_path / "prediction" / "client_id=x"
-    delivered.mkdir(parents=True)
-    for file in folder.glob("*.csv"):
-        shutil.copyfile(file, delivered / file.name)
-        (delivered / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
-    products = read_prediction(spark, FileSystem(spark, layout.prefix), layout.prediction("x"), F0)
-    assert (products.accepted_rows, products.refusals) == (30, {"duplicate product_id": 30})
