@@ -23,6 +23,7 @@ from bc4all.identity import ClientId
 from bc4all.layout import Layout
 from bc4all.variables import STATE_FOLDER
 
+_DAY_S = 86400.0
 _LOCK_TIMEOUT_S = 2.0  # seconds for which a lock is waited for
 _REMEDY = f"set {STATE_FOLDER} to a folder of this machine that can be written"
 _BY_HAND = "by-hand-"  # begins the names of results that no starter waits for
@@ -50,6 +51,10 @@ class State:
     def history(self) -> Path:
         """The SQLite file of all runs; the folder is made."""
         return self._file("history.db")
+
+    def logs_of(self, client_id: ClientId) -> Path:
+        """Return the folder of a client's own logs, there or not."""
+        return self.folder / "logs" / client_id
 
     def run_log(self, client_id: ClientId | None, name: str) -> Path:
         """Return the log of an application of one client, or of several; the folder above it is made."""
@@ -156,6 +161,14 @@ class State:
             if descriptor is not None:
                 return descriptor
         return None
+
+    def claim_day(self) -> bool:
+        """Return whether what is done once a day is this process's to do: no other has begun it for a day."""
+        file = self._file("cleaned")
+        if file.exists() and time.time() - file.stat().st_mtime < _DAY_S:
+            return False
+        file.touch()
+        return True
 
     def only_scheduler(self) -> int | None:
         """Return the scheduler's own lock, held until it is closed; None where another scheduler has it."""

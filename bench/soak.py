@@ -44,7 +44,7 @@ _QUIET = 10  # looks at a history without anything due, after which nothing come
 _JOB = "retries: 20, retry_delay: 1s, timeout: 99d, catch_up: all, catch_up_window: 99d"
 _CONFIGURATION = f"""
 scheduler: {{port: 0, max_parallel: 2}}
-publishing: {{keep_replaced: 60s}}
+keep: {{replaced: 60s}}
 defaults:
   features: [f0, f1, f2, f3, f4]
   model_params: {{n_estimators: 5, random_state: 1}}

@@ -12,6 +12,9 @@ from bc4all.config.yaml_source import YamlSource
 
 _Block = TypeVar("_Block", bound=BaseModel)
 
+# Keys that earlier versions had elsewhere.
+_MOVED = {"scheduler.keep": "keep: {history: …}", "publishing": "keep: {replaced: …}"}
+
 
 def read_block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_Block]) -> _Block | None:
     """Return the sound settings of the mapping `said`, which stands at `at`; None where it is no mapping.
@@ -26,8 +29,7 @@ def read_block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_B
             where = tuple(part for part in fault["loc"] if part not in KIND_TAGS)
             place = (*at, *where)
             if fault["type"] == "extra_forbidden":
-                key = str(where[-1])
-                message = f"unknown key {key!r}{did_you_mean(key, _known_keys(kind, where[:-1]))}"
+                message = unknown_key((*at, *where), _known_keys(kind, where[:-1]))
             elif not where:
                 message = "this must be a mapping"
             else:
@@ -37,6 +39,13 @@ def read_block(source: YamlSource, at: tuple[str, ...], said: Any, kind: type[_B
         if not isinstance(said, dict):
             return None
         return kind.model_validate({key: value for key, value in said.items() if key not in faulty})
+
+
+def unknown_key(place: Sequence[str | int], known: Sequence[str]) -> str:
+    """Return the message for a key that is none of the `known` ones of its place."""
+    key = str(place[-1])
+    moved = _MOVED.get(".".join(map(str, place)))
+    return f"unknown key {key!r}{f': it is `{moved}` now' if moved else did_you_mean(key, list(known))}"
 
 
 def _known_keys(kind: type[BaseModel], at: Sequence[str | int]) -> list[str]:

@@ -50,9 +50,14 @@ class CategoryMap:
         return names
 
 
+def map_file(config: Path, client_id: ClientId) -> Path:
+    """Return where a client's map lies, there or not."""
+    return config.parent / CATEGORY_MAPS / f"{client_id}.csv"
+
+
 def read_category_map(config: Path, client_id: ClientId) -> CategoryMap | None:
     """Return a client's map, None where it has none. Raises ConfigurationError, naming file and line, on any fault."""
-    file = config.parent / CATEGORY_MAPS / f"{client_id}.csv"
+    file = map_file(config, client_id)
     if not file.exists():
         return None
     try:

@@ -21,8 +21,8 @@ from bc4all.config.settings import (
     DriftSettings,
     FeatureKinds,
     JobSettings,
+    KeepSettings,
     PromotionSettings,
-    PublishingSettings,
     SchedulerSettings,
     TrainSettings,
     feature_kinds,
@@ -131,7 +131,7 @@ class Fleet(BaseModel):
     tuned: dict[_Id, TunedModel] = {}  # of those that have one, in force or hidden
     own_models: dict[_Id, tuple[str, ...]] = {}  # by client: the keys of its own entry that hide a tuned model
     scheduler: SchedulerSettings = SchedulerSettings()
-    publishing: PublishingSettings = PublishingSettings()
+    keep: KeepSettings = KeepSettings()
 
     @property
     def enabled(self) -> list[Client]:

@@ -17,12 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bc4all.config.blocks import read_block
+from bc4all.config.blocks import read_block, unknown_key
 from bc4all.config.category_map import CategoryMap, read_category_map
 from bc4all.config.clients import Client, Fleet
-from bc4all.config.estimators import Place, did_you_mean, model_faults
+from bc4all.config.estimators import Place, model_faults
 from bc4all.config.model_defaults import chosen_model, default_model
-from bc4all.config.settings import OF_METRIC, RESET, ClientSettings, PublishingSettings, SchedulerSettings
+from bc4all.config.settings import OF_METRIC, RESET, ClientSettings, KeepSettings, SchedulerSettings
 from bc4all.config.tuned import TunedModel, read_tuned
 from bc4all.config.yaml_source import YamlSource, read_yaml
 from bc4all.errors import ConfigurationError
@@ -30,7 +30,7 @@ from bc4all.identity import ClientId
 from bc4all.job_kinds import SCHEDULED_JOBS
 
 _HIDING = ("model", "model_params")  # of a client's own entry: its tuned model is not used
-_BLOCKS = ("defaults", "clients", "scheduler", "publishing")
+_BLOCKS = ("defaults", "clients", "scheduler", "keep")
 
 
 def load_fleet(path: Path, fits: bool = True) -> Fleet:
@@ -71,7 +71,7 @@ def load_fleet(path: Path, fits: bool = True) -> Fleet:
     if fits:
         _check_default_model(source, defaults, clients.values())
     scheduler = read_block(source, ("scheduler",), top.get("scheduler"), SchedulerSettings)
-    publishing = read_block(source, ("publishing",), top.get("publishing"), PublishingSettings)
+    keep = read_block(source, ("keep",), top.get("keep"), KeepSettings)
     source.raise_faults()
     return Fleet(
         path=path,
@@ -79,7 +79,7 @@ def load_fleet(path: Path, fits: bool = True) -> Fleet:
         tuned=tuned,
         own_models=own_models,
         scheduler=scheduler or SchedulerSettings(),
-        publishing=publishing or PublishingSettings(),
+        keep=keep or KeepSettings(),
     )
 
 
@@ -97,7 +97,7 @@ def _blocks(source: YamlSource) -> dict[str, Any]:
     blocks = source.value if isinstance(source.value, dict) else {}
     for key in blocks:
         if key not in _BLOCKS:
-            source.add_fault((key,), f"unknown key {key!r}{did_you_mean(key, list(_BLOCKS))}")
+            source.add_fault((key,), unknown_key((key,), _BLOCKS))
     if not isinstance(blocks.get("clients"), dict):
         missing = "`clients:` is missing: a mapping of client ids to what differs from `defaults:`"
         source.add_fault(("clients",), missing)

@@ -1,4 +1,4 @@
-"""What the configuration may say: of a client, its features, the jobs' times, the scheduler, what was replaced."""
+"""What the configuration may say: of a client, its features, the jobs' times, the scheduler, what is kept."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -20,6 +20,7 @@ from bc4all.identity import ClientId
 from bc4all.job_kinds import JOB_KINDS, PREDICT, TRAIN
 from bc4all.kinds import KINDS, NUMERIC
 
+_DAY_S = 86400
 _DEFAULTS = {
     "retries": 3,
     "retry_delay": 5 * 60,
@@ -167,7 +168,6 @@ class SchedulerSettings(BaseModel):
     host: str = "127.0.0.1"  # the address they listen on; any but loopback's wants $BC4ALL_HEALTH_TOKEN
     grace: _Seconds = 600  # how long running jobs are waited for when the scheduler is to stop
     log_megabytes: Annotated[int, Field(ge=1)] = 20  # of one run's log; its older half goes
-    keep: _Seconds = 90 * 86400  # how long runs and logs are remembered
     spark_options: list[str] = []  # for spark-submit, as after -- of bin/submit.sh
     notify_command: Annotated[list[str], Field(min_length=1)] | None = None  # is given a notice as JSON to read
     notify_webhook: str | None = None  # is sent the same by POST
@@ -185,12 +185,16 @@ class SchedulerSettings(BaseModel):
         return url
 
 
-class PublishingSettings(BaseModel):
-    """What `publishing:` says."""
+class KeepSettings(BaseModel):
+    """What `keep:` says: for how long what grows stays. Models are counted instead: `keep_versions` of a client."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    keep_replaced: _Seconds = 3600  # how long a replaced partition stays in _trash, for readers that have it open
+    replaced: _Seconds = 3600  # a replaced partition in _trash, for readers that have it open
+    history: _Seconds = 90 * _DAY_S  # runs and their logs
+    prediction_runs: _Seconds = 90 * _DAY_S  # MLflow's of predictions; drift has those that it looks at, however old
+    quarantine: _Seconds = 90 * _DAY_S  # refused rows, but a client's newest date
+    event_logs: _Seconds = 30 * _DAY_S  # Spark's, which the history server shows
 
 
 class ClientSettings(BaseModel):

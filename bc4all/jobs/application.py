@@ -104,7 +104,8 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
             stack.callback(_stop, spark)
         finally:
             beside.shutdown(wait=False)  # where Spark does not start, its error does not wait for MLflow
-        from bc4all.jobs.work import JobContext, job_waves, job_work  # heavy, and imported by now
+        from bc4all.jobs.clean_up import clean_up  # heavy, and imported by now
+        from bc4all.jobs.work import JobContext, job_waves, job_work
 
         registry = opening.result()
     spark_context = spark.sparkContext
@@ -117,10 +118,13 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
     context = JobContext(spark, layout, registry, request.day, state, backfilled=request.backfilled)
     if not context.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
-    recover(context.files, layout, state, fleet.publishing.keep_replaced, registry.tracking.close_run)
+    recover(context.files, layout, state, fleet.keep.replaced, registry.tracking.close_run)
     waves, work = job_waves(context, request, clients), job_work(context, request, out)
     at_once, interrupted, phases = request.max_parallel, context.interrupted, context.phases
-    return run_waves(spark, request.job, waves, work, at_once, out, _tell_done, _tell_begun, interrupted, phases)
+    done = run_waves(spark, request.job, waves, work, at_once, out, _tell_done, _tell_begun, interrupted, phases)
+    looked_at = {client_id: client.drift.counts[1] for client_id, client in fleet.clients.items()}
+    clean_up(context.files, layout, state, registry.tracking, fleet.keep, looked_at)
+    return done
 
 
 def _open_registry(layout: Layout, job: str, clients: list[Client]) -> "Registry":

@@ -1,13 +1,17 @@
 """The project's code as one zip, which Spark ships to its workers."""
 
+import contextlib
 import hashlib
 import os
+import shutil
+import time
 import zipfile
 from pathlib import Path
 
 import bc4all
 from bc4all.project import ROOT
 
+_UNUSED_AFTER_S = 30 * 86400.0  # longer than any job runs
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that zip can say: equal code makes an equal bundle
 
 
@@ -37,9 +41,20 @@ def frozen_bundle(root: Path = ROOT) -> Path:
     bundle = build_bundle(root)
     content = bundle.read_bytes()
     frozen = bundle.parent / "bundles" / hashlib.sha256(content).hexdigest()[:16] / bundle.name
-    if not frozen.exists():
+    if frozen.exists():
+        with contextlib.suppress(OSError):  # another user's
+            os.utime(frozen.parent)
+    else:
+        _remove_unused(frozen.parent.parent)
         frozen.parent.mkdir(parents=True, exist_ok=True)
         unfinished = frozen.with_name(f"{frozen.name}.{os.getpid()}")
         unfinished.write_bytes(content)
         unfinished.replace(frozen)
     return frozen
+
+
+def _remove_unused(bundles: Path) -> None:
+    """Remove the bundles that no job was started with for a month."""
+    for folder in bundles.glob("*"):
+        if time.time() - folder.stat().st_mtime > _UNUSED_AFTER_S:
+            shutil.rmtree(folder, ignore_errors=True)

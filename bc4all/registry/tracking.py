@@ -37,7 +37,7 @@ stamina.instrumentation.set_on_retry_hooks(())  # each failure is told here, in 
 _MAX_NAMED = 20  # clients whose experiments are asked for by name: of more, reading all is quicker
 _PAGE = 1000  # experiments an answer
 _RUNS_A_PAGE = 50  # runs an answer
-_ACTIVE = "active"  # of an experiment that was not deleted
+ACTIVE = "active"  # of an experiment that was not deleted
 _PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 
 RETRY_TIMEOUT_S = 60.0  # seconds for which a server that fails is asked again
@@ -115,7 +115,7 @@ class Tracking:
             "code_version": bc4all.__version__,
             "config_sha": client.sha,
         }
-        name = _experiment_name(kind, client.id)
+        name = experiment_name(kind, client.id)
         experiment = self._checked.get(name) or self._experiment(name)
         return self._create_run(experiment, f"{kind.run_name}_{day}", {**described, **tags})
 
@@ -150,7 +150,7 @@ class Tracking:
 
     def recent(self, client: Client, kind: JobKind, metric: str, version: int, count: int) -> list[float]:
         """Return a metric of the client's last runs of this kind with one version: the latest first, one a date."""
-        name = _experiment_name(kind, client.id)
+        name = experiment_name(kind, client.id)
         experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
         search = partial(self.client.search_runs, [experiment], which, max_results=_RUNS_A_PAGE)
         latest: dict[str, float] = {}
@@ -184,7 +184,7 @@ class Tracking:
     def experiments(self, client_ids: Sequence[ClientId] | None = None) -> list[Experiment]:
         """Return all experiments of these clients, or of every client."""
         if client_ids is not None and len(client_ids) <= _MAX_NAMED:
-            names = [_experiment_name(kind, one) for one in client_ids for kind in JOB_KINDS.values()]
+            names = [experiment_name(kind, one) for one in client_ids for kind in JOB_KINDS.values()]
             by_name = (self.ask(partial(self.client.get_experiment_by_name, name)) for name in names)
             return [experiment for experiment in by_name if experiment]
         families = [f"{kind.experiment}_" for kind in JOB_KINDS.values()]
@@ -198,6 +198,12 @@ class Tracking:
             found += [one for page in pages for one in page if client_ids is None or one.name in wanted]
         return found
 
+    def own_experiments(self, kind: JobKind) -> list[Experiment]:
+        """Return the experiments of a kind that belong to this DATA_PREFIX, of every client."""
+        family = experiment_name(kind, "")
+        own = (one for one in self.experiments() if self._store.owner(one) is not None)
+        return [one for one in own if one.name.startswith(family) and not self._store.is_foreign(one)]
+
     def check_owner(self, client_ids: Sequence[ClientId]) -> None:
         """Raise ConfigurationError where an experiment of these clients belongs to another DATA_PREFIX.
 
@@ -205,12 +211,12 @@ class Tracking:
         """
         found = self.experiments(client_ids)
         self._store.check(found)
-        known = (one for one in found if self._store.owner(one) is not None and one.lifecycle_stage == _ACTIVE)
+        known = (one for one in found if self._store.owner(one) is not None and one.lifecycle_stage == ACTIVE)
         self._checked = {one.name: str(one.experiment_id) for one in known}
 
     def training_place(self, client_id: ClientId) -> str:
         """Below which the files of all of a client's trainings lie."""
-        experiment = self._experiment(_experiment_name(TRAIN, client_id))
+        experiment = self._experiment(experiment_name(TRAIN, client_id))
         return str(self.ask(lambda: self.client.get_experiment(experiment)).artifact_location)
 
     def _experiment(self, name: str) -> str:
@@ -230,7 +236,7 @@ class Tracking:
                     raise
         self._store.check([found])
         number = str(found.experiment_id)
-        if found.lifecycle_stage != _ACTIVE:
+        if found.lifecycle_stage != ACTIVE:
             restore = (
                 f"restore it: {TRACKING_URI}={redact(self.uri)} mlflow experiments restore --experiment-id {number}"
             )
@@ -241,5 +247,6 @@ class Tracking:
         return number
 
 
-def _experiment_name(kind: JobKind, client_id: ClientId) -> str:
+def experiment_name(kind: JobKind, client_id: str) -> str:
+    """Return what a client's experiment of a kind is called."""
     return f"{kind.experiment}_{client_id}"

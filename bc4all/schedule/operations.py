@@ -123,7 +123,7 @@ class Operations:
         finally:
             notifier.close()
             self._note_undelivered(notifier)
-            dispatcher.forget(time.time() - fleet.scheduler.keep)
+            dispatcher.forget(time.time() - fleet.keep.history)
 
     def _watch(
         self,

@@ -113,7 +113,7 @@ class Scheduler:
         if now - self._cleaned < _DAY:
             return
         self._cleaned = now
-        self._dispatcher.forget(now - self.fleet.scheduler.keep)
+        self._dispatcher.forget(now - self.fleet.keep.history)
 
 
 class Signals:

@@ -360,6 +360,28 @@ def test_says_what_to_write_where_yaml_reads_otherwise(tmp_path: Path, said: str
         load_fleet(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("scheduler: {keep: 90d}", "1:13: unknown key 'keep': it is `keep: {history: …}` now"),
+        ("publishing: {keep_replaced: 1h}", "1:1: unknown key 'publishing': it is `keep: {replaced: …}` now"),
+        ("keep: {quarantin: 3d}", "unknown key 'quarantin', did you mean 'quarantine'"),
+    ],
+)
+def test_says_where_a_key_has_gone(tmp_path: Path, said: str, told: str) -> None:
+    """What earlier versions had elsewhere is not taken for a slip."""
+    with pytest.raises(ConfigurationError, match=told):
+        load_fleet(write(tmp_path, f"{said}\ndefaults: {{features: [f0]}}\nclients:\n  a:\n"))
+
+
+def test_what_is_kept_is_read(tmp_path: Path) -> None:
+    """As durations, the others with their defaults."""
+    keep = load_fleet(
+        write(tmp_path, "keep: {replaced: 2h, quarantine: 7d}\ndefaults: {features: [f0]}\nclients: {a: }\n")
+    ).keep
+    assert (keep.replaced, keep.quarantine, keep.history) == (7200, 7 * 86400, 90 * 86400)
+
+
 def test_numbers_are_read_as_people_read_them(tmp_path: Path) -> None:
     """Nought, negative and broken numbers, and quoted text, are none of YAML's surprises."""
     text = """a: [0, -3, 0.5, 1_000, 1e-3, "1:30", '>', "010", 2026-01-31]\nb: 00\n"""

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -382,3 +383,19 @@ def test_a_running_jobs_code_stays_as_it_was(tmp_path: Path) -> None:
     assert later != running
     assert b"changed" in zipfile.ZipFile(later).read("bc4all/model/kernel.py")
     assert running.read_bytes() == content
+
+
+def test_bundles_that_no_job_was_started_with_go(tmp_path: Path) -> None:
+    """After a month, when another is made; one that is used stays, however old it is."""
+    shutil.copytree(ROOT / "bc4all", tmp_path / "bc4all", ignore=shutil.ignore_patterns("__pycache__"))
+    kernel = tmp_path / "bc4all" / "model" / "kernel.py"
+    made = []
+    for number in (1, 2, 3):
+        kernel.write_text(f"changed = {number}\n")
+        os.utime(kernel, (2_000_000_000 + number,) * 2)
+        made.append(frozen_bundle(tmp_path))
+        month_ago = time.time() - 40 * 86400
+        os.utime(made[-1].parent, (month_ago, month_ago))
+        if number == 2:
+            assert frozen_bundle(tmp_path) == made[-1]
+    assert [bundle.exists() for bundle in made] == [False, True, True]

@@ -208,10 +208,10 @@ def world(tmp_path: Path) -> Callable[..., World]:
     return make
 
 
-def configuration(clients: Sequence[str], scheduler: str = "{max_parallel: 64, keep: 999d}") -> str:
+def configuration(clients: Sequence[str], scheduler: str = "{max_parallel: 64}") -> str:
     """A file with a line for each client."""
     lines = "".join(f"  {line}\n" for line in clients)
-    return f"scheduler: {scheduler}\ndefaults: {{features: [a]}}\nclients:\n{lines}"
+    return f"scheduler: {scheduler}\nkeep: {{history: 999d}}\ndefaults: {{features: [a]}}\nclients:\n{lines}"
 
 
 def occurrence(local: datetime, zone: ZoneInfo) -> datetime:
