@@ -55,6 +55,35 @@ GUARDS: dict[str, list[Guard]] = {
             "return {}",
         ),
     ],
+    "tests/faults/test_forget.py::test_ended_anywhere_it_mixes_nothing": [
+        Guard("bc4all.jobs.context.JobContext.attempt", "client.id in self._forgotten", "False"),
+        Guard("bc4all.jobs.forget.Departure.begun", "self.files.write_text(f'{mark}/{_BEGUN}', '')", "pass"),
+    ],
+    "tests/faults/test_forget.py::test_a_job_at_work_is_not_cut_off": [
+        Guard("bc4all.jobs.forget.Departure.begun", "for job in JOB_KINDS:", "for job in ():"),
+        Guard("bc4all.jobs.forget.Departure.begun", "if alive:", "if False:"),
+    ],
+    "tests/faults/test_forget.py::test_a_client_of_the_configuration_is_refused": [
+        Guard("bc4all.cli.forget.forget", "client_id in load_fleet(config, fits=False).clients", "False"),
+    ],
+    "tests/spark/test_clean_up.py": [
+        Guard(
+            "bc4all.jobs.clean_up._refused",
+            "[entry for entry in found if entry.name.startswith('date=')][:-1]",
+            "[entry for entry in found if entry.name.startswith('date=')]",
+        ),
+        Guard("bc4all.jobs.clean_up._removed", "not free", "False"),
+        Guard(
+            "bc4all.jobs.clean_up._changed",
+            "max([file.changed for file in inside], default=entry.changed)",
+            "entry.changed",
+        ),
+        Guard("bc4all.registry.deletion.delete_old_predictions", "run.info.run_name not in kept", "True"),
+    ],
+    "tests/spark/test_clean_up.py::test_what_fails_keeps_nothing_else_and_comes_once_a_day": [
+        Guard("bc4all.jobs.clean_up.clean_up", "(Failure, OSError)", "Failure"),
+        Guard("bc4all.state.State.claim_day", "return False", "return True"),
+    ],
     "tests/faults/test_copied_prefix.py::test_a_copied_history_forgets_its_own_logs_alone": [
         Guard(
             "bc4all.schedule.dispatch.Dispatcher.forget",
@@ -311,7 +340,7 @@ GUARDS: dict[str, list[Guard]] = {
         ),
     ],
     "tests/registry/test_tracking.py::test_a_deleted_experiment_is_named_and_how_to_restore_it": [
-        Guard("bc4all.registry.tracking.Tracking._experiment", "found.lifecycle_stage != _ACTIVE", "False"),
+        Guard("bc4all.registry.tracking.Tracking._experiment", "found.lifecycle_stage != ACTIVE", "False"),
         Guard("bc4all.registry.tracking.Tracking.check_owner", "one.lifecycle_stage == _ACTIVE", "True"),
     ],
     "tests/faults/test_disk.py::test_a_run_without_a_journal_is_ended": [

@@ -9,6 +9,7 @@ import click
 
 import bc4all
 from bc4all.cli.crontab import crontab
+from bc4all.cli.forget import forget
 from bc4all.cli.models import COMMANDS as MODEL_COMMANDS
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.cli.runs import COMMANDS as RUN_COMMANDS
@@ -97,9 +98,9 @@ def upcoming(config: Path, hours: int, client_ids: tuple[ClientId, ...]) -> None
 
     Example: bc4all next --hours 24
     """
+    from bc4all.cli.status import read_pauses
     from bc4all.cli.tables import upcoming as table_of_jobs
     from bc4all.config.fleet_file import load_fleet
-    from bc4all.schedule.history import read_pauses
     from bc4all.state import State
     from bc4all.terminal import console
 
@@ -148,7 +149,7 @@ def sample_data(clients: int, rows: int, categories: int | None, seed: int, out:
         click.echo(f"{client_id}: {rows} products to train on, {rows} to predict", err=True)
 
 
-for _command in (crontab, *MODEL_COMMANDS, *RUN_COMMANDS):
+for _command in (crontab, forget, *MODEL_COMMANDS, *RUN_COMMANDS):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,19 @@ from bc4all.identity import ClientId
 from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.schedule.history import FAILED, History, Run
 from bc4all.schedule.trainings import WAITS
+from bc4all.state import State
 from bc4all.wording import quantity
 
 _COLOURS = {"done": "green", "running": "blue", "queued": "blue", "missed": "yellow", **dict.fromkeys(FAILED, "red")}
 _HORIZON = timedelta(days=366)
+
+
+def read_pauses(state: State) -> dict[tuple[ClientId, str], str]:
+    """Return the paused (client, job), and since when, without making a state where there is none."""
+    if not state.folder.exists():
+        return {}
+    with closing(History(state.history)) as history:
+        return history.pauses()
 
 
 def fleet_status(

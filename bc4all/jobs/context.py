@@ -12,6 +12,7 @@ from bc4all.config.clients import Client
 from bc4all.data.filesystem import FileSystem
 from bc4all.data.journal import Journal
 from bc4all.data.publishing import Publisher, publishing
+from bc4all.errors import Failure
 from bc4all.identity import Day
 from bc4all.job_kinds import JOB_KINDS
 from bc4all.jobs.phases import Phases
@@ -42,13 +43,20 @@ class JobContext:
         """The storage of all data."""
         return FileSystem(self.spark, self.layout.prefix)
 
+    @cached_property
+    def _forgotten(self) -> frozenset[str]:
+        return frozenset(entry.name for entry in self.files.listing(self.layout.forgetting))
+
     @contextmanager
     def attempt(self, client: Client, job: str) -> Iterator[tuple[Run, Publisher]]:
         """Be alone with the client, and open a run in MLflow and its journal.
 
         The journal is there before anything is done, and goes when all is. Raises TransientFailure where another
-        process is at the same job of the client.
+        process is at the same job of the client, Failure where the client is being forgotten.
         """
+        if client.id in self._forgotten:
+            remedy = f"bc4all forget --client-id {client.id} --confirm ends it"
+            raise Failure("to forget this client was begun and did not end", self.layout.forgotten(client.id), remedy)
         context = self.spark.sparkContext
         page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
         tags = {"application_id": context.applicationId, **page}

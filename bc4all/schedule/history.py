@@ -7,14 +7,13 @@ since 1970 in those that are compared.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bc4all.identity import ClientId, Day
-from bc4all.state import State
 
 # queued: due, not started. missed: due, and never to be started. lost: it was killed, or ended unseen (a power cut).
 STATES = ("queued", "running", "done", "failed", "timeout", "stopped", "lost", "missed")
@@ -96,14 +95,6 @@ class Run:
         if not self.started or not self.ended:
             return None
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
-
-
-def read_pauses(state: State) -> dict[tuple[ClientId, str], str]:
-    """Return the paused (client, job), and since when, without making a state where there is none."""
-    if not state.folder.exists():
-        return {}
-    with closing(History(state.history)) as history:
-        return history.pauses()
 
 
 # By later versions.
@@ -255,6 +246,12 @@ class History:
         logs = [run.log for run in self._find(old, [before]) if run.log]
         self._db.execute(f"DELETE FROM runs WHERE {old}", [before])  # noqa: S608 - a constant
         return logs
+
+    def forget_client(self, client: ClientId) -> None:
+        """Delete all that is known of a client."""
+        with self.transaction():
+            for table in ("runs", "agenda", "pauses"):
+                self._db.execute(f"DELETE FROM {table} WHERE client = ?", [client])  # noqa: S608 - constants
 
     @property
     def last_tick(self) -> float | None:

@@ -21,6 +21,7 @@ FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "__init__": "the environment",
     "cli/crontab": "the project's cron folder",
+    "cli/forget": "the environment, the configuration file's path",
     "cli/main": "the folder that sample-data is told to fill",
     "cli/options": "the configuration file's path",
     "cli/runs": "the state folder",
@@ -37,6 +38,7 @@ LOCAL_FILES = {
     "environment": "Java's program, and how much memory is free",
     "jobs/application": "the environment",
     "jobs/doctor": "the environment",
+    "jobs/forget": "a client's logs, in the state folder, and the files beside the configuration",
     "jobs/session": "the environment",
     "jobs/train_job": "a scratch folder",
     "jobs/tune_job": "the configuration file's path, a scratch folder",
