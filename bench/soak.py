@@ -202,12 +202,11 @@ class Soak:
             kind: [process for process in jobs if _kind(process) == kind] for kind in ("worker", "driver", "java")
         }
         targets["job"] = jobs
-        kinds = [
-            kind for kind in _VICTIMS if jobs and targets.get(kind, jobs)
-        ]  # the scheduler, too, only while it matters
-        if not kinds:
+        (kind,) = self._dice.choices(list(_VICTIMS), list(_VICTIMS.values()))
+        # What is not there is not killed, nor another in its place: a job that starts has no workers yet. The
+        # scheduler, too, only while it matters.
+        if not targets.get(kind, jobs):
             return
-        (kind,) = self._dice.choices(kinds, [_VICTIMS[kind] for kind in kinds])
         if kind == "scheduler" and self._scheduler:
             self._scheduler.kill()
             self._scheduler.wait()
