@@ -34,6 +34,8 @@ def start_log(level: str, structured: bool) -> None:
     """Log to standard error from `level` (one of LEVELS) on; libraries only their warnings, unless at debug."""
     handler = _Handler(sys.stderr)
     handler.addFilter(_add_context)
+    if level != "debug":
+        handler.addFilter(_is_no_trace_of_py4j)
     if structured:
         from pyspark.logger.logger import JSONFormatter
 
@@ -62,3 +64,8 @@ class _Handler(logging.StreamHandler[TextIO]):
 def _add_context(record: logging.LogRecord) -> bool:
     record.context = dict(_context.get())
     return True
+
+
+def _is_no_trace_of_py4j(record: logging.LogRecord) -> bool:
+    """Return False for what py4j logs of an exception that it also raises: on Ctrl-C, and when Java ends, pages."""
+    return not (record.exc_info and "py4j" in record.pathname)

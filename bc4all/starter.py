@@ -17,7 +17,8 @@ from bc4all.variables import RESULTS
 
 log = logging.getLogger(__name__)
 
-_LAUNCHED, _DRIVES, _BEGUN, _BY_HAND = ({"event": event} for event in ("launched", "drives", "begun", "by hand"))
+_EVENTS = ("launched", "drives", "begun", "by hand", "interrupted")
+_LAUNCHED, _DRIVES, _BEGUN, _BY_HAND, _INTERRUPTED = ({"event": event} for event in _EVENTS)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ def tell_result(result: Mapping[str, Any]) -> None:
     _tell([result])
 
 
+def tell_interrupted() -> None:
+    """Say that a person has ended the job."""
+    _tell([_INTERRUPTED])
+
+
 def _tell(lines: Iterable[Mapping[str, Any]]) -> None:
     file = os.environ.get(RESULTS)
     if not file:
@@ -73,6 +79,7 @@ class Report:
 
     launched: bool = False
     driver_runs: bool = False
+    interrupted: bool = False
     begun: set[ClientId] = field(default_factory=set)
     results: dict[ClientId, dict[str, Any]] = field(default_factory=dict)
     by_hand: ByHand | None = None  # where no starter watches
@@ -88,6 +95,7 @@ def read_report(file: Path) -> Report:
             continue
         report.launched |= line == _LAUNCHED
         report.driver_runs |= line == _DRIVES
+        report.interrupted |= line == _INTERRUPTED
         if line.get("event") == _BY_HAND["event"]:
             report.by_hand = ByHand(line["job"], Day(line["day"]), line["at"], line["pid"])
         if "client_id" in line:

@@ -55,6 +55,13 @@ GUARDS: dict[str, list[Guard]] = {
             "return {}",
         ),
     ],
+    "tests/spark/test_fleet.py::test_ctrl_c_ends_a_job_with_a_line": [
+        Guard("bc4all.jobs.application.run_application", "starter.tell_interrupted()", "pass"),
+    ],
+    "tests/test_interrupts.py::test_ctrl_c_while_a_program_starts": [
+        Guard("bc4all.interrupts.leave_at_once", "signal.signal(signal.SIGINT, leave)", "pass"),
+        Guard("bc4all.interrupts.give_up", "signal.signal(signal.SIGINT, signal.default_int_handler)", "pass"),
+    ],
     "tests/faults/test_forget.py::test_ended_anywhere_it_mixes_nothing": [
         Guard("bc4all.jobs.context.JobContext.attempt", "client.id in self._forgotten", "False"),
         Guard("bc4all.jobs.forget.Departure.begun", "self.files.write_text(f'{mark}/{_BEGUN}', '')", "pass"),

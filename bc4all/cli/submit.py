@@ -2,6 +2,11 @@
 
 import sys
 
+from bc4all.interrupts import leave_at_once
+
+if __name__ == "__main__":
+    leave_at_once("bin/submit.sh")
+
 import click
 
 import bc4all

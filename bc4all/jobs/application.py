@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from bc4all import starter
+from bc4all import interrupts, starter
 from bc4all.config.clients import Client, Fleet
 from bc4all.config.fleet_file import load_fleet
 from bc4all.config.tuned import check_writable
@@ -52,6 +52,7 @@ def run_application(request: JobRequest) -> int:
     with contextlib.ExitStack() as stack:
         stack.enter_context(log_context(job=request.job))
         try:
+            interrupts.give_up()
             outcomes = _outcomes(request, out, stack)
         except (Failure, OSError) as error:  # OSError: a prefix that cannot be written, a disk that is full
             failure = as_failure(error)
@@ -61,6 +62,7 @@ def run_application(request: JobRequest) -> int:
                 print(failure, file=sys.stderr)
             return failure.exit_code
         except KeyboardInterrupt:
+            starter.tell_interrupted()
             print(f"{request.job}: interrupted; what was published before is untouched", file=sys.stderr)
             return EXIT_INTERRUPTED
     out.print(summary(request.job, outcomes))

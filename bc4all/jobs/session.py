@@ -47,6 +47,7 @@ def start_session(name: str, layout: Layout) -> SparkSession:
     refuse_connect(os.environ, {})
     builder = SparkSession.builder.appName(name).config(map=SQL_SETTINGS)
     SparkContext._ensure_initialized()  # Java, but no context yet: only Java knows what spark-submit was told
+    _leave_ctrl_c_to_python(SparkContext._jvm)
     try:
         if SparkConf().get("spark.eventLog.enabled", "false") == "true":
             builder = builder.config("spark.eventLog.dir", _event_folder(layout))
@@ -58,6 +59,14 @@ def start_session(name: str, layout: Layout) -> SparkSession:
             f"master {SparkConf().get('spark.master')}",
             "is the cluster up, and its address right? The log says more",
         ) from error
+
+
+def _leave_ctrl_c_to_python(jvm: Any) -> None:
+    """Let Java pass over Ctrl-C: it stands between this process and the terminal, and would end before all is told."""
+    try:
+        jvm.sun.misc.Signal.handle(jvm.sun.misc.Signal("INT"), jvm.sun.misc.SignalHandler.SIG_IGN)
+    except Py4JError:  # a Java that was told to leave signals alone
+        log.debug("Java ends by itself on Ctrl-C", exc_info=True)
 
 
 def _without_tracebacks(spark: SparkSession) -> SparkSession:

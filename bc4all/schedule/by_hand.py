@@ -31,7 +31,8 @@ def take_in(state: State, history: History) -> None:
             with history.transaction():
                 for run in _runs(history, report, report.by_hand, file.stem, process):
                     if run.client in report.results or process is None:
-                        history.finish(run, **verdict(run, Report(results=report.results), None, "", told_at))
+                        ended = "stopped" if report.interrupted else ""
+                        history.finish(run, **verdict(run, Report(results=report.results), None, ended, told_at))
         if process is None:
             file.unlink(missing_ok=True)
 

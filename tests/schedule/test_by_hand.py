@@ -13,7 +13,7 @@ import pytest
 
 from bc4all.schedule.by_hand import take_in
 from bc4all.schedule.history import History
-from bc4all.starter import ByHand, tell_begun, tell_result, tell_to
+from bc4all.starter import ByHand, tell_begun, tell_interrupted, tell_result, tell_to
 from bc4all.state import State
 from bc4all.variables import RESULTS
 
@@ -56,6 +56,17 @@ def test_a_job_that_has_ended_is_taken_in_once(state: State, history: History, m
     run = history.latest()["a", "predict"]
     assert (run.version, run.rows, run.mlflow_run) == (2, 5, "r")
     assert run.seconds is not None
+
+
+def test_a_job_that_was_interrupted_is_stopped(state: State, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is no loss; what was done before it is done."""
+    monkeypatch.setenv(RESULTS, "")
+    tell_to(state.by_hand("train"), "train", "2026-01-31")
+    tell_begun(["a", "b"])
+    tell_result({"client_id": "a", **OUTCOME})
+    tell_interrupted()
+    take_in(state, history)
+    assert {run.client: run.state for run in history.runs()} == {"a": "done", "b": "stopped"}
 
 
 def test_a_job_that_works_is_running(state: State, history: History) -> None:

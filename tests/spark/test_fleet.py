@@ -4,15 +4,20 @@ import io
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Barrier
 
+import nbformat
 import pandas as pd
+import psutil
 import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
@@ -29,6 +34,7 @@ from bc4all.jobs.predict_job import predict
 from bc4all.jobs.session import phase
 from bc4all.jobs.train_job import train
 from bc4all.launch.class_archive import ARCHIVE
+from bc4all.schedule.operations import Operations
 from tests.conftest import DAY, QUICK_JAVA, ROOT, make_client, published_rows, run_fleet
 
 
@@ -180,22 +186,79 @@ def test_two_clients_are_tuned_and_written_at_a_time(submitted: dict[str, str]) 
     assert [isinstance(client.model, str) for client in load_fleet(config).clients.values()] == [False, True, False]
 
 
+def made(target: str, prefix: Path) -> list[str]:
+    """The command of a target, and where it is run: as a user does, but for `setup`, which tests have behind them."""
+    return ["make", "-o", "setup", target, f"DATA_PREFIX={os.path.relpath(prefix, ROOT)}"]
+
+
 @pytest.mark.starts_from("published_sample")
 def test_the_notebook_runs_on_published_data(job: JobContext, prefix: Path) -> None:
-    """notebooks/inspect_predictions.ipynb has no outputs of its own, and runs to the end; its page escapes the data."""
-    import nbformat
-    from nbclient import NotebookClient
-    from nbconvert import HTMLExporter
-
+    """`make notebook`, with a relative DATA_PREFIX, makes a page of what is published, which escapes the data."""
+    notebook = nbformat.read(ROOT / "notebooks" / "inspect_predictions.ipynb", as_version=4)
+    assert not any(cell.outputs or cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
     hostile = prefix / "prediction" / "client_id=client_0" / "hostile.csv"
     hostile.write_text("product_id,f0,f1,f2,f3,f4\n!<script>alert(1)</script>,1,2,3,4,5\n")
     predict(job, make_client("client_0"))
-    notebook = nbformat.read(ROOT / "notebooks" / "inspect_predictions.ipynb", as_version=4)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not any(cell.outputs or cell.execution_count for cell in cells)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
-    assert "client_0" in str(cells[1].outputs)
-    assert "7505" in str(cells[1].outputs)
-    page, _ = HTMLExporter().from_notebook_node(notebook)
+    done = subprocess.run(made("notebook", prefix), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    page = (ROOT / "dist" / "inspect_predictions.html").read_text()
+    assert "client_0" in page
+    assert "7505" in page
+    assert page.count("data:image/png") + page.count("image/svg+xml") > 0
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert(1)" not in page
+
+
+@pytest.mark.starts_from("published_sample")
+def test_what_the_demo_names_at_its_end_is_there(prefix: Path) -> None:
+    """Each target of its last lines: the notebook has the test above, MLflow's pages answer here."""
+    named = re.findall(r"^  make (\S+)", (ROOT / "bin" / "demo.sh").read_text().partition("cat <<END")[2], re.MULTILINE)
+    assert named == ["mlflow-ui", "notebook"]
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 5000)) == 0:
+            pytest.skip("something else listens on port 5000 of this machine, where make mlflow-ui would")
+    with subprocess.Popen(made("mlflow-ui", prefix), cwd=ROOT, start_new_session=True) as server:
+        try:
+            found = _answer("http://127.0.0.1:5000/ajax-api/2.0/mlflow/experiments/search?max_results=10")
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+    assert "ProductCategoriesPrediction_client_0" in found
+
+
+def _answer(url: str) -> str:
+    """What a server says, once it has started."""
+    for _ in range(240):
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the address above
+                return str(answer.read().decode())
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(url)
+
+
+def test_ctrl_c_ends_a_job_with_a_line(submitted: dict[str, str], prefix: Path) -> None:
+    """One press, in the middle of the work: one line, the exit code of shells, no process; the history says stopped."""
+    command = [f"{submitted['PROJECT']}/bin/submit.sh", "train", "--all", "--model-params", '{"n_estimators": 2000}']
+    job = subprocess.Popen(
+        command, env=submitted, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    for _ in range(480):
+        told = "".join(file.read_text() for file in prefix.glob("_state/results/*.jsonl"))
+        if '"begun"' in told:
+            break
+        time.sleep(0.25)
+    os.killpg(job.pid, signal.SIGINT)
+    printed, _ = job.communicate(timeout=120)
+    assert job.returncode == 130, printed
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1] == "train: interrupted; what was published before is untouched"
+    assert not [process for process in psutil.process_iter() if _environment(process).get("DATA_PREFIX") == str(prefix)]
+    with Operations.opened() as operations:
+        assert {run.state for run in operations.history.runs()} == {"stopped"}
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ() if process.pid != os.getpid() else {}
+    except psutil.Error:
+        return {}
