@@ -226,7 +226,7 @@ def _record(context: JobContext, member: _Member, told: Mapping[str, Any], also:
     run.log(counts, tags=tags)
     note = _tell_drift(context, run, client, version.number, drifted) if drifted else ""
     rows = told["rows_in"] - told["rows_quarantined"], told["rows_quarantined"]
-    return Outcome(client.id, *rows, version=version.number, run_id=run.id, note=note, drifted=bool(note))
+    return Outcome(client.id, *rows, version.top_5, version.number, run_id=run.id, note=note, drifted=bool(note))
 
 
 def _made_from(client: Client, version: Version, source: Sequence[Entry]) -> dict[str, Any]:

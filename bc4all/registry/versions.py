@@ -55,6 +55,14 @@ class Version:
     tags: Mapping[str, str]
     run_id: RunId | None = None  # None where MLflow does not say
 
+    @property
+    def top_5(self) -> float | None:
+        """Its top-5 accuracy on held-out rows, as its training told; None where no tag says so any more."""
+        try:
+            return float(self.tags["top_5_accuracy"])
+        except (KeyError, ValueError):
+            return None
+
 
 @dataclass(frozen=True)
 class Registered:

@@ -64,6 +64,7 @@ def test_a_real_client_equals_plain_scikit_learn(job: JobContext, prefix: Path, 
     labels, _ = stable_top_five(model, X_test)
     assert trained.top_5 == pytest.approx((labels == y_test[:, None]).any(axis=1).mean())
     assert (trained.rows, predicted.rows, predicted.version) == (16_222, 5_799, 1)
+    assert predicted.top_5 == pytest.approx(trained.top_5, abs=1e-4)  # as it is registered
     run = runs(prefix, "ProductCategoriesClassification_client_3")[0]
     answers, probabilities = model.predict(X_test), model.predict_proba(X_test)
     assert run.data.metrics["accuracy"] == pytest.approx(accuracy_score(y_test, answers))
