@@ -348,7 +348,7 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/registry/test_tracking.py::test_a_deleted_experiment_is_named_and_how_to_restore_it": [
         Guard("bc4all.registry.tracking.Tracking._experiment", "found.lifecycle_stage != ACTIVE", "False"),
-        Guard("bc4all.registry.tracking.Tracking.check_owner", "one.lifecycle_stage == _ACTIVE", "True"),
+        Guard("bc4all.registry.tracking.Tracking.check_owner", "one.lifecycle_stage == ACTIVE", "True"),
     ],
     "tests/faults/test_disk.py::test_a_run_without_a_journal_is_ended": [
         Guard("bc4all.jobs.context.JobContext.attempt", "run.fail(error)", "pass"),

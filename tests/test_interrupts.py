@@ -10,9 +10,9 @@ PROGRAM = """
 from bc4all.interrupts import give_up, leave_at_once
 leave_at_once("x")
 {then}
-print("ready", flush=True)
+import time
 try:
-    import time
+    print("ready", flush=True)
     time.sleep(600)
 except KeyboardInterrupt:
     print("given up")
