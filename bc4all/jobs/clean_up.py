@@ -36,22 +36,27 @@ def clean_up(
 
     `looked_at` says how many of a client's last predictions tell its drift: their runs stay.
     """
-    if not state.claim_day():
+    if not _tried("whether it is due", state.claim_day):
         return
     now = time.time()
-    works: dict[str, Callable[[], int]] = {
-        "date of refused rows": partial(_refused, files, layout, state, now - keep.quarantine),
-        "event log": partial(_event_logs, files, layout, now - keep.event_logs),
-        "run of a prediction": partial(delete_old_predictions, tracking, now - keep.prediction_runs, looked_at),
-    }
-    for what, work in works.items():
-        try:
-            count = work()
-        except (Failure, OSError) as failure:
-            log.warning("clean-up: %s: %s", what, failure)
-            continue
+    works: tuple[tuple[str, str, Callable[[], int]], ...] = (
+        ("date", "of refused rows", partial(_refused, files, layout, state, now - keep.quarantine)),
+        ("log", "of Spark's events", partial(_event_logs, files, layout, now - keep.event_logs)),
+        ("run", "of predictions", partial(delete_old_predictions, tracking, now - keep.prediction_runs, looked_at)),
+    )
+    for noun, of_what, work in works:
+        count = _tried(f"{noun}s {of_what}", work)
         if count:
-            log.info("clean-up: removed %s (%s)", quantity(count, "item"), what)
+            log.info("clean-up: %s %s removed", quantity(count, noun), of_what)
+
+
+def _tried(what: str, work: Callable[[], int]) -> int:
+    """Return what `work` does; nothing where it fails, which is for the next day."""
+    try:
+        return work()
+    except (Failure, OSError) as failure:
+        log.warning("clean-up: %s: %s", what, failure)
+        return 0
 
 
 def _refused(files: FileSystem, layout: Layout, state: State, before: float) -> int:

@@ -13,6 +13,7 @@ from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import PREDICT
 from bc4all.jobs.clean_up import clean_up
 from bc4all.jobs.context import JobContext
+from bc4all.state import State
 from tests.conftest import make_client
 
 DAY_S = 86400.0
@@ -120,10 +121,23 @@ def test_what_fails_keeps_nothing_else_and_comes_once_a_day(
     with monkeypatch.context() as patch:
         patch.setattr(FileSystem, "delete", refuse)
         clean(job)
-    assert "clean-up: date of refused rows: [Errno 13] Permission denied" in caplog.text
+    assert "clean-up: dates of refused rows: [Errno 13] Permission denied" in caplog.text
     assert (old[0].exists(), log.exists()) == (True, False)
     clean(job)
     assert old[0].exists()
     os.utime(job.state.folder / "cleaned", (time.time() - DAY_S,) * 2)
     clean(job)
     assert (old[0].exists(), old[1].exists()) == (False, True)
+
+
+def test_a_state_that_cannot_be_written_fails_no_job(
+    job: JobContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The clients' work is done and told by then."""
+
+    def full(state: State) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(State, "claim_day", full)
+    clean(job)
+    assert "clean-up: whether it is due: [Errno 28] No space left on device" in caplog.text
