@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from bc4all.config.clients import Fleet
+from bc4all.identity import ClientId
 from bc4all.job_kinds import PREDICT, TRAIN
 from bc4all.schedule.history import BACKFILL, SCHEDULED, History, Run
 from bc4all.schedule.verdict import WAITING
@@ -21,13 +22,15 @@ def waiting_predictions(unfinished: Sequence[Run]) -> set[int]:
 
     A retry of a training goes before none but those of a client without a model.
     """
-    trainings = [run for run in unfinished if run.job == TRAIN.name]
-    times = {(run.client, run.scheduled_for) for run in trainings if run.attempt == 1}
+    trainings: dict[ClientId, list[Run]] = {}
+    for run in unfinished:
+        if run.job == TRAIN.name:
+            trainings.setdefault(run.client, []).append(run)
 
     def waits(run: Run) -> bool:
-        if (run.client, run.scheduled_for) in times:
-            return True
-        return run.note == WAITS and bool(_under_way(trainings, run))
+        own = _under_way(trainings.get(run.client, ()), run)
+        is_behind = any(one.attempt == 1 and one.scheduled_for == run.scheduled_for for one in own)
+        return is_behind or (run.note == WAITS and bool(own))
 
     return {run.id for run in unfinished if run.job == PREDICT.name and waits(run)}
 

@@ -640,6 +640,19 @@ def test_cron_does_not_wait_for_a_scheduler_that_is_gone(world: Callable[..., Wo
     assert (run.id in trainings.waiting_predictions(here.history.unfinished())) == (not same_time)
 
 
+def test_what_a_scheduler_has_queued_holds_no_line_of_cron(world: Callable[..., World]) -> None:
+    """Though it is due at the same time: the scheduler may be gone. While it runs, the prediction goes behind it."""
+    here = world(configuration(["a: {}"])).start()
+    at, client, day = START.isoformat(), ClientId("a"), Day("2026-01-01")
+    training = here.history.add(client, "train", day, at, "schedule")
+    prediction = here.history.add(client, "predict", day, at, "cron")
+    assert training
+    assert prediction
+    assert trainings.waiting_predictions(here.history.unfinished()) == set()
+    here.history.update([training.id], state="running")
+    assert trainings.waiting_predictions(here.history.unfinished()) == {prediction.id}
+
+
 @pytest.mark.parametrize("said", ["train: {first: false, schedule: 0 0 28 * *}", "train: {enabled: false}"])
 def test_no_first_training_where_none_is_asked_for(world: Callable[..., World], said: str) -> None:
     """The prediction fails as before, with a notice."""
