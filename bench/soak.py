@@ -27,6 +27,7 @@ from bc4all.data.sample_data import write_sample_data
 from bc4all.identity import ClientId
 from bc4all.logs import start_log
 from bc4all.project import ROOT, SUBMIT
+from bc4all.schedule.by_hand import take_in
 from bc4all.schedule.history import History
 from bc4all.schedule.operations import Operations
 from bc4all.state import State
@@ -128,6 +129,9 @@ def run(clients: int, minutes: float, day: float, every: float, seed: int, keep:
     counts = Counts()
     # One more job: when it starts, it puts right what the last kills left.
     soaking.submit("predict", "--client-id", ids[0], "--inference-date", "2030-01-01")
+    history = History(soaking.state.history)
+    take_in(soaking.state, history)  # as the next command would, what those two jobs have told
+    history.close()
     faults = [*reader.faults, *late, *check_all(prefix, soaking.state, ids, counts)]
     _report(counts, soaking.kills, reader, faults, (clock(prefix) - _START) / _DAY)
     if not keep and not faults:
