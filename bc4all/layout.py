@@ -90,12 +90,7 @@ class Layout:
         """Return the folder of a client's refused rows of one kind, a folder a date."""
         return self._inside("quarantine", kind, f"client_id={client_id}")
 
-    @property
-    def forgetting(self) -> str:
-        """The root of what is left of clients that are being forgotten: a folder of each, until all of it has gone."""
-        return self._inside("_forgetting")
-
-    def forgotten(self, client_id: ClientId) -> str:
+    def forgetting(self, client_id: ClientId) -> str:
         """Return the folder that is there while a client is being forgotten."""
         return self._inside("_forgetting", client_id)
 

@@ -63,8 +63,12 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.interrupts.give_up", "signal.signal(signal.SIGINT, signal.default_int_handler)", "pass"),
     ],
     "tests/faults/test_forget.py::test_ended_anywhere_it_mixes_nothing": [
-        Guard("bc4all.jobs.context.JobContext.attempt", "client.id in self._forgotten", "False"),
-        Guard("bc4all.jobs.forget.Departure.begun", "self.files.write_text(f'{mark}/{_BEGUN}', '')", "pass"),
+        Guard("bc4all.jobs.context.JobContext._refuse_forgotten", "self.files.exists(mark)", "False"),
+        Guard(
+            "bc4all.jobs.forget.Departure.begun",
+            "self.files.write_text(self._mark, _DELIVERIES if deliveries else '')",
+            "pass",
+        ),
     ],
     "tests/faults/test_forget.py::test_a_job_at_work_is_not_cut_off": [
         Guard("bc4all.jobs.forget.Departure.begun", "for job in JOB_KINDS:", "for job in ():"),
@@ -75,20 +79,24 @@ GUARDS: dict[str, list[Guard]] = {
     ],
     "tests/spark/test_clean_up.py": [
         Guard(
-            "bc4all.jobs.clean_up._refused",
+            "bc4all.jobs.clean_up._old_dates",
             "[entry for entry in found if entry.name.startswith('date=')][:-1]",
             "[entry for entry in found if entry.name.startswith('date=')]",
         ),
-        Guard("bc4all.jobs.clean_up._removed", "not free", "False"),
+        Guard("bc4all.jobs.clean_up._remove_date", "not free", "False"),
         Guard(
             "bc4all.jobs.clean_up._changed",
             "max([file.changed for file in inside], default=entry.changed)",
             "entry.changed",
         ),
-        Guard("bc4all.registry.deletion.delete_old_predictions", "run.info.run_name not in kept", "True"),
+        Guard(
+            "bc4all.registry.deletion.old_predictions",
+            "(run.data.tags.get(_VERSION), run.info.run_name) not in kept",
+            "True",
+        ),
     ],
     "tests/spark/test_clean_up.py::test_what_fails_keeps_nothing_else_and_comes_once_a_day": [
-        Guard("bc4all.jobs.clean_up._tried", "(Failure, OSError)", "Failure"),
+        Guard("bc4all.jobs.clean_up._remove_all", "(Failure, OSError)", "Failure"),
         Guard("bc4all.state.State.claim_day", "return False", "return True"),
     ],
     "tests/faults/test_copied_prefix.py::test_a_copied_history_forgets_its_own_logs_alone": [
@@ -307,7 +315,7 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/schedule/test_scheduler.py::test_a_new_client_is_trained_before_its_first_prediction": [
         Guard(
             "bc4all.schedule.trainings.waiting_predictions",
-            "run.note == WAITS and bool(_under_way(trainings, run))",
+            "run.note == WAITS and bool(own)",
             "False",
         ),
     ],
@@ -315,7 +323,11 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.schedule.trainings.train_first", "tried and (not under_way)", "False"),
     ],
     "tests/schedule/test_scheduler.py::test_training_and_prediction_of_a_minute_go_in_that_order": [
-        Guard("bc4all.schedule.trainings.waiting_predictions", "(run.client, run.scheduled_for) in times", "False"),
+        Guard(
+            "bc4all.schedule.trainings.waiting_predictions",
+            "one.attempt == 1 and one.scheduled_for == run.scheduled_for",
+            "False",
+        ),
     ],
     "tests/spark/test_unchanged.py::test_a_past_date_that_is_filled_in_says_so": [
         Guard("bc4all.data.unchanged.find_before", "not told.get('backfilled')", "True"),
@@ -385,7 +397,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.schedule.verdict._early_end", 'stopping == "timeout"', "False"),
     ],
     "tests/schedule/test_operations.py::test_a_run_that_another_process_has_started_is_not_started_again": [
-        Guard("bc4all.schedule.dispatch.Dispatcher._launch", 'self._history.get(run.id).state == "queued"', "True"),
+        Guard("bc4all.schedule.dispatch.Dispatcher._launch", 'run and run.state == "queued"', "run"),
     ],
     "tests/schedule/test_operations.py::test_a_run_that_waits_again_has_a_starter": [
         Guard("bc4all.schedule.history.History.claim", 'run.state == "queued" and run.pid is None', "False"),

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION
-from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigurationError, Failure
+from bc4all.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigurationError, TransientFailure
 from bc4all.identity import ClientId, Day
+from bc4all.interrupts import give_up
 from bc4all.request import JobRequest
 from bc4all.variables import CONFIG_FILE
 from bc4all.wording import quantity
 
 if TYPE_CHECKING:
-    from bc4all.jobs.forget import Belonging
+    from bc4all.jobs.forget import Belonging, Departure
     from bc4all.schedule.history import History
 
 _STAYS = """\
@@ -43,34 +44,41 @@ def forget(client_id: ClientId, confirm: bool, deliveries: bool, config: Path, s
     Example: bc4all forget --client-id client_0 --confirm
     """
     from bc4all.config.fleet_file import load_fleet
+    from bc4all.launch.spark_options import SparkOptions
     from bc4all.launch.spark_submit import become_spark_submit
 
     if client_id in load_fleet(config, fits=False).clients:
         remedy = "take it out, and run `bc4all crontab install` again where cron starts the jobs"
         raise ConfigurationError(f"{client_id} is a client of the configuration", str(config), remedy)
+    if SparkOptions(spark_options).value("--deploy-mode") == "cluster":
+        raise ConfigurationError("a driver on another machine does not see this one's history and logs")
     flags = [flag for flag, given in (("--confirm", confirm), ("--deliveries", deliveries)) if given]
     options = ("--master", "local[1]", *spark_options)
     day = Day(date.today().isoformat())
-    asked = JobRequest("forget", (client_id,), False, day, config, max_parallel=1, spark_options=options)
-    sys.exit(become_spark_submit(asked, [client_id, *flags]))
+    request = JobRequest("forget", (client_id,), False, day, config, max_parallel=1, spark_options=options)
+    sys.exit(become_spark_submit(request, [client_id, *flags]))
 
 
 def forget_and_leave() -> NoReturn:
     """Run jobs/forget.py, for the client and the flags of its command line and the file that $BC4ALL_CONFIG names."""
+    from bc4all.data.failures import as_failure
+
     client_id, *flags = sys.argv[1:]
-    config = Path(os.environ[CONFIG_FILE])
+    confirm, deliveries = "--confirm" in flags, "--deliveries" in flags
     try:
-        code = _forget(ClientId(client_id), "--confirm" in flags, "--deliveries" in flags, config)
-    except Failure as failure:
+        give_up()
+        _forget(ClientId(client_id), confirm, deliveries, Path(os.environ[CONFIG_FILE]))
+    except Exception as error:  # noqa: BLE001 - of storage, MLflow, history or Java: each is a line
+        failure = as_failure(error)
         click.echo(str(failure), err=True)
-        code = failure.exit_code
+        sys.exit(failure.exit_code)
     except KeyboardInterrupt:
-        click.echo(f"{client_id}: interrupted; the same command ends what was begun", err=True)
-        code = EXIT_INTERRUPTED
-    sys.exit(code)
+        click.echo(f"{client_id}: interrupted{'; the same command ends what was begun' if confirm else ''}", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(EXIT_OK)
 
 
-def _forget(client_id: ClientId, confirm: bool, deliveries: bool, config: Path) -> int:
+def _forget(client_id: ClientId, confirm: bool, deliveries: bool, config: Path) -> None:
     from bc4all.config.fleet_file import load_fleet
     from bc4all.data.filesystem import FileSystem
     from bc4all.jobs.forget import Departure
@@ -80,28 +88,41 @@ def _forget(client_id: ClientId, confirm: bool, deliveries: bool, config: Path) 
 
     keep = load_fleet(config, fits=False).keep
     with Operations.opened() as operations:
-        layout = operations.layout
+        layout, history = operations.layout, operations.history
         tracking = Tracking(tracking_uri(layout), layout)
         tracking.check_owner([client_id])
         spark = start_session("bc4all forget", layout)
         try:
             files = FileSystem(spark, layout.prefix)
             departure = Departure(client_id, files, layout, operations.state, tracking, config)
+            deliveries = deliveries or departure.takes_deliveries
             click.echo(f"{client_id}, below {layout.prefix}:")
             if not confirm:
-                for one in (*departure.belongings(deliveries), _remembered(operations.history, client_id)):
-                    _show(one.name, one.amount or "none")
-                again = f"bc4all forget --client-id {client_id}{' --deliveries' if deliveries else ''} --confirm"
-                click.echo(f"{_STAYS}\nNothing was removed. To remove it for good: {again}")
-                return EXIT_OK
-            with departure.begun(keep.replaced):
-                for one in (*departure.belongings(deliveries), _remembered(operations.history, client_id)):
+                _show(departure, history, deliveries)
+                return
+            if any(run.client == client_id and run.state == "running" for run in history.unfinished()):
+                raise TransientFailure("a job of this client is running", remedy="wait for its end: see bc4all runs")
+            with departure.begun(keep.replaced, deliveries):
+                for one in (*departure.belongings(deliveries), _remembered(history, client_id)):
                     one.remove()
-                    _show(one.name, f"{one.amount}: removed" if one.amount else "none")
+                    _tell(one.name, f"{one.amount}: removed" if one.amount else "none")
         finally:
             spark.stop()
     click.echo(f"{_STAYS}\n{client_id} is forgotten.")
-    return EXIT_OK
+
+
+def _show(departure: "Departure", history: "History", deliveries: bool) -> None:
+    """Say what there is, and how it is removed."""
+    client_id = departure.client_id
+    every = [*departure.belongings(deliveries=True), _remembered(history, client_id)]
+    for one in every:
+        stays = one.name.startswith("delivered") and not deliveries
+        _tell(one.name, f"{one.amount or 'none'}{' (stays, unless --deliveries is given)' if stays else ''}")
+    if not any(one.amount for one in every):
+        click.echo(f"There is nothing of a client {client_id}.")
+        return
+    again = f"bc4all forget --client-id {client_id}{' --deliveries' if deliveries else ''} --confirm"
+    click.echo(f"{_STAYS}\nNothing was removed. To remove it for good: {again}")
 
 
 def _remembered(history: "History", client_id: ClientId) -> "Belonging":
@@ -111,5 +132,5 @@ def _remembered(history: "History", client_id: ClientId) -> "Belonging":
     return Belonging("history", quantity(runs, "run") if runs else "", lambda: history.forget_client(client_id))
 
 
-def _show(name: str, amount: str) -> None:
+def _tell(name: str, amount: str) -> None:
     click.echo(f"  {name:<24}{amount}")

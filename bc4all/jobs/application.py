@@ -65,7 +65,7 @@ def run_application(request: JobRequest) -> int:
             starter.tell_interrupted()
             print(f"{request.job}: interrupted; what was published before is untouched", file=sys.stderr)
             return EXIT_INTERRUPTED
-    out.print(summary(request.job, outcomes))
+        out.print(summary(request.job, outcomes))
     return exit_code(outcomes)
 
 
@@ -91,7 +91,7 @@ def run_and_leave(request: JobRequest) -> NoReturn:
 
 
 def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) -> list[Outcome]:
-    """Start Spark, which `stack` stops, and do the job for every client."""
+    """Start Spark, which `stack` stops, and do the job for every client; then, once a day, `stack` cleans up before."""
     fleet = load_fleet(request.config, fits=request.job != PREDICT.name)
     clients = selected_clients(fleet, request)
     if request.write:
@@ -124,8 +124,8 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
     waves, work = job_waves(context, request, clients), job_work(context, request, out)
     at_once, interrupted, phases = request.max_parallel, context.interrupted, context.phases
     done = run_waves(spark, request.job, waves, work, at_once, out, _tell_done, _tell_begun, interrupted, phases)
-    looked_at = {client_id: client.drift.counts[1] for client_id, client in fleet.clients.items()}
-    clean_up(context.files, layout, state, registry.tracking, fleet.keep, looked_at)
+    drift_dates = {client_id: client.drift.counts[1] for client_id, client in fleet.clients.items()}
+    stack.callback(clean_up, context.files, layout, state, registry.tracking, fleet.keep, drift_dates)
     return done
 
 

@@ -1,4 +1,4 @@
-"""What jobs remove once a day, because `keep:` of the configuration lets it go: of every client of DATA_PREFIX.
+"""What jobs remove once a day, because `keep:` of the configuration lets it go: of all its clients.
 
 It is done by the first application that ends on a day, after its clients' results are told, and what fails is left for
 the next day. Elsewhere go: replaced partitions, at each start (`recovery`); the history and its logs, by what starts
@@ -7,21 +7,27 @@ jobs (`dispatch`); versions, with each training (`champions`).
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 
 from bc4all.config.settings import KeepSettings
+from bc4all.data.drift import PSI_MAX
 from bc4all.data.filesystem import Entry, FileSystem
-from bc4all.errors import ConfigurationError, Failure
+from bc4all.errors import Failure
 from bc4all.identity import ClientId
 from bc4all.job_kinds import PREDICT, TRAIN, JobKind
 from bc4all.layout import Layout
-from bc4all.registry.deletion import delete_old_predictions
+from bc4all.registry.deletion import old_predictions
 from bc4all.registry.tracking import Tracking
 from bc4all.state import State
 from bc4all.wording import quantity
 
 log = logging.getLogger(__name__)
+
+_MAX_SECONDS = 60  # a job's place is not held for longer: what is left is for the next day
+
+Removal = Callable[[], bool]  # returns whether something was removed
 
 
 def clean_up(
@@ -30,55 +36,69 @@ def clean_up(
     state: State,
     tracking: Tracking,
     keep: KeepSettings,
-    looked_at: Mapping[ClientId, int],
+    drift_dates: Mapping[ClientId, int],
 ) -> None:
-    """Remove what need not be kept, unless that was done within a day.
+    """Remove what need not be kept of these clients, unless that was done within a day; raise nothing.
 
-    `looked_at` says how many of a client's last predictions tell its drift: their runs stay.
+    `drift_dates` says how many of each client's last predictions tell its drift: their runs stay. Ctrl-C ends this, and
+    not the job, whose clients are done.
     """
-    if not _tried("whether it is due", state.claim_day):
-        return
-    now = time.time()
-    works: tuple[tuple[str, str, Callable[[], int]], ...] = (
-        ("date", "of refused rows", partial(_refused, files, layout, state, now - keep.quarantine)),
-        ("log", "of Spark's events", partial(_event_logs, files, layout, now - keep.event_logs)),
-        ("run", "of predictions", partial(delete_old_predictions, tracking, now - keep.prediction_runs, looked_at)),
+    now, end = time.time(), time.monotonic() + _MAX_SECONDS
+    refused = _old_dates(files, layout, state, drift_dates, now - keep.quarantine)
+    predictions = old_predictions(tracking, now - keep.prediction_runs, drift_dates, PSI_MAX)
+    works = (
+        ("date", "of refused rows", refused),
+        ("log", "of Spark's events", _old_event_logs(files, layout, now - keep.event_logs)),
+        ("run", "of predictions", predictions),
     )
-    for noun, of_what, work in works:
-        count = _tried(f"{noun}s {of_what}", work)
-        if count:
-            log.info("clean-up: %s %s removed", quantity(count, noun), of_what)
-
-
-def _tried(what: str, work: Callable[[], int]) -> int:
-    """Return what `work` does; nothing where it fails, which is for the next day."""
     try:
-        return work()
+        if not state.claim_day():
+            return
+        for noun, of_what, removals in works:
+            count = _remove_all(removals, end)
+            if count:
+                log.info("clean-up: %s %s removed", quantity(count, noun), of_what)
     except (Failure, OSError) as failure:
-        log.warning("clean-up: %s: %s", what, failure)
-        return 0
+        log.warning("clean-up: %s", failure)
+    except KeyboardInterrupt:
+        log.warning("clean-up: interrupted; the rest is for the next day")
 
 
-def _refused(files: FileSystem, layout: Layout, state: State, before: float) -> int:
-    """Remove the refused rows of dates of before a time, but for a client's last one; return how many dates."""
+def _remove_all(removals: Iterator[Removal], end: float) -> int:
+    """Do each removal; return how many have removed something. What fails, or comes too late, is for the next day."""
     count = 0
-    for kind in (TRAIN, PREDICT):
-        for client_id in _clients(files, f"{layout.refused}/{kind.data}"):
-            found = files.listing(layout.refused_client(kind.data, client_id))
-            for entry in [entry for entry in found if entry.name.startswith("date=")][:-1]:
-                count += _removed(files, state, client_id, kind, entry, before)
-    return count
-
-
-def _clients(files: FileSystem, folder: str) -> Iterator[ClientId]:
-    for entry in files.listing(folder):
+    while True:
         try:
-            yield ClientId(entry.name.removeprefix("client_id="))
-        except ConfigurationError:  # a person's own folder
-            continue
+            removal = next(removals, None)
+            if removal is None:
+                return count
+            if time.monotonic() > end:
+                log.warning(
+                    "clean-up: more is left than %d s are enough for: the rest is for the next day", _MAX_SECONDS
+                )
+                return count
+            count += removal()
+        except (Failure, OSError) as failure:  # of one removal; where looking for them has failed, there is no next
+            log.warning("clean-up: %s", failure)
 
 
-def _removed(files: FileSystem, state: State, client_id: ClientId, kind: JobKind, entry: Entry, before: float) -> bool:
+def _old_dates(
+    files: FileSystem, layout: Layout, state: State, clients: Iterable[ClientId], before: float
+) -> Iterator[Removal]:
+    """Yield the removal of each date of refused rows of before a time, but for a client's last one."""
+    last = datetime.fromtimestamp(before, UTC).date().isoformat()
+    for client_id in clients:
+        for kind in (TRAIN, PREDICT):
+            found = files.listing(layout.refused_client(kind.data, client_id))
+            dates = [entry for entry in found if entry.name.startswith("date=")][:-1]
+            for entry in dates:
+                if entry.name <= f"date={last}":
+                    yield partial(_remove_date, files, state, client_id, kind, entry, before)
+
+
+def _remove_date(
+    files: FileSystem, state: State, client_id: ClientId, kind: JobKind, entry: Entry, before: float
+) -> bool:
     """Remove a date if all of its files are older, and no job of the client is at work that may replace it."""
     with state.unless_busy(client_id, kind.name) as free:
         if not free or _changed(files, entry) >= before:
@@ -87,12 +107,16 @@ def _removed(files: FileSystem, state: State, client_id: ClientId, kind: JobKind
         return True
 
 
-def _event_logs(files: FileSystem, layout: Layout, before: float) -> int:
-    """Remove the event logs of applications that have told nothing since a time; return how many."""
-    old = [entry for entry in files.listing(layout.events) if _changed(files, entry) < before]
-    for entry in old:
-        files.delete(entry.uri)
-    return len(old)
+def _old_event_logs(files: FileSystem, layout: Layout, before: float) -> Iterator[Removal]:
+    """Yield the removal of each event log of an application that has told nothing since a time."""
+    for entry in files.listing(layout.events):
+        if _changed(files, entry) < before:
+            yield partial(_delete, files, entry)
+
+
+def _delete(files: FileSystem, entry: Entry) -> bool:
+    files.delete(entry.uri)
+    return True
 
 
 def _changed(files: FileSystem, entry: Entry) -> float:

@@ -43,9 +43,11 @@ class JobContext:
         """The storage of all data."""
         return FileSystem(self.spark, self.layout.prefix)
 
-    @cached_property
-    def _forgotten(self) -> frozenset[str]:
-        return frozenset(entry.name for entry in self.files.listing(self.layout.forgetting))
+    def _refuse_forgotten(self, client: Client) -> None:
+        mark = self.layout.forgetting(client.id)
+        if self.files.exists(mark):
+            remedy = f"bc4all forget --client-id {client.id} --confirm ends it"
+            raise Failure("`bc4all forget` of this client has not come to its end", mark, remedy)
 
     @contextmanager
     def attempt(self, client: Client, job: str) -> Iterator[tuple[Run, Publisher]]:
@@ -54,13 +56,11 @@ class JobContext:
         The journal is there before anything is done, and goes when all is. Raises TransientFailure where another
         process is at the same job of the client, Failure where the client is being forgotten.
         """
-        if client.id in self._forgotten:
-            remedy = f"bc4all forget --client-id {client.id} --confirm ends it"
-            raise Failure("to forget this client was begun and did not end", self.layout.forgotten(client.id), remedy)
         context = self.spark.sparkContext
         page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
         tags = {"application_id": context.applicationId, **page}
         with self.state.exclusive(client.id, job), ExitStack() as stack:
+            self._refuse_forgotten(client)
             run = self.registry.tracking.start_run(client, JOB_KINDS[job], self.day, tags)
             journal = Journal(run.id, client.id, job, self.day, self.state.id)
             try:
@@ -69,4 +69,5 @@ class JobContext:
                 run.fail(error)
                 raise
             stack.enter_context(run.recorded())
+            self._refuse_forgotten(client)  # once more: `forget` looks for journals after its mark, this the other way
             yield run, publisher

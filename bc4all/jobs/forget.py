@@ -5,6 +5,7 @@ job would publish; then what readers see, in one step. Until all has gone, a mar
 jobs from beginning anew among what is left: a client of the same name gets nothing of the one before.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from bc4all.config.tuned import tuned_file
 from bc4all.data.filesystem import Entry, FileSystem
 from bc4all.data.journal import JOURNAL, Journal
 from bc4all.data.recovery import recover
-from bc4all.errors import TransientFailure
+from bc4all.errors import Failure, TransientFailure
 from bc4all.identity import ClientId
 from bc4all.job_kinds import JOB_KINDS, PREDICT, TRAIN
 from bc4all.layout import Layout
@@ -27,7 +28,10 @@ from bc4all.registry.versions import Registry, model_name
 from bc4all.state import State
 from bc4all.wording import quantity
 
+log = logging.getLogger(__name__)
+
 _BEGUN = "begun"  # the file of the mark: an object store has no empty folders
+_DELIVERIES = "--deliveries"  # what it holds where deliveries are to go, too
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Departure:
         client_id, layout = self.client_id, self.layout
         versions = Registry(self.tracking).versions(client_id)
         removal = partial(delete_registered, self.tracking, client_id)
-        yield Belonging("model", f"{model_name(client_id)}, {quantity(len(versions), 'version')}", removal)
+        amount = f"{model_name(client_id)}, {quantity(len(versions), 'version')}" if versions else ""
+        yield Belonging("registered model", amount, removal)
         left = self._left()
         yield Belonging("left by runs", quantity(len(left), "folder") if left else "", partial(self._delete, left))
         yield self._folder("published", layout.published_client(client_id), "date")
@@ -72,39 +77,62 @@ class Departure:
         if deliveries:
             yield self._folder("delivered to train", layout.training(client_id), "file")
             yield self._folder("delivered to predict", layout.prediction(client_id), "file")
-        for file in (tuned_file(self.config, client_id), map_file(self.config, client_id)):
-            yield Belonging("beside the configuration", str(file) if file.exists() else "", partial(_unlink, file))
+        beside = {"tuned model": tuned_file(self.config, client_id), "category map": map_file(self.config, client_id)}
+        for name, file in beside.items():
+            yield Belonging(name, str(file) if file.exists() else "", partial(_unlink, file))
+
+    @property
+    def takes_deliveries(self) -> bool:
+        """Whether a removal that has not come to its end is to take what was delivered along."""
+        return _DELIVERIES in (self.files.read_text(self._mark) or "")
 
     @contextmanager
-    def begun(self, keep_replaced: float) -> Iterator[None]:
+    def begun(self, keep_replaced: float, deliveries: bool) -> Iterator[None]:
         """Keep the client's jobs out, during the block and, where it does not come to its end, until one does.
 
         Raises TransientFailure where a job of the client is at work.
         """
         recover(self.files, self.layout, self.state, keep_replaced, self.tracking.close_run)
-        mark = self.layout.forgotten(self.client_id)
+        folder = self.layout.forgetting(self.client_id)
         with ExitStack() as stack:
             for job in JOB_KINDS:
                 stack.enter_context(self.state.exclusive(self.client_id, job))
+            was_begun = self.files.exists(folder)
+            self.files.write_text(self._mark, _DELIVERIES if deliveries else "")
+            # Of another machine, whose locks are not to be seen from here. A job looks for the mark after its journal.
             alive = list(self._of_client(self.files.listing(self.layout.staged)))
-            if alive:  # of another machine: its locks are not to be seen from here
-                told = "a job of this client is running, or was killed on another machine"
-                remedy = "wait for its end; what a killed one has left is put right a day later"
-                raise TransientFailure(told, alive[0].uri, remedy)
-            self.files.write_text(f"{mark}/{_BEGUN}", "")
+            if alive:
+                if not was_begun:
+                    self.files.delete(folder)
+                what = "a job of this client is running, or was killed on another machine"
+                remedy = "wait for its end; the next job on any machine puts right what a killed one has left for a day"
+                raise TransientFailure(what, alive[0].uri, remedy)
             yield
-            self.files.delete(mark)
+            self.files.delete(folder)
+
+    @property
+    def _mark(self) -> str:
+        return f"{self.layout.forgetting(self.client_id)}/{_BEGUN}"
 
     def _folder(self, name: str, folder: str, unit: str) -> Belonging:
         entries = [entry for entry in self.files.listing(folder) if not entry.name.startswith((".", "_"))]
-        return Belonging(name, quantity(len(entries), unit) if entries else "", partial(self._withdraw, folder))
+        remove = self._withdraw if unit == "date" else self.files.delete
+        return Belonging(name, quantity(len(entries), unit) if entries else "", partial(remove, folder))
 
     def _withdraw(self, folder: str) -> None:
-        """Remove a folder; out of its readers' sight in one step, where the storage can."""
+        """Remove a folder of dates; out of its readers' sight in one step, where the storage can.
+
+        Elsewhere each date loses _SUCCESS first: what has it is whole.
+        """
         if self.files.renames_atomically and self.files.exists(folder):
-            aside = f"{self.layout.forgotten(self.client_id)}{folder.removeprefix(self.layout.prefix)}"
+            aside = f"{self.layout.forgetting(self.client_id)}{folder.removeprefix(self.layout.prefix)}"
             self.files.delete(aside)
-            self.files.rename(folder, aside)
+            try:
+                self.files.rename(folder, aside)
+            except Failure as failure:  # below a viewfs, each may be a storage of its own
+                log.info("%s is removed where it lies: %s", folder, failure)
+        for entry in self.files.listing(folder):
+            self.files.delete(f"{entry.uri}/_SUCCESS")
         self.files.delete(folder)
 
     def _left(self) -> list[Entry]:

@@ -56,5 +56,6 @@ def frozen_bundle(root: Path = ROOT) -> Path:
 def _remove_unused(bundles: Path) -> None:
     """Remove the bundles that no job was started with for a month."""
     for folder in bundles.glob("*"):
-        if time.time() - folder.stat().st_mtime > _UNUSED_AFTER_S:
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another submission was first
+            if time.time() - folder.stat().st_mtime > _UNUSED_AFTER_S:
+                shutil.rmtree(folder)

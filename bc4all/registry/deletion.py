@@ -4,7 +4,7 @@ MLflow's clients mark runs and experiments as deleted, and can restore them; wha
 `mlflow gc`, run by people, removes what is marked from its database.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
@@ -16,12 +16,14 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from bc4all.errors import Failure, ModelError
 from bc4all.identity import ClientId, RunId
 from bc4all.job_kinds import JOB_KINDS, PREDICT
+from bc4all.registry.ownership import OWNER_TAG
 from bc4all.registry.tracking import ACTIVE, Tracking, experiment_name
 from bc4all.registry.versions import TRAINING_IDS, Version, model_name
 
 _FORGOTTEN = " (forgotten "  # ends the name of an experiment that is one no more: no client's id has a space
-_AT_ONCE = 100  # experiments whose runs are asked for in one question
-_PAGE = 1000  # runs an answer
+_VERSION = "model_version"  # the tag of a prediction's run
+_MAX_EXPERIMENTS_A_QUERY = 100
+_RUNS_A_PAGE = 1000
 
 
 def delete_version(tracking: Tracking, client_id: ClientId, version: Version, files: bool) -> None:
@@ -82,49 +84,64 @@ def delete_experiments(tracking: Tracking, client_id: ClientId) -> None:
         address = str(experiment.artifact_location)
         if address.rstrip("/").rpartition("/")[2] not in (name, number):
             told = f"the artifacts of MLflow's experiment {name} may lie among those of others"
-            raise Failure(told, address, "delete the experiment by hand, and run this again")
-        _delete_artifacts(tracking, address)
+            raise Failure(told, address, "remove them, rename the experiment in MLflow's pages, and run this again")
+        if tracking.owner(experiment) is None:
+            remedy = f"if it is this DATA_PREFIX's, set its tag {OWNER_TAG} to that, else rename it; run this again"
+            raise Failure(f"MLflow's experiment {name} does not say whose it is", address, remedy)
+        repository = tracking.ask(partial(get_artifact_repository, address, tracking_uri=tracking.uri))
+        if tracking.ask(repository.list_artifacts):  # some stores fail to delete nothing
+            tracking.ask(repository.delete_artifacts)
         if experiment.lifecycle_stage != ACTIVE:  # MLflow renames none that is deleted
             tracking.ask(partial(client.restore_experiment, number))
         tracking.ask(partial(client.rename_experiment, number, f"{name}{_FORGOTTEN}{number})"))
         tracking.ask(partial(client.delete_experiment, number))
 
 
-def delete_old_predictions(tracking: Tracking, before: float, looked_at: Mapping[ClientId, int]) -> int:
-    """Delete the runs of predictions that began before a time, in seconds since 1970; return how many there were.
+def old_predictions(
+    tracking: Tracking, before: float, drift_dates: Mapping[ClientId, int], metric: str
+) -> Iterator[Callable[[], bool]]:
+    """Yield the removal of each of these clients' prediction runs that began before a time, in seconds since 1970.
 
-    Of a client's last dates, as many as `looked_at` says of it stay: drift is told by them.
+    Of each version's last dates, as many as `drift_dates` says of its client stay: drift is told by their `metric`.
     """
-    experiments = {str(one.experiment_id): one for one in tracking.own_experiments(PREDICT)}
+    names = {experiment_name(PREDICT, client_id): client_id for client_id in drift_dates}
+    own = tracking.own_experiments(list(drift_dates))
+    clients = {str(one.experiment_id): names[one.name] for one in own if one.name in names}
     old = f"attributes.start_time < {int(before * 1000)} AND attributes.status != 'RUNNING'"
-    numbers, count = sorted(experiments), 0
-    for first in range(0, len(numbers), _AT_ONCE):
-        chosen = numbers[first : first + _AT_ONCE]
-        found = sorted(_runs(tracking, chosen, old), key=lambda run: str(run.info.experiment_id))
-        for number, runs in groupby(found, lambda run: str(run.info.experiment_id)):
-            client_id = ClientId(experiments[number].name.removeprefix(experiment_name(PREDICT, "")))
-            kept = _last_dates(tracking, number, looked_at.get(client_id, 0))
-            for run in runs:
-                if run.info.run_name not in kept:
-                    tracking.ask(partial(tracking.client.delete_run, run.info.run_id))
-                    count += 1
-    return count
+    numbers = sorted(clients)
+    for first in range(0, len(numbers), _MAX_EXPERIMENTS_A_QUERY):
+        runs = _runs(tracking, numbers[first : first + _MAX_EXPERIMENTS_A_QUERY], old)
+        runs_of = groupby(sorted(runs, key=_experiment), _experiment)
+        for number, theirs in runs_of:
+            kept = _of_last_dates(tracking, number, drift_dates[clients[number]], metric)
+            for run in theirs:
+                if (run.data.tags.get(_VERSION), run.info.run_name) not in kept:
+                    yield partial(_delete_run, tracking, RunId(run.info.run_id))
 
 
-def _last_dates(tracking: Tracking, experiment: str, count: int) -> set[str]:
-    """Return the names of a client's last `count` predictions that were done: one name a date."""
-    names: dict[str, None] = {}
+def _experiment(run: MlflowRun) -> str:
+    return str(run.info.experiment_id)
+
+
+def _delete_run(tracking: Tracking, run_id: RunId) -> bool:
+    tracking.ask(partial(tracking.client.delete_run, run_id))
+    return True
+
+
+def _of_last_dates(tracking: Tracking, experiment: str, count: int, metric: str) -> set[tuple[str, str]]:
+    """Return (version, name) of the last `count` predictions of each version with a metric: one name a date."""
+    names: dict[str, dict[str, None]] = {}
     for run in _runs(tracking, [experiment], "attributes.status = 'FINISHED'"):  # MLflow tells the latest first
-        if len(names) >= count:
-            break
-        names[str(run.info.run_name)] = None
-    return set(names)
+        last = names.setdefault(run.data.tags.get(_VERSION, ""), {})
+        if metric in run.data.metrics and len(last) < count:
+            last[str(run.info.run_name)] = None
+    return {(version, name) for version, last in names.items() for name in last}
 
 
 def _runs(tracking: Tracking, experiments: list[str], which: str) -> Iterator[MlflowRun]:
     token: str | None = None
     while True:
-        search = partial(tracking.client.search_runs, experiments, which, max_results=_PAGE, page_token=token)
+        search = partial(tracking.client.search_runs, experiments, which, max_results=_RUNS_A_PAGE, page_token=token)
         found = tracking.ask(search)
         yield from found
         token = found.token

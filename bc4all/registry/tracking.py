@@ -198,11 +198,14 @@ class Tracking:
             found += [one for page in pages for one in page if client_ids is None or one.name in wanted]
         return found
 
-    def own_experiments(self, kind: JobKind) -> list[Experiment]:
-        """Return the experiments of a kind that belong to this DATA_PREFIX, of every client."""
-        family = experiment_name(kind, "")
-        own = (one for one in self.experiments() if self._store.owner(one) is not None)
-        return [one for one in own if one.name.startswith(family) and not self._store.is_foreign(one)]
+    def owner(self, experiment: Experiment) -> str | None:
+        """Return the DATA_PREFIX that an experiment belongs to; None where nothing says."""
+        return self._store.owner(experiment)
+
+    def own_experiments(self, client_ids: Sequence[ClientId]) -> list[Experiment]:
+        """Return those of these clients' experiments that are known to belong to this DATA_PREFIX."""
+        own = (one for one in self.experiments(client_ids) if self._store.owner(one) is not None)
+        return [one for one in own if not self._store.is_foreign(one) and one.lifecycle_stage == ACTIVE]
 
     def check_owner(self, client_ids: Sequence[ClientId]) -> None:
         """Raise ConfigurationError where an experiment of these clients belongs to another DATA_PREFIX.
@@ -247,6 +250,6 @@ class Tracking:
         return number
 
 
-def experiment_name(kind: JobKind, client_id: str) -> str:
+def experiment_name(kind: JobKind, client_id: ClientId) -> str:
     """Return what a client's experiment of a kind is called."""
     return f"{kind.experiment}_{client_id}"

@@ -169,7 +169,8 @@ class Dispatcher:
         try:
             with self._history.transaction():
                 # Another process may have started some since this one has looked.
-                runs = [run for run in runs if self._history.get(run.id).state == "queued"]
+                now_there = [self._history.get(run.id) for run in runs]
+                runs = [run for run in now_there if run and run.state == "queued"]
                 if not runs:
                     return
                 ids = [run.id for run in runs]
@@ -234,6 +235,8 @@ class Dispatcher:
         jitter = random.uniform(*_JITTER)  # noqa: S311 # nosec B311 # not a secret
         for before in runs:
             run = self._history.get(before.id)
+            if run is None:
+                continue
             log.info(
                 "%s: %s of %s: %s%s", run.client, run.job, run.day, run.state, f": {run.error}" if run.error else ""
             )

@@ -187,9 +187,9 @@ class History:
         """Return every run, the latest last."""
         return self._find()
 
-    def get(self, run_id: int) -> Run:
-        """Return one run."""
-        return self._find("id = ?", [run_id])[0]
+    def get(self, run_id: int) -> Run | None:
+        """Return one run; None where its client has been forgotten meanwhile."""
+        return next(iter(self._find("id = ?", [run_id])), None)
 
     def in_state(self, state: str) -> list[Run]:
         """Return the runs of one state, in the order in which they became due."""

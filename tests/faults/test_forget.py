@@ -1,6 +1,10 @@
 """A client that is forgotten: all of it goes, nothing of another, and no end in the middle makes a mix."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +21,20 @@ from bc4all.jobs.context import JobContext
 from bc4all.jobs.forget import Departure
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
+from bc4all.registry.artifact_store import RelativeArtifactRepository
 from bc4all.registry.deletion import experiments_of
 from bc4all.schedule.history import History
 from bc4all.state import State
-from tests.conftest import DAY, make_client
-from tests.faults.conftest import Published, partition, rows_of
+from tests.conftest import DAY, ROOT, make_client
+from tests.faults.conftest import CONFIG, Published, partition, rows_of
 
 GONE, OTHER = ClientId("client_0"), ClientId("client_1")
-STEPS: dict[type, tuple[str, ...]] = {
+STEPS: dict[Any, tuple[str, ...]] = {
     FileSystem: ("write_text", "rename", "delete"),
     MlflowClient: ("delete_registered_model", "rename_experiment", "delete_experiment"),
+    RelativeArtifactRepository: ("delete_artifacts",),
+    Path: ("unlink",),
+    shutil: ("rmtree",),
 }
 
 
@@ -50,11 +58,13 @@ def two_once(published_once: Published, spark: SparkSession, tmp_path_factory: p
         history.add(client_id, "predict", Day(DAY), "2026-01-31T00:00:00+00:00", "schedule", "done")
         history.pause(client_id, "train", "2026-01-31")
         state.run_log(client_id, "predict-1").write_text("a log")
-        for file in ("tuned/{}.yaml", "category_map/{}.csv"):
-            beside = config_of(published).parent / file.format(client_id)
-            beside.parent.mkdir(exist_ok=True, parents=True)
-            beside.write_text("")
+        renamed = config_of(published).parent / "category_map" / f"{client_id}.csv"
+        renamed.parent.mkdir(exist_ok=True, parents=True)
+        renamed.write_text("old,new\na,b\n")
     history.close()
+    tuned = config_of(published).parent / "tuned" / f"{GONE}.yaml"
+    tuned.parent.mkdir()
+    tuned.write_text("")
     return published
 
 
@@ -77,8 +87,8 @@ def departure(job: JobContext, on: Published) -> Departure:
 def forget(job: JobContext, on: Published) -> None:
     """What `bc4all forget --confirm` does, but for the history."""
     leaving = departure(job, on)
-    with leaving.begun(3600):
-        for one in leaving.belongings(deliveries=False):
+    with leaving.begun(3600, deliveries=False):
+        for one in leaving.belongings(deliveries=leaving.takes_deliveries):
             one.remove()
 
 
@@ -99,7 +109,7 @@ def test_all_of_it_goes_and_nothing_of_another(two: Published, spark: SparkSessi
     job, before = two.job(spark), traces(two, OTHER)
     rows = rows_of(partition(two.prefix, OTHER))
     shown = {one.name: one.amount for one in departure(job, two).belongings(deliveries=False)}
-    assert shown["model"] == "client_0_model, 1 version"
+    assert shown["registered model"] == "client_0_model, 1 version"
     assert (shown["published"], shown["refused by predict"], shown["refused by train"]) == ("1 date", "1 date", "")
     assert (shown["left by runs"], shown["MLflow"]) == (
         "1 folder",
@@ -121,8 +131,8 @@ def test_what_was_delivered_goes_where_it_is_asked_for(two: Published, spark: Sp
     """Of the one client."""
     job = two.job(spark)
     leaving = departure(job, two)
-    with leaving.begun(3600):
-        for one in leaving.belongings(deliveries=True):
+    with leaving.begun(3600, deliveries=True):
+        for one in leaving.belongings(deliveries=leaving.takes_deliveries):
             one.remove()
     for kind in ("train", "prediction"):
         assert [folder.name for folder in (two.prefix / kind).iterdir()] == [f"client_id={OTHER}"]
@@ -157,15 +167,17 @@ def test_ended_anywhere_it_mixes_nothing(two: Published, spark: SparkSession, tm
     before, others = len(traces(two, GONE)), traces(two, OTHER)
     for at in range(1, 100):
         on = two.copy(tmp_path / f"killed at {at}")
+        job = on.job(spark)
+        with job.attempt(make_client(GONE), "predict"):  # by an application that has begun with it before
+            pass
         if forget_until(on, at):
             break
-        job = on.job(spark)
         if (on.prefix / "_forgetting" / GONE).exists():
             for work in (train, predict):
                 with pytest.raises(Failure, match="bc4all forget --client-id client_0 --confirm ends it"):
                     work(job, make_client(GONE))
         else:
-            assert len(traces(on, GONE)) == before or traces(on, GONE) == []
+            assert len(traces(on, GONE)) == before or traces(on, GONE) == [], steps
         forget(on.job(spark), on)
         assert traces(on, GONE) == [], steps
         assert traces(on, OTHER) == others
@@ -185,6 +197,41 @@ def test_a_job_at_work_is_not_cut_off(two: Published, spark: SparkSession) -> No
     with pytest.raises(TransientFailure, match="on another machine"):
         forget(job, two)
     assert len(experiments_of(job.registry.tracking, GONE)) == 2
+
+
+def test_the_command_says_what_goes_and_removes_it(two: Published) -> None:
+    """As a person runs it: shown at first; while the history has a job of it running, refused; then gone."""
+    config = config_of(two)
+    config.write_text(f"{CONFIG}  {OTHER}:\n")
+    command = [sys.executable, "-m", "bc4all.cli.main", "forget", "--client-id", GONE, "--config", str(config)]
+
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name != "SPARK_CONF_DIR"}
+        return subprocess.run(
+            [*command, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+
+    state = State.from_environment(two.layout)
+    history = History(state.history)
+    shown = run()
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"registered model +client_0_model, 1 version\n", shown.stdout)
+    assert re.search(r"delivered to train +1 file \(stays", shown.stdout)
+    assert shown.stdout.strip().endswith("bc4all forget --client-id client_0 --confirm")
+    before = len(traces(two, GONE))
+    at_work = history.add(GONE, "predict", Day(DAY), "2026-02-01T00:00:00+00:00", "schedule", "running")
+    assert at_work
+    refused = run("--confirm")
+    assert (refused.returncode, len(traces(two, GONE))) == (75, before), refused.stdout
+    assert "a job of this client is running" in refused.stdout + refused.stderr
+    history.update([at_work.id], state="done")
+    gone = run("--confirm")
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert gone.stdout.strip().endswith("client_0 is forgotten.")
+    assert traces(two, GONE) == []
+    assert {run.client for run in history.runs()} == {OTHER}
+    assert {client for client, _ in history.pauses()} == {OTHER}
+    history.close()
 
 
 def test_a_client_of_the_configuration_is_refused(

@@ -634,7 +634,7 @@ def test_cron_does_not_wait_for_a_scheduler_that_is_gone(world: Callable[..., Wo
     assert run
     here.history.update([run.id], state="failed", exit_code=1, started=at, ended=at)
     trainings.train_first(here.history, here.scheduler.fleet, run, 0.0)
-    state = here.history.get(run.id).state
+    (state,) = {one.state for one in here.history.runs() if one.id == run.id}
     own = here.runs("job = 'train' AND trigger = 'cron'")
     assert (state, len(own)) == (("failed", 0) if same_time else ("queued", 1))
     assert (run.id in trainings.waiting_predictions(here.history.unfinished())) == (not same_time)

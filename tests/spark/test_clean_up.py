@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from bc4all.config.settings import KeepSettings
+from bc4all.data.drift import PSI_MAX
 from bc4all.data.filesystem import FileSystem
 from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import PREDICT
 from bc4all.jobs.clean_up import clean_up
 from bc4all.jobs.context import JobContext
+from bc4all.registry.ownership import Store
 from bc4all.state import State
 from tests.conftest import make_client
 
@@ -21,10 +23,10 @@ KEEP = KeepSettings(quarantine=10 * 86400, event_logs=10 * 86400, prediction_run
 X, Y = ClientId("x"), ClientId("y")
 
 
-def clean(job: JobContext, keep: KeepSettings = KEEP, looked_at: int = 0) -> None:
-    """Clean up as an application does at its end."""
+def clean(job: JobContext, drift_dates: int = 0) -> None:
+    """Clean up as an application of two clients does at its end."""
     tracking = job.registry.tracking
-    clean_up(job.files, job.layout, job.state, tracking, keep, {X: looked_at, Y: looked_at})
+    clean_up(job.files, job.layout, job.state, tracking, KEEP, {X: drift_dates, Y: drift_dates})
 
 
 def aged(file: Path, days: float) -> Path:
@@ -77,43 +79,73 @@ def test_old_event_logs_go(job: JobContext, prefix: Path) -> None:
     assert all(path.exists() for path in young)
 
 
-def prediction(job: JobContext, client_id: ClientId, day: str, days: float, status: str | None = "FINISHED") -> str:
+def prediction(
+    job: JobContext,
+    client_id: ClientId,
+    day: str,
+    days: float,
+    status: str | None = "FINISHED",
+    version: int = 1,
+    psi: float | None = 0.1,
+) -> str:
     """A run of a prediction in MLflow that began some days ago."""
     tracking = job.registry.tracking
     client: Any = tracking.client
     experiment = tracking.start_run(make_client(client_id), PREDICT, Day(day), {}).experiment_id
-    began = int((time.time() - days * DAY_S) * 1000)
-    run_id = str(client.create_run(experiment, start_time=began, run_name=f"prediction_{day}").info.run_id)
+    began, tags = int((time.time() - days * DAY_S) * 1000), {"model_version": str(version)}
+    name = f"prediction_{day}"
+    run_id = str(client.create_run(experiment, start_time=began, run_name=name, tags=tags).info.run_id)
+    if psi is not None:
+        client.log_metric(run_id, PSI_MAX, psi)
     if status:
         client.set_terminated(run_id, status)
     return run_id
 
 
-@pytest.mark.parametrize("looked_at", [0, 2])
-def test_old_predictions_go_but_those_that_tell_drift(job: JobContext, looked_at: int) -> None:
-    """Of a client's last dates some stay however old they are, with every run of theirs; so does what still runs."""
+def stages(job: JobContext, runs: list[str]) -> list[str]:
+    """Those of the runs that are still there."""
+    client = job.registry.tracking.client
+    return [run for run in runs if client.get_run(run).info.lifecycle_stage == "active"]
+
+
+@pytest.mark.parametrize("drift_dates", [0, 2])
+def test_old_predictions_go_but_those_that_tell_drift(job: JobContext, drift_dates: int) -> None:
+    """Of each version's last dates some stay however old they are, with every run of theirs; so does what still runs.
+
+    Dates without the metric (filled in later, say) tell nothing, and other clients' runs are not touched.
+    """
+    before = prediction(job, X, "2025-12-31", 60, version=7)
     old = [prediction(job, X, f"2026-01-0{day}", 40 - day) for day in (1, 2, 2, 3)]
+    backfilled = [prediction(job, X, f"2025-01-0{day}", 20 - day, psi=None) for day in (1, 2, 3)]
     young, running = prediction(job, X, "2026-01-03", 2, "FAILED"), prediction(job, X, "2026-01-01", 30, None)
-    others = prediction(job, Y, "2026-01-01", 12)
-    clean(job, looked_at=looked_at)
-    stage = {run: job.registry.tracking.client.get_run(run).info.lifecycle_stage for run in (*old, young, running)}
-    kept = {2: old[1:], 0: []}[looked_at]
-    assert [run for run in (*old, young, running) if stage[run] == "active"] == [*kept, young, running]
-    theirs = job.registry.tracking.client.get_run(others).info.lifecycle_stage
-    assert theirs == ("active" if looked_at else "deleted")
+    own, strange = prediction(job, Y, "2026-01-01", 12), prediction(job, ClientId("z"), "2026-01-01", 50)
+    clean(job, drift_dates)
+    telling = {2: [before, *old[1:]], 0: []}[drift_dates]
+    assert stages(job, [before, *old, *backfilled, young, running]) == [*telling, young, running]
+    assert stages(job, [own, strange]) == [*([own] if drift_dates else []), strange]
+
+
+def test_another_prefixs_predictions_are_not_touched(job: JobContext) -> None:
+    """On an MLflow that several prefixes share: those of an experiment that says it is another's, or nothing, stay."""
+    theirs = [prediction(job, X, "2026-01-01", 50), prediction(job, Y, "2026-01-01", 50)]
+    owners = {X: "file:///elsewhere", Y: None}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "owner", lambda self, one: owners[ClientId(one.name[-1])])
+        clean(job)
+    assert stages(job, theirs) == theirs
 
 
 def test_what_fails_keeps_nothing_else_and_comes_once_a_day(
     job: JobContext, prefix: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A kind that cannot be removed is told; the others are; and within a day it is not looked at again."""
+    """What cannot be removed is told; all else is removed; and within a day it is not looked at again."""
     (prefix / "_events").mkdir()
     refused = prefix / "quarantine" / "train" / "client_id=x"
-    old = [aged(refused / f"date=2026-01-0{day}" / "a.parquet", 30) for day in (1, 2)]
+    old = [aged(refused / f"date=2026-01-0{day}" / "a.parquet", 30) for day in (1, 2, 3)]
     delete = FileSystem.delete
 
     def refuse(files: FileSystem, uri: str) -> None:
-        if "date=" in uri:
+        if "date=2026-01-01" in uri:
             raise PermissionError(13, "Permission denied", uri)
         delete(files, uri)
 
@@ -121,13 +153,13 @@ def test_what_fails_keeps_nothing_else_and_comes_once_a_day(
     with monkeypatch.context() as patch:
         patch.setattr(FileSystem, "delete", refuse)
         clean(job)
-    assert "clean-up: dates of refused rows: [Errno 13] Permission denied" in caplog.text
-    assert (old[0].exists(), log.exists()) == (True, False)
+    assert "clean-up: [Errno 13] Permission denied" in caplog.text
+    assert (old[0].exists(), old[1].exists(), log.exists()) == (True, False, False)
     clean(job)
     assert old[0].exists()
     os.utime(job.state.folder / "cleaned", (time.time() - DAY_S,) * 2)
     clean(job)
-    assert (old[0].exists(), old[1].exists()) == (False, True)
+    assert (old[0].exists(), old[2].exists()) == (False, True)
 
 
 def test_a_state_that_cannot_be_written_fails_no_job(
@@ -140,4 +172,15 @@ def test_a_state_that_cannot_be_written_fails_no_job(
 
     monkeypatch.setattr(State, "claim_day", full)
     clean(job)
-    assert "clean-up: whether it is due: [Errno 28] No space left on device" in caplog.text
+    assert "clean-up: [Errno 28] No space left on device" in caplog.text
+
+
+def test_there_is_an_end_to_it(
+    job: JobContext, prefix: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job's place is not held for long: what is left is for the next day."""
+    logs = [aged(prefix / "_events" / f"local-{number}", 30) for number in range(3)]
+    monkeypatch.setattr("bc4all.jobs.clean_up._MAX_SECONDS", -1)
+    clean(job)
+    assert all(file.exists() for file in logs)
+    assert "the rest is for the next day" in caplog.text

@@ -36,6 +36,7 @@ LOCAL_FILES = {
     "data/filesystem": "renames a folder, and writes a small file, of a local prefix: Hadoop copies, or is slow",
     "data/sample_data": "the folder that it is told to fill",
     "environment": "Java's program, and how much memory is free",
+    "interrupts": "this process's end",
     "jobs/application": "the environment",
     "jobs/doctor": "the environment",
     "jobs/forget": "a client's logs, in the state folder, and the files beside the configuration",
