@@ -5,7 +5,7 @@ import signal
 import threading
 from types import FrameType
 
-_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+from bc4all.errors import EXIT_INTERRUPTED
 
 
 def leave_at_once(name: str) -> None:
@@ -14,7 +14,7 @@ def leave_at_once(name: str) -> None:
 
     def leave(number: int, frame: FrameType | None) -> None:
         os.write(2, line)
-        os._exit(_EXIT_INTERRUPTED)
+        os._exit(EXIT_INTERRUPTED)
 
     signal.signal(signal.SIGINT, leave)
 

@@ -79,12 +79,7 @@ class Layout:
 
     def quarantine(self, kind: str, client_id: ClientId, day: Day) -> str:
         """Return the folder of the rows refused on one date; `kind` is `train` or `prediction`."""
-        return self._inside("quarantine", kind, f"client_id={client_id}", f"date={day}")
-
-    @property
-    def refused(self) -> str:
-        """The root of every client's refused rows."""
-        return self._inside("quarantine")
+        return f"{self.refused_client(kind, client_id)}/date={day}"
 
     def refused_client(self, kind: str, client_id: ClientId) -> str:
         """Return the folder of a client's refused rows of one kind, a folder a date."""

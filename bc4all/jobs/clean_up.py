@@ -1,6 +1,6 @@
 """What jobs remove once a day, because `keep:` of the configuration lets it go: of all its clients.
 
-It is done by the first application that ends on a day, after its clients' results are told, and what fails is left for
+It is done by the first application that ends on a day, after its clients' results are shown, and what fails is left for
 the next day. Elsewhere go: replaced partitions, at each start (`recovery`); the history and its logs, by what starts
 jobs (`dispatch`); versions, with each training (`champions`).
 """
@@ -58,8 +58,8 @@ def clean_up(
             count = _remove_all(removals, end)
             if count:
                 log.info("clean-up: %s %s removed", quantity(count, noun), of_what)
-    except (Failure, OSError) as failure:
-        log.warning("clean-up: %s", failure)
+    except Exception as error:  # noqa: BLE001 - the clients are done, whatever this comes to
+        log.warning("clean-up: %s", error)
     except KeyboardInterrupt:
         log.warning("clean-up: interrupted; the rest is for the next day")
 

@@ -22,7 +22,7 @@ from bc4all.errors import Failure, TransientFailure
 from bc4all.identity import ClientId
 from bc4all.job_kinds import JOB_KINDS, PREDICT, TRAIN
 from bc4all.layout import Layout
-from bc4all.registry.deletion import delete_experiments, delete_registered, experiments_of
+from bc4all.registry.deletion import check_deletable, delete_experiments, delete_registered, experiments_of
 from bc4all.registry.tracking import Tracking
 from bc4all.registry.versions import Registry, model_name
 from bc4all.state import State
@@ -72,8 +72,7 @@ class Departure:
         yield Belonging("MLflow", names, partial(delete_experiments, self.tracking, client_id))
         logs = self.state.logs_of(client_id)
         count = len(list(logs.glob("*"))) if logs.is_dir() else 0
-        removal = partial(shutil.rmtree, logs, ignore_errors=not logs.exists())
-        yield Belonging("logs", quantity(count, "file") if count else "", removal)
+        yield Belonging("logs", quantity(count, "file") if count else "", partial(_remove_tree, logs))
         if deliveries:
             yield self._folder("delivered to train", layout.training(client_id), "file")
             yield self._folder("delivered to predict", layout.prediction(client_id), "file")
@@ -90,8 +89,9 @@ class Departure:
     def begun(self, keep_replaced: float, deliveries: bool) -> Iterator[None]:
         """Keep the client's jobs out, during the block and, where it does not come to its end, until one does.
 
-        Raises TransientFailure where a job of the client is at work.
+        Raises TransientFailure where a job of the client is at work, Failure where an experiment may be another's.
         """
+        check_deletable(self.tracking, self.client_id)
         recover(self.files, self.layout, self.state, keep_replaced, self.tracking.close_run)
         folder = self.layout.forgetting(self.client_id)
         with ExitStack() as stack:
@@ -132,7 +132,8 @@ class Departure:
             except Failure as failure:  # below a viewfs, each may be a storage of its own
                 log.info("%s is removed where it lies: %s", folder, failure)
         for entry in self.files.listing(folder):
-            self.files.delete(f"{entry.uri}/_SUCCESS")
+            if not entry.is_file:
+                self.files.delete(f"{entry.uri}/_SUCCESS")
         self.files.delete(folder)
 
     def _left(self) -> list[Entry]:
@@ -149,6 +150,11 @@ class Departure:
     def _delete(self, entries: list[Entry]) -> None:
         for entry in entries:
             self.files.delete(entry.uri)
+
+
+def _remove_tree(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _unlink(file: Path) -> None:

@@ -62,7 +62,7 @@ def start_session(name: str, layout: Layout) -> SparkSession:
 
 
 def _leave_ctrl_c_to_python(jvm: Any) -> None:
-    """Let Java pass over Ctrl-C: it stands between this process and the terminal, and would end before all is told."""
+    """Let Java ignore Ctrl-C: this process prints through it, and it would end before the last line is out."""
     try:
         jvm.sun.misc.Signal.handle(jvm.sun.misc.Signal("INT"), jvm.sun.misc.SignalHandler.SIG_IGN)
     except Py4JError:  # a Java that was told to leave signals alone

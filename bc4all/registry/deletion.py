@@ -23,7 +23,6 @@ from bc4all.registry.versions import TRAINING_IDS, Version, model_name
 _FORGOTTEN = " (forgotten "  # ends the name of an experiment that is one no more: no client's id has a space
 _VERSION = "model_version"  # the tag of a prediction's run
 _MAX_EXPERIMENTS_A_QUERY = 100
-_RUNS_A_PAGE = 1000
 
 
 def delete_version(tracking: Tracking, client_id: ClientId, version: Version, files: bool) -> None:
@@ -73,28 +72,38 @@ def experiments_of(tracking: Tracking, client_id: ClientId) -> list[Experiment]:
     return found
 
 
-def delete_experiments(tracking: Tracking, client_id: ClientId) -> None:
-    """Delete a client's experiments: their artifacts, models among them, for good; the runs as MLflow's clients can.
-
-    Their names are free then. Raises Failure where an experiment's artifacts lie among those of others.
-    """
-    client = tracking.client
+def check_deletable(tracking: Tracking, client_id: ClientId) -> None:
+    """Raise Failure where an experiment may be another's, or its artifacts lie among those of others."""
     for experiment in experiments_of(tracking, client_id):
-        number, name = str(experiment.experiment_id), str(experiment.name).partition(_FORGOTTEN)[0]
-        address = str(experiment.artifact_location)
-        if address.rstrip("/").rpartition("/")[2] not in (name, number):
-            told = f"the artifacts of MLflow's experiment {name} may lie among those of others"
-            raise Failure(told, address, "remove them, rename the experiment in MLflow's pages, and run this again")
+        name, address = _original_name(experiment), str(experiment.artifact_location)
+        if address.rstrip("/").rpartition("/")[2] not in (name, str(experiment.experiment_id)):
+            what = f"the artifacts of MLflow's experiment {name} may lie among those of others"
+            raise Failure(what, address, "remove them, rename the experiment in MLflow's pages, and run this again")
         if tracking.owner(experiment) is None:
             remedy = f"if it is this DATA_PREFIX's, set its tag {OWNER_TAG} to that, else rename it; run this again"
             raise Failure(f"MLflow's experiment {name} does not say whose it is", address, remedy)
+
+
+def delete_experiments(tracking: Tracking, client_id: ClientId) -> None:
+    """Delete a client's experiments, which `check_deletable` has passed; their names are free then.
+
+    Their artifacts, models among them, go for good; runs are marked as deleted.
+    """
+    client = tracking.client
+    for experiment in experiments_of(tracking, client_id):
+        number, address = str(experiment.experiment_id), str(experiment.artifact_location)
         repository = tracking.ask(partial(get_artifact_repository, address, tracking_uri=tracking.uri))
         if tracking.ask(repository.list_artifacts):  # some stores fail to delete nothing
             tracking.ask(repository.delete_artifacts)
         if experiment.lifecycle_stage != ACTIVE:  # MLflow renames none that is deleted
             tracking.ask(partial(client.restore_experiment, number))
-        tracking.ask(partial(client.rename_experiment, number, f"{name}{_FORGOTTEN}{number})"))
+        name = f"{_original_name(experiment)}{_FORGOTTEN}{number})"
+        tracking.ask(partial(client.rename_experiment, number, name))
         tracking.ask(partial(client.delete_experiment, number))
+
+
+def _original_name(experiment: Experiment) -> str:
+    return str(experiment.name).partition(_FORGOTTEN)[0]
 
 
 def old_predictions(
@@ -102,7 +111,7 @@ def old_predictions(
 ) -> Iterator[Callable[[], bool]]:
     """Yield the removal of each of these clients' prediction runs that began before a time, in seconds since 1970.
 
-    Of each version's last dates, as many as `drift_dates` says of its client stay: drift is told by their `metric`.
+    Of each version's last dates, as many as `drift_dates` says of its client stay: drift is measured by their `metric`.
     """
     names = {experiment_name(PREDICT, client_id): client_id for client_id in drift_dates}
     own = tracking.own_experiments(list(drift_dates))
@@ -110,7 +119,7 @@ def old_predictions(
     old = f"attributes.start_time < {int(before * 1000)} AND attributes.status != 'RUNNING'"
     numbers = sorted(clients)
     for first in range(0, len(numbers), _MAX_EXPERIMENTS_A_QUERY):
-        runs = _runs(tracking, numbers[first : first + _MAX_EXPERIMENTS_A_QUERY], old)
+        runs = tracking.runs(numbers[first : first + _MAX_EXPERIMENTS_A_QUERY], old)
         runs_of = groupby(sorted(runs, key=_experiment), _experiment)
         for number, theirs in runs_of:
             kept = _of_last_dates(tracking, number, drift_dates[clients[number]], metric)
@@ -131,19 +140,8 @@ def _delete_run(tracking: Tracking, run_id: RunId) -> bool:
 def _of_last_dates(tracking: Tracking, experiment: str, count: int, metric: str) -> set[tuple[str, str]]:
     """Return (version, name) of the last `count` predictions of each version with a metric: one name a date."""
     names: dict[str, dict[str, None]] = {}
-    for run in _runs(tracking, [experiment], "attributes.status = 'FINISHED'"):  # MLflow tells the latest first
+    for run in tracking.runs([experiment], "attributes.status = 'FINISHED'"):
         last = names.setdefault(run.data.tags.get(_VERSION, ""), {})
         if metric in run.data.metrics and len(last) < count:
             last[str(run.info.run_name)] = None
     return {(version, name) for version, last in names.items() for name in last}
-
-
-def _runs(tracking: Tracking, experiments: list[str], which: str) -> Iterator[MlflowRun]:
-    token: str | None = None
-    while True:
-        search = partial(tracking.client.search_runs, experiments, which, max_results=_RUNS_A_PAGE, page_token=token)
-        found = tracking.ask(search)
-        yield from found
-        token = found.token
-        if not token:
-            return

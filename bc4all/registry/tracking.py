@@ -6,7 +6,7 @@ Works through MlflowClient with explicit run ids, so that clients trained side b
 import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -150,19 +150,25 @@ class Tracking:
 
     def recent(self, client: Client, kind: JobKind, metric: str, version: int, count: int) -> list[float]:
         """Return a metric of the client's last runs of this kind with one version: the latest first, one a date."""
-        name = experiment_name(kind, client.id)
-        experiment, which = self._experiment(name), f"tags.model_version = '{version}'"
-        search = partial(self.client.search_runs, [experiment], which, max_results=_RUNS_A_PAGE)
+        experiment = self._experiment(experiment_name(kind, client.id))
         latest: dict[str, float] = {}
+        for run in self.runs([experiment], f"tags.model_version = '{version}'"):  # a date may have a hundred
+            if metric in run.data.metrics:
+                latest.setdefault(str(run.info.run_name), run.data.metrics[metric])
+            if len(latest) == count:
+                break
+        return list(latest.values())
+
+    def runs(self, experiments: Sequence[str], which: str) -> Iterator[MlflowRun]:
+        """Yield the runs of some experiments that fulfil a condition in MLflow's words: the latest first."""
+        search = partial(self.client.search_runs, list(experiments), which, max_results=_RUNS_A_PAGE)
         token: str | None = None
-        while True:  # a date may have been predicted a hundred times
+        while True:
             found = self.ask(partial(search, page_token=token))
-            for run in found:  # MLflow tells the latest first
-                if metric in run.data.metrics:
-                    latest.setdefault(str(run.info.run_name), run.data.metrics[metric])
+            yield from found
             token = found.token
-            if len(latest) >= count or not token:
-                return list(latest.values())[:count]
+            if not token:
+                return
 
     def close_run(self, run_id: RunId) -> None:
         """End a run whose process was killed, and those inside it, if it has not ended and is still known."""

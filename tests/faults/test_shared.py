@@ -116,7 +116,7 @@ def test_is_refused_for_good_by_its_name(prefix: Path, read: Callable[..., Produ
 def test_no_escapes_of_a_file_reach_a_terminal(
     prefix: Path, read: Callable[..., Products], name: str, message: str
 ) -> None:
-    """header_escape: what the files hold is told without what a terminal would obey."""
+    """header_escape: messages quote the files without what a terminal would obey."""
     for file in delivered(prefix, "header_escape").iterdir():
         if file.name != name:
             file.unlink()

@@ -138,7 +138,7 @@ def test_another_prefixs_predictions_are_not_touched(job: JobContext) -> None:
 def test_what_fails_keeps_nothing_else_and_comes_once_a_day(
     job: JobContext, prefix: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What cannot be removed is told; all else is removed; and within a day it is not looked at again."""
+    """What cannot be removed is logged; all else is removed; and within a day it is not looked at again."""
     (prefix / "_events").mkdir()
     refused = prefix / "quarantine" / "train" / "client_id=x"
     old = [aged(refused / f"date=2026-01-0{day}" / "a.parquet", 30) for day in (1, 2, 3)]
