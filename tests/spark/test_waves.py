@@ -140,12 +140,13 @@ def test_a_wave_publishes_what_each_would_alone(
 @pytest.mark.starts_from("trained")
 def test_sparks_pages_find_each_client(job: JobContext) -> None:
     """A wave's Spark jobs are called by its first client; each of its clients is a tag of all of them."""
-    before = len(jobs_of_spark(job))
+    before = max((one.jobId() for one in jobs_of_spark(job)), default=-1)
     some = fleet()[:3]
     results(job, some)
-    now = jobs_of_spark(job)
     tags_by_name: dict[str, set[frozenset[str]]] = {}
-    for one in now[: len(now) - before]:
+    for one in jobs_of_spark(job):
+        if one.jobId() <= before:
+            continue
         tags = {tag for tag in one.jobTags().mkString(" ").split() if not tag.startswith("spark-session-")}
         tags_by_name.setdefault(str(one.description().get()), set()).add(frozenset(tags))
     ids = frozenset(client.id for client in some)
@@ -153,8 +154,9 @@ def test_sparks_pages_find_each_client(job: JobContext) -> None:
 
 
 def jobs_of_spark(job: JobContext) -> list[Any]:
-    """What Spark's pages know of its jobs, the latest first."""
+    """What Spark's pages know of its jobs: of the latest thousand, and once all that ended was heard of."""
     context: Any = job.spark.sparkContext
+    context._jsc.sc().listenerBus().waitUntilEmpty()
     found = context._jsc.sc().statusStore().jobsList(None)
     return [found.apply(place) for place in range(found.size())]
 
