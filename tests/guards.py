@@ -179,7 +179,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.data.publishing.Publisher._withdraw", "self._put_back(kept, target, error)", "pass"),
     ],
     "tests/spark/test_publishing.py::test_a_folder_is_never_copied_into_place": [
-        Guard("bc4all.data.filesystem.FileSystem.rename", "self._is_local", "False"),
+        Guard("bc4all.data.filesystem.FileSystem.rename", "self._local.is_folder(source)", "False"),
     ],
     "tests/faults/test_recovery.py::test_a_lock_that_is_not_ours_holds_nobody_up": [
         Guard("bc4all.data.recovery._tried", "(Failure, OSError)", "Failure"),

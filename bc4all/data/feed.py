@@ -9,7 +9,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import NumericType, StructField, StructType
 
-from bc4all.data.filesystem import Entry, FileSystem, escape_glob
+from bc4all.data.entry import Entry
+from bc4all.data.filesystem import FileSystem, escape_glob
 from bc4all.data.partition import Footer, Heads, named
 from bc4all.kinds import NUMERIC
 from bc4all.reading.header import Header

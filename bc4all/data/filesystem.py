@@ -3,17 +3,12 @@
 Every method takes URIs as `layout` builds them. Java's I/O errors come out as TransientFailure.
 """
 
-import errno
 import json
-import os
 import re
-import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -21,8 +16,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.types import DataType, StructType
 
+from bc4all.data.entry import Entry
 from bc4all.data.failures import causes, is_stale_checksum, stale_checksum, tells_of_damage
-from bc4all.errors import DataError, Failure, TransientFailure
+from bc4all.data.local_storage import LocalStorage, local_path
+from bc4all.errors import DataError, TransientFailure
 
 # Where a folder is renamed in one step. Elsewhere, as far as anyone knows, file after file is copied and deleted, and
 # a reader can meet the middle of it.
@@ -30,20 +27,6 @@ _FILE_SYSTEMS = ("file", "hdfs", "webhdfs", "swebhdfs")
 _AZURE = ("abfs", "abfss")  # a file system where the account has a hierarchical namespace, and so access lists
 
 _GLOB = re.compile(r"([*?\[\]{}\\])")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file or folder of a listing: its URI, its last name, its size in bytes, when it last changed.
-
-    `changed` is in milliseconds since 1970 by the storage's clock; of a folder it means nothing in an object store.
-    """
-
-    uri: str
-    name: str
-    size: int
-    is_file: bool
-    changed: int
 
 
 def _entry(folder: str, status: Any) -> Entry:
@@ -73,12 +56,24 @@ class FileSystem:
         return self._jvm.org.apache.hadoop.fs.Path
 
     @cached_property
-    def _umask(self) -> int:
-        return int(self._jvm.org.apache.hadoop.fs.permission.FsPermission.getUMask(self._configuration).toShort())
+    def _local(self) -> LocalStorage | None:
+        """What does without Java, where the prefix is a folder of this machine and no mount hides it."""
+        if str(self._fs.getUri().getScheme()) != "file":
+            return None
+        permission = self._jvm.org.apache.hadoop.fs.permission.FsPermission
+        return LocalStorage(int(permission.getUMask(self._configuration).toShort()))
 
     @cached_property
     def _codecs(self) -> Any:
         return self._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(self._configuration)
+
+    @cached_property
+    def _input_file(self) -> Any:
+        return self._jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath
+
+    @cached_property
+    def _open_parquet(self) -> Any:
+        return self._jvm.org.apache.parquet.hadoop.ParquetFileReader.open
 
     @cached_property
     def _to_bytes(self) -> Any:
@@ -97,17 +92,18 @@ class FileSystem:
                 return bool(self._fs.hasPathCapability(path, "fs.capability.paths.acls"))
         return scheme in _FILE_SYSTEMS
 
-    @property
-    def _is_local(self) -> bool:
-        return str(self._fs.getUri().getScheme()) == "file"
-
     def exists(self, uri: str) -> bool:
         """Return whether there is a file or folder."""
+        if self._local:
+            return self._local.exists(uri)
         with _translated(uri):
             return bool(self._fs.exists(self._path(uri)))
 
     def listing(self, folder: str) -> list[Entry]:
         """Return what lies directly in a folder, by name; empty where there is no such folder."""
+        here = self._local.listing(folder) if self._local else None
+        if here is not None:
+            return here
         with _translated(folder):
             try:
                 found = self._fs.listStatus(self._path(folder))
@@ -119,11 +115,12 @@ class FileSystem:
 
     def local_folder(self, folder: str) -> str | None:
         """Return the path of a folder on this machine, also behind a viewfs mount; None where there is none."""
-        path = self._path(folder)
-        if str(self._fs.getUri().getScheme()) not in ("file", "viewfs") or not self.exists(folder):
+        if self._local:
+            return str(local_path(folder)) if self.exists(folder) else None
+        if str(self._fs.getUri().getScheme()) != "viewfs" or not self.exists(folder):
             return None
         with _translated(folder):
-            uri = self._fs.resolvePath(path).toUri()
+            uri = self._fs.resolvePath(self._path(folder)).toUri()
         return str(uri.getPath()) if str(uri.getScheme()) == "file" else None
 
     def head(self, uri: str, size: int) -> bytes:
@@ -149,13 +146,22 @@ class FileSystem:
 
     def parquet_footer(self, uri: str) -> tuple[list[tuple[str, Any]], int]:
         """Return the columns of a parquet file as (name, Java object), and the number of its rows, by its footer."""
-        hadoop = self._jvm.org.apache.parquet.hadoop
+        with self._parquet_reader(uri) as reader:
+            fields = reader.getFooter().getFileMetaData().getSchema().getFields()
+            return [(field.getName(), field) for field in fields], reader.getRecordCount()
+
+    def parquet_rows(self, uri: str) -> int:
+        """Return the number of a parquet file's rows, by its footer."""
+        with self._parquet_reader(uri) as reader:
+            return int(reader.getRecordCount())
+
+    @contextmanager
+    def _parquet_reader(self, uri: str) -> Iterator[Any]:
+        """Open a parquet file in Java, where its footer is read."""
         with _translated(uri, "is not a readable parquet file"):
-            source = hadoop.util.HadoopInputFile.fromPath(self._path(uri), self._configuration)
-            reader = hadoop.ParquetFileReader.open(source)
+            reader = self._open_parquet(self._input_file(self._path(uri), self._configuration))
             try:
-                fields = reader.getFooter().getFileMetaData().getSchema().getFields()
-                return [(field.getName(), field) for field in fields], reader.getRecordCount()
+                yield reader
             finally:
                 reader.close()
 
@@ -171,23 +177,27 @@ class FileSystem:
 
     def read_text(self, uri: str) -> str | None:
         """Return a small file as UTF-8; None where there is none. Raises DataError where it is not UTF-8."""
+        without_java = self._local and not self._local.has_checksums(uri)
+        content = self._local.read(uri) if self._local and without_java else self._read(uri)
+        try:
+            return None if content is None else content.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{uri} is not UTF-8", str(error)) from error
+
+    def _read(self, uri: str) -> bytes | None:
         if not self.exists(uri):
             return None
         with _translated(uri):
             stream = self._fs.open(self._path(uri))
             try:
-                content = bytes(self._to_bytes(stream))
+                return bytes(self._to_bytes(stream))
             finally:
                 stream.close()
-        try:
-            return content.decode()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{uri} is not UTF-8", str(error)) from error
 
     def write_text(self, uri: str, text: str) -> None:
         """Write a small file as UTF-8, replacing one that is there."""
-        if self._is_local:
-            _write(Path(self._path(uri).toUri().getPath()), text, self._umask, uri)
+        if self._local:
+            self._local.write(uri, text.encode())
             return
         with _translated(uri):
             stream = self._fs.create(self._path(uri), True)
@@ -207,71 +217,32 @@ class FileSystem:
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or folder to a name that is free, making the folders above it."""
-        source_path, target_path = self._path(source), self._path(target)
-        with _translated(target):
-            self._fs.mkdirs(target_path.getParent())
-            is_local_folder = self._is_local and self._fs.getFileStatus(source_path).isDirectory()
-            rename = _renamed if is_local_folder else self._fs.rename
-            moved = not self._fs.exists(target_path) and rename(source_path, target_path)
+        if self._local and self._local.is_folder(source):
+            moved = self._local.move_folder(source, target)
+        else:
+            source_path, target_path = self._path(source), self._path(target)
+            with _translated(target):
+                self._fs.mkdirs(target_path.getParent())
+                moved = not self._fs.exists(target_path) and self._fs.rename(source_path, target_path)
         if not moved:
             raise TransientFailure(f"could not move {source}", f"to {target}", "see whether another job writes there")
 
     def copy(self, source: str, target: str) -> None:
         """Copy a file, making the folders above the copy; on this machine with the checksums beside it."""
+        if self._local:
+            self._local.copy(source, target)
+            return
         with _translated(source):
-            if self._is_local:
-                here, there = (Path(self._path(uri).toUri().getPath()) for uri in (source, target))
-                _copy(here, there, self._umask, target)
-                return
             copy = self._jvm.org.apache.hadoop.fs.FileUtil.copy
             copy(self._fs, self._path(source), self._fs, self._path(target), False, self._configuration)
 
     def delete(self, uri: str) -> None:
         """Remove a file or a whole folder; nothing happens where there is none."""
+        if self._local:
+            self._local.delete(uri)
+            return
         with _translated(uri):
             self._fs.delete(self._path(uri), True)
-
-
-def _write(file: Path, text: str, umask: int, uri: str) -> None:
-    """Write a file of this machine, whole or not at all. Hadoop would start a process for its permissions: 10 ms."""
-    unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    try:
-        if not file.parent.is_dir():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.parent.chmod(0o777 & ~umask)
-        try:
-            unfinished.write_bytes(text.encode())
-            unfinished.chmod(0o666 & ~umask)
-            file.with_name(f".{file.name}.crc").unlink(missing_ok=True)  # Hadoop's, of the file that was there
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise TransientFailure(f"{error.strerror}", uri, "check the storage") from error
-
-
-def _copy(source: Path, target: Path, umask: int, uri: str) -> None:
-    """Copy a file of this machine. Hadoop would start a process for the permissions of each."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for name in (source.name, f".{source.name}.crc"):
-            if (source.parent / name).exists():
-                shutil.copyfile(source.parent / name, target.parent / name)
-                (target.parent / name).chmod(0o666 & ~umask)
-    except OSError as error:
-        raise TransientFailure(f"{error.strerror}", uri, "check the storage") from error
-
-
-def _renamed(source: Any, target: Any) -> bool:
-    """Rename a local folder, and nothing else: where that fails, Hadoop would copy it in sight of its readers."""
-    try:
-        os.rename(source.toUri().getPath(), target.toUri().getPath())
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise TransientFailure(f"could not move {source}: {error.strerror}", f"to {target}") from error
-        remedy = "let all folders of DATA_PREFIX lie on one file system"
-        raise Failure(f"could not move {source}: another file system", f"to {target}", remedy) from error
-    return True
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from pyspark.sql.types import (
 )
 
 from bc4all.data.delivery import changed, check_listed, check_name, data_names, file_kind, is_data, wrong_type
-from bc4all.data.filesystem import Entry, FileSystem
+from bc4all.data.entry import Entry
+from bc4all.data.filesystem import FileSystem
 from bc4all.errors import Failure
 from bc4all.kinds import NUMERIC, Features
 from bc4all.reading.header import Header, check_columns, find_header

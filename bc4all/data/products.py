@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from bc4all.column_names import CLIENT
-from bc4all.data.filesystem import Entry, FileSystem
+from bc4all.data.entry import Entry
+from bc4all.data.filesystem import FileSystem
 from bc4all.data.partition import check_unchanged
 from bc4all.reading.facts import ROWS
 from bc4all.reading.refusals import Refusals

@@ -18,7 +18,8 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from bc4all.column_names import CLIENT
-from bc4all.data.filesystem import Entry, FileSystem
+from bc4all.data.entry import Entry
+from bc4all.data.filesystem import FileSystem
 from bc4all.data.journal import JOURNAL, Journal
 from bc4all.errors import Failure, TransientFailure
 from bc4all.layout import MANIFEST, Layout

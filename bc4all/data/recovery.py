@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from bc4all.data.filesystem import Entry, FileSystem
+from bc4all.data.entry import Entry
+from bc4all.data.filesystem import FileSystem
 from bc4all.data.journal import JOURNAL, Journal
 from bc4all.data.publishing import Publisher
 from bc4all.errors import Failure

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bc4all.data.filesystem import Entry, FileSystem
+from bc4all.data.entry import Entry
+from bc4all.data.filesystem import FileSystem
 from bc4all.data.journal import OUTPUT, QUARANTINE
 from bc4all.errors import ConfigurationError
 from bc4all.identity import ClientId, Day
@@ -81,4 +82,4 @@ def _is_whole(files: FileSystem, folder: str, manifest: Mapping[str, Any]) -> bo
     if {entry.name: entry.size for entry in parts} != {part["name"]: part["bytes"] for part in manifest["files"]}:
         return False
     rows: int = manifest["rows_out"] if MADE_FROM in manifest else manifest["rows_quarantined"]
-    return sum(files.parquet_footer(entry.uri)[1] for entry in parts) == rows
+    return sum(files.parquet_rows(entry.uri) for entry in parts) == rows

@@ -12,9 +12,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from bc4all.data.entry import Entry
 from bc4all.data.failures import as_failure, unread_file
 from bc4all.data.feed import COLUMNS, Delivery, read_packs
-from bc4all.data.filesystem import Entry, FileSystem
+from bc4all.data.filesystem import FileSystem
 from bc4all.data.partition import blaming_changes, check_unchanged, data_files, read_heads
 from bc4all.data.products import KeptPacks, Products
 from bc4all.data.tally import Counts, check_ends, count_packs

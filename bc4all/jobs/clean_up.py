@@ -13,7 +13,8 @@ from functools import partial
 
 from bc4all.config.settings import KeepSettings
 from bc4all.data.drift import PSI_MAX
-from bc4all.data.filesystem import Entry, FileSystem
+from bc4all.data.entry import Entry
+from bc4all.data.filesystem import FileSystem
 from bc4all.errors import Failure
 from bc4all.identity import ClientId
 from bc4all.job_kinds import PREDICT, TRAIN, JobKind

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from bc4all.config.category_map import map_file
 from bc4all.config.tuned import tuned_file
-from bc4all.data.filesystem import Entry, FileSystem
+from bc4all.data.entry import Entry
+from bc4all.data.filesystem import FileSystem
 from bc4all.data.journal import JOURNAL, Journal
 from bc4all.data.recovery import recover
 from bc4all.errors import Failure, TransientFailure

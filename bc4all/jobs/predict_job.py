@@ -12,7 +12,7 @@ import bc4all
 from bc4all.config.clients import Client
 from bc4all.data.audit import Audited, Due, audit
 from bc4all.data.drift import PSI_MAX, Drift, bin_counter, compare, drift_metrics, is_lasting
-from bc4all.data.filesystem import Entry
+from bc4all.data.entry import Entry
 from bc4all.data.journal import OUTPUT, QUARANTINE
 from bc4all.data.partition import check_unchanged, data_files
 from bc4all.data.products import Products

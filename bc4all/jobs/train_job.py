@@ -16,7 +16,7 @@ from pyspark import inheritable_thread_target
 
 from bc4all.config.clients import Client
 from bc4all.config.model_settings import AUTO, BlendSettings
-from bc4all.data.filesystem import Entry
+from bc4all.data.entry import Entry
 from bc4all.data.products import Products
 from bc4all.data.wave import Asked, read_wave
 from bc4all.errors import Failure, TransientFailure

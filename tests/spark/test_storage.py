@@ -33,7 +33,7 @@ LOCAL_FILES = {
     "config/tuned": "the files beside the configuration",
     "config/yaml_source": "the configuration file",
     "data/delivery": "the names in a client's folder of a local prefix: Hadoop leaves out what it cannot look at",
-    "data/filesystem": "renames a folder, and writes a small file, of a local prefix: Hadoop copies, or is slow",
+    "data/local_storage": "what lies below a local prefix: Hadoop asks Java, which is slow, and copies what it renames",
     "data/sample_data": "the folder that it is told to fill",
     "environment": "Java's program, and how much memory is free",
     "interrupts": "this process's end",
