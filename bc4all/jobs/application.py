@@ -121,12 +121,13 @@ def _outcomes(request: JobRequest, out: Console, stack: contextlib.ExitStack) ->
     if not context.files.renames_atomically:
         log.warning("%s does not rename folders in one step: readers look for _SUCCESS", layout.prefix)
     recover(context.files, layout, state, fleet.keep.replaced, registry.tracking.close_run)
-    waves, work = job_waves(context, request, clients), job_work(context, request, out)
+    (waves, large), work = job_waves(context, request, clients), job_work(context, request, out)
     at_once, interrupted, phases = request.max_parallel, context.interrupted, context.phases
-    done = run_waves(spark, request.job, waves, work, at_once, out, _tell_done, _tell_begun, interrupted, phases)
+    done = run_waves(spark, request.job, waves, work, at_once, out, _tell_done, _tell_begun, interrupted, phases, large)
     drift_dates = {client_id: client.drift.counts[1] for client_id, client in fleet.clients.items()}
     stack.callback(clean_up, context.files, layout, state, registry.tracking, fleet.keep, drift_dates)
-    return done
+    by_client = {outcome.client_id: outcome for outcome in done}
+    return [by_client[client.id] for client in clients]
 
 
 def _open_registry(layout: Layout, job: str, clients: list[Client]) -> "Registry":

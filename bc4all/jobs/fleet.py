@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -99,27 +99,33 @@ def run_waves(
     begin: Callable[[Sequence[Client]], None] = lambda wave: None,
     interrupted: threading.Event | None = None,
     phases: Phases | None = None,
+    large: Sequence[Sequence[Client]] = (),
 ) -> list[Outcome]:
-    """Do `work` for every wave, `max_parallel` at a time, and return the outcomes in the clients' order.
+    """Do `work` for every wave, `max_parallel` at a time, and return the outcomes in the waves' order.
 
-    `begin` is called with each wave before it is worked on, `tell` with each outcome as soon as it is there. No
-    client's failure reaches another. Ctrl-C cancels what runs, sets `interrupted`, by which work knows that nothing
-    more is to be begun, and is raised again. A terminal shows the `phases` beside how many clients are done. Raises
-    TransientFailure where the driver's Java has ended: no client can go on without it.
+    Those of `large` begin when all others have ended, so that no small client waits for a large one's tasks. `begin` is
+    called with each wave before it is worked on, `tell` with each outcome as soon as it is there. No client's failure
+    reaches another. Ctrl-C cancels what runs, sets `interrupted`, by which work knows that nothing more is to be begun,
+    and is raised again. A terminal shows the `phases` beside how many clients are done. Raises TransientFailure where
+    the driver's Java has ended: no client can go on without it.
     """
     console = console or Console(stderr=True)
-    clients = [client for wave in waves for client in wave]
+    clients = [client for wave in (*waves, *large) for client in wave]
     done: dict[ClientId, Outcome] = {}
     outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
     pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="wave")
     try:
-        running = []
-        for wave in waves:  # each with Spark properties and a log context of its own: what it sets is its alone
+        running = list[Future[None]]()
+        for place, wave in enumerate((*waves, *large)):
+            before = running[: len(waves)] if place >= len(waves) else []
+            # Each with Spark properties and a log context of its own: what it sets is its alone.
             attempt = inheritable_thread_target(spark)(_attempt)
-            running.append(pool.submit(copy_context().run, attempt, spark, job, wave, work, begin, outcomes.put))
+            running.append(
+                pool.submit(copy_context().run, attempt, spark, job, wave, work, begin, outcomes.put, before)
+            )
             running[-1].add_done_callback(lambda _: outcomes.put(None))
         with _progress(console, job, len(clients), phases or Phases()) as advance:
-            for _ in waves:
+            for _ in running:
                 while (outcome := outcomes.get()) is not None:
                     done[outcome.client_id] = outcome
                     tell(outcome)
@@ -184,8 +190,10 @@ def _attempt(
     work: Work,
     begin: Callable[[Sequence[Client]], None],
     put: Callable[[Outcome], None],
+    before: Sequence[Future[None]],
 ) -> None:
-    """Work on a wave from start to end: the boundary at which each client's failure becomes an outcome."""
+    """Work on a wave once those `before` have ended: the boundary at which each failure becomes an outcome."""
+    wait(before)
     begin(wave)
     # A pool for each place: among jobs of one pool the first goes first, however long it is.
     spark.sparkContext.setLocalProperty("spark.scheduler.pool", threading.current_thread().name)

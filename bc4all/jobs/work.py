@@ -26,6 +26,7 @@ _MODULES = {"train": "bc4all.jobs.train_job", "predict": "bc4all.jobs.predict_jo
 # As files lie in storage, for each task that runs at a time: of .csv.gz, 2,000,000 products of five features to
 # predict, 250,000 to learn from.
 _WAVE_BYTES = {PREDICT.name: 64 << 20, TRAIN.name: 8 << 20}
+_LARGE = 0.25  # of a wave's bytes: a client with more has its own, after the others'
 
 
 def open_registry(layout: Layout, job: str, clients: Sequence[Client]) -> Registry:
@@ -49,15 +50,20 @@ def job_work(context: JobContext, request: JobRequest, out: Console) -> Work:
     return partial(module.train_wave, context)
 
 
-def job_waves(context: JobContext, request: JobRequest, clients: Sequence[Client]) -> list[list[Client]]:
-    """Return the clients as waves, in their order: many small ones, or a large one alone.
+def job_waves(
+    context: JobContext, request: JobRequest, clients: Sequence[Client]
+) -> tuple[list[list[Client]], list[list[Client]]]:
+    """Return the clients as waves, in their order: of many small ones, and of a large one each.
 
     A wave's files take at most _WAVE_BYTES for each task that runs at a time, about a minute of work.
     """
     if request.job == TUNE.name or len(clients) == 1:  # whose files are listed when they are read
-        return [[client] for client in clients]
+        return [[client] for client in clients], []
     budget = _WAVE_BYTES[request.job] * context.spark.sparkContext.defaultParallelism
-    return list(packed(clients, partial(_delivered_bytes, context, request.job), budget, MAX_WAVE))
+    size = {client.id: _delivered_bytes(context, request.job, client) for client in clients}
+    small = [client for client in clients if size[client.id] <= budget * _LARGE]
+    large = [[client] for client in clients if size[client.id] > budget * _LARGE]
+    return list(packed(small, lambda client: size[client.id], budget, MAX_WAVE)), large
 
 
 def _delivered_bytes(context: JobContext, job: str, client: Client) -> int:

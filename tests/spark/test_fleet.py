@@ -103,6 +103,26 @@ def test_a_terminal_shows_what_goes_on(spark: SparkSession) -> None:
     assert str(phases) == ""
 
 
+def test_large_clients_begin_when_the_others_have_ended(spark: SparkSession) -> None:
+    """They are begun, and told of, once no small one is left; side by side, as all are."""
+    said: list[str] = []
+    together = {one: Barrier(2, timeout=60) for one in ("small", "large")}
+
+    def work(wave: Sequence[Client]) -> Iterator[Done]:
+        (client,) = wave
+        said.append(f"{client.id} begins")
+        together[client.id.split("_")[0]].wait()
+        time.sleep(0.2)
+        said.append(f"{client.id} ends")
+        yield Done(client, Outcome(client.id), 0.2)
+
+    waves, large = ([[make_client(f"{one}_{number}")] for number in (1, 2)] for one in ("small", "large"))
+    outcomes = run_waves(spark, "train", waves, work, 3, large=large)
+    assert [outcome.client_id for outcome in outcomes] == ["small_1", "small_2", "large_1", "large_2"]
+    assert sorted(said[:4]) == ["small_1 begins", "small_1 ends", "small_2 begins", "small_2 ends"]
+    assert len(said) == 8
+
+
 def test_clients_side_by_side_name_their_own_work(spark: SparkSession) -> None:
     """What one client's thread sets for its Spark jobs, no other client's sees: descriptions, groups, pools."""
     clients = [make_client(f"c{i}") for i in range(3)]
