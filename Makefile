@@ -15,7 +15,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 UNIT := tests --ignore=tests/spark --ignore=tests/faults --ignore=tests/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-titles quality quality-tuned guards soak lock clean
+.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-giant bench-titles quality quality-tuned guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -112,6 +112,9 @@ bench-predict: setup ## predict a client of a million products: wall time beside
 
 bench-clients: setup ## train and predict a hundred small clients: wall time beside a joblib loop over them
 	@$(BIN)/python -m bench.many_clients
+
+bench-giant: setup ## predict a client of two million products among 99 small ones: what it costs them
+	@$(BIN)/python -m bench.giant
 
 bench-titles: setup ## score a client of a million titles: titles a second beside scikit-learn
 	@$(BIN)/python -m bench.titles
