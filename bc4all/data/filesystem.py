@@ -82,6 +82,8 @@ class FileSystem:
     @property
     def renames_atomically(self) -> bool:
         """Whether a folder moves in one step, as in a file system; in an object store it does not."""
+        if self._local:
+            return True
         path = self._path(self._prefix)
         with _translated(self._prefix):
             # A viewfs mount says what lies behind it, once it is there.

@@ -43,6 +43,13 @@ class JobContext:
         """The storage of all data."""
         return FileSystem(self.spark, self.layout.prefix)
 
+    @cached_property
+    def _application(self) -> dict[str, str]:
+        """What runs say of the application that they belong to."""
+        context = self.spark.sparkContext
+        page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
+        return {"application_id": context.applicationId, **page}
+
     def _refuse_forgotten(self, client: Client) -> None:
         mark = self.layout.forgetting(client.id)
         if self.files.exists(mark):
@@ -56,12 +63,9 @@ class JobContext:
         The journal is there before anything is done, and goes when all is. Raises TransientFailure where another
         process is at the same job of the client, Failure where the client is being forgotten.
         """
-        context = self.spark.sparkContext
-        page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
-        tags = {"application_id": context.applicationId, **page}
         with self.state.exclusive(client.id, job), ExitStack() as stack:
             self._refuse_forgotten(client)
-            run = self.registry.tracking.start_run(client, JOB_KINDS[job], self.day, tags)
+            run = self.registry.tracking.start_run(client, JOB_KINDS[job], self.day, self._application)
             journal = Journal(run.id, client.id, job, self.day, self.state.id)
             try:
                 publisher = stack.enter_context(publishing(self.files, self.layout, journal))
