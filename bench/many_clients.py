@@ -40,8 +40,12 @@ class Fleet:
 
     def ours(self, job: str) -> None:
         """Do a job by this project."""
-        again = ["--force"] if job == PREDICT.name else []  # the second time nothing has changed
-        submit(self.folder, self._config, job, JOB_KINDS[job].date_option, _DAY, *again)
+        words = ["--force"] if job == PREDICT.name else []  # the second time nothing has changed
+        submit(self.folder, self._config, job, JOB_KINDS[job].date_option, _DAY, *words)
+
+    def again(self) -> None:
+        """Predict by this project what has been predicted."""
+        submit(self.folder, self._config, PREDICT.name, PREDICT.date_option, _DAY)
 
     def with_joblib(self, job: str) -> None:
         """Do it by joblib."""
@@ -72,6 +76,11 @@ def measure(fleet: Fleet, job: str, rounds: int) -> Turns:
     return Turns(what, len(fleet.ids), seconds, {PEER: fleet.agreement()} if job == PREDICT.name else {})
 
 
+def measure_again(fleet: Fleet, rounds: int) -> Turns:
+    """Predict by this project, where nothing has changed since."""
+    return Turns(f"predict again {len(fleet.ids):,} clients", len(fleet.ids), in_turn({OURS: fleet.again}, rounds), {})
+
+
 @click.command()
 @click.option("--clients", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--rows", type=click.IntRange(100), default=5000, show_default=True, help="Products of each.")
@@ -84,6 +93,7 @@ def main(clients: int, rows: int, trees: int, runs: int) -> None:
         click.echo(f"clients of {rows:,} products, {trees} trees\n\n{HEAD}")
         for job, count in (("train", 1), ("predict", runs)):
             click.echo("\n".join(measure(fleet, job, count).lines()))
+        click.echo("\n".join(measure_again(fleet, runs).lines()))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ def draw_lines(
 ) -> None:
     """Draw each of `lines` over `x`, both axes logarithmic, and write it as SVG.
 
-    A line is called as the way that it shows, or as `what, way`: a colour a way, a style for what is measured.
+    A line is called as the way that it shows, or as `what, way`: a colour a way, a style for what is measured. One with
+    fewer values ends before the others.
     """
     parts = {name: name.rpartition(", ") for name in lines}
     whats, ways = (list(dict.fromkeys(part[place] for part in parts.values())) for place in (0, 2))
@@ -28,7 +29,9 @@ def draw_lines(
         for name, values in lines.items():
             what, _, way = parts[name]
             style, width = _STYLES[whats.index(what)], 2.4 if way == OURS else 1.4
-            axes.plot(x, values, marker="o", color=colours[way], linestyle=style, label=name, linewidth=width)
+            axes.plot(
+                x[: len(values)], values, marker="o", color=colours[way], linestyle=style, label=name, linewidth=width
+            )
         axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
         axes.set_xticks(x, [f"{value:,.0f}" for value in x])
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())

@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,7 +15,7 @@ import psutil
 
 from bc4all.environment import java_version
 from bc4all.project import ROOT
-from bench.turns import HEAD, OURS, Turns
+from bench.turns import OURS, Turns
 
 RESULTS = ROOT / "bench" / "RESULTS.md"
 _LOSS = 0.2  # of a ratio
@@ -25,7 +25,7 @@ Made by `make bench` (`make bench-full` for the largest sizes): whole processes,
 runs as it is shipped: checks, quarantine, audit, drift, MLflow, Spark's pages and event log. The peers are in
 `bench/peers`, at their best ordinary settings, and do less. `of bc4all` is how many times as long, or as large, as
 bc4all."""
-_MEMORY = "| forest of 100 trees | in | MB | of bc4all |\n|---|---|--:|--:|"
+MEMORY_HEAD = "| forest of 100 trees | in | MB | of bc4all |\n|---|---|--:|--:|"
 
 
 @dataclass(frozen=True)
@@ -71,24 +71,21 @@ def _commit() -> str:
     return asked.stdout.strip() or "unknown"
 
 
-def render(turns: Sequence[Turns], weights: Sequence[Weight], about: str) -> str:
-    """Return the file's text."""
-    return "\n".join(
-        [
-            "# What was measured",
-            "",
-            *_ABOUT.splitlines(),
-            "",
-            about,
-            "",
-            HEAD,
-            *(line for one in turns for line in one.lines()),
-            "",
-            _MEMORY,
-            *(line for one in weights for line in one.lines()),
-            "",
-        ]
-    )
+def render_section(head: str, measured: Iterable[Turns | Weight], about: str) -> str:
+    """Return a section's text: what was measured with, and a table."""
+    return "\n".join([about, "", head, *(line for one in measured for line in one.lines())])
+
+
+def render(sections: Mapping[str, str]) -> str:
+    """Return the file's text, of sections by their titles."""
+    parts = ["# What was measured", _ABOUT, *(f"## {title}\n\n{section}" for title, section in sections.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def read_sections(text: str) -> dict[str, str]:
+    """Return the sections of a text by their titles."""
+    parts = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {title: section.strip() for title, _, section in parts}
 
 
 def read_ratios(text: str) -> dict[tuple[str, str], float]:

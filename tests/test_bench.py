@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from bench.pictures import draw_lines
-from bench.results import Weight, lost, read_ratios, render
-from bench.turns import OURS, Turns, in_turn
+from bench.results import MEMORY_HEAD, Weight, lost, read_ratios, read_sections, render, render_section
+from bench.turns import HEAD, OURS, Turns, in_turn
 
 ROWS = Turns("predict 1,000 products", 1000, {OURS: [2.0, 4.0, 3.0], "pandas": [6.0], "joblib": [1.5]}, {"pandas": 1.0})
 KINDS = ("predict 1,000 products", "pandas"), ("predict 1,000 products", "joblib"), ("15 categories", "scikit-learn")
@@ -20,8 +20,11 @@ def test_each_way_is_done_in_each_round_in_turn() -> None:
 
 
 def test_ratios_are_read_from_what_was_written() -> None:
-    """Of each way but this project, from both tables."""
-    text = render([ROWS], [Weight(15, 3_000_000, 1_500_000)], "some machine")
+    """Of each way but this project, from every table; and so are the sections, of which one may be measured anew."""
+    memory = render_section(MEMORY_HEAD, [Weight(15, 3_000_000, 1_500_000)], "another machine")
+    sections = {"Products": render_section(HEAD, [ROWS], "some machine"), "Memory": memory}
+    text = render(sections)
+    assert read_sections(text) == sections
     assert read_ratios(text) == dict(zip(KINDS, (2.0, 0.5, 2.0), strict=True))
     assert "| predict 1,000 products | bc4all | 3.0 | 2.0 to 4.0 | 3 | 1.00 |  |" in text
     assert "| predict 1,000 products | pandas | 6.0 | 6.0 to 6.0 | 1 | 2.00 | 1.0000 |" in text
