@@ -10,6 +10,8 @@ import numpy as np
 from scipy.special import softmax  # type: ignore[import-untyped]
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 
+from bc4all.model.ridge import fit_ridge, is_solved_here
+
 _SHARPNESS = 5.0  # of margins of the size 1: about what calibrators find for real titles
 
 
@@ -34,7 +36,8 @@ class MarginClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.classes_, self.classifier_, self.sharpness_ = np.unique(y), None, _SHARPNESS
         if len(self.classes_) < 2:  # as there may be in a fold; most such classifiers refuse that
             return self
-        self.classifier_ = clone(self.classifier).fit(X, y)
+        unfitted = clone(self.classifier)
+        self.classifier_ = fit_ridge(unfitted, X, y) if is_solved_here(unfitted, X) else unfitted.fit(X, y)
         margins = self.decision_function(X)
         if margins.shape[1] != len(self.classes_):
             kind = type(self.classifier).__name__

@@ -1,0 +1,76 @@
+"""Ridge regression of all categories at once is scikit-learn's, whatever the rows."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import RidgeClassifier
+
+from bc4all.model import ridge
+from bc4all.model.margins import MarginClassifier
+
+
+def data(rows: int, columns: int, categories: int, seed: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Sparse rows, some of them empty, some of them equal, and their categories, some of them rare."""
+    rng = np.random.default_rng(seed)
+    dense = rng.random((rows, columns)) * (rng.random((rows, columns)) < 0.3)
+    dense[rows // 2], dense[rows - 1] = dense[0], 0
+    X = sparse.csr_matrix(dense)
+    y = np.minimum(rng.geometric(0.4, rows) - 1, categories - 1)
+    y[:categories] = np.arange(categories)
+    return X, np.array([f"c{code}" for code in y])
+
+
+@pytest.mark.parametrize("most", [0, 10_000], ids=["iterated", "factorised"])
+@given(
+    shape=st.tuples(st.integers(12, 60), st.integers(3, 80), st.integers(2, 9)),
+    seed=st.integers(0, 10_000),
+    alpha=st.sampled_from([0.01, 0.2, 5.0]),
+    class_weight=st.sampled_from([None, "balanced", {"c0": 3.0, "c1": 0.2}]),
+    fit_intercept=st.booleans(),
+    at_once=st.sampled_from([1, 4, 32]),
+)
+@settings(max_examples=40, deadline=None)
+def test_it_is_scikit_learns(
+    most: int,
+    shape: tuple[int, int, int],
+    seed: int,
+    alpha: float,
+    class_weight: object,
+    fit_intercept: bool,
+    at_once: int,
+) -> None:
+    """Coefficients, intercepts and answers, with any weights, more rows than columns or fewer."""
+    X, y = data(*shape, seed)
+    classifier = RidgeClassifier(alpha=alpha, class_weight=class_weight, fit_intercept=fit_intercept, tol=1e-10)
+    assert ridge.is_solved_here(classifier, X)
+    theirs = clone(classifier).fit(X, y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ridge, "_MOST_FACTORISED", most)
+        patch.setattr(ridge, "_AT_ONCE", at_once)
+        ours = ridge.fit_ridge(clone(classifier), X, y)
+    assert list(ours.classes_) == list(theirs.classes_)
+    assert ours.coef_.shape == theirs.coef_.shape
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-6)
+    np.testing.assert_allclose(ours.decision_function(X), theirs.decision_function(X), atol=1e-6)
+    assert list(ours.predict(X)) == list(theirs.predict(X))
+
+
+def test_what_was_asked_for_otherwise_is_scikit_learns_own() -> None:
+    """Another solver, other bounds, no penalty, dense rows, another class."""
+    X, _ = data(20, 5, 3, 1)
+    for params in ({"solver": "lsqr"}, {"positive": True}, {"alpha": 0}):
+        assert not ridge.is_solved_here(RidgeClassifier(**params), X)
+    assert not ridge.is_solved_here(RidgeClassifier(), X.toarray())
+
+
+def test_margins_are_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A MarginClassifier over sparse rows goes by it."""
+    X, y = data(40, 20, 4, 2)
+    theirs = MarginClassifier(RidgeClassifier(tol=1e-10)).fit(X.toarray(), y)
+    monkeypatch.setattr(RidgeClassifier, "fit", None)
+    ours = MarginClassifier(RidgeClassifier()).fit(X, y)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-6)
