@@ -35,7 +35,7 @@ class LocalStorage:
 
     def exists(self, uri: str) -> bool:
         """Return whether there is a file or folder."""
-        return local_path(uri).exists()
+        return os.path.exists(local_path(uri))  # also where it may not be looked at, unlike Path's
 
     def listing(self, folder: str) -> list[Entry] | None:
         """Return what lies directly in a folder, by name; None where Hadoop has to be asked."""
@@ -54,7 +54,7 @@ class LocalStorage:
 
     def has_checksums(self, uri: str) -> bool:
         """Return whether Hadoop keeps checksums of a file, which it compares when it reads it."""
-        return _checksums(local_path(uri)).exists()
+        return os.path.exists(_checksums(local_path(uri)))
 
     def read(self, uri: str) -> bytes | None:
         """Return what a file holds; None where there is none."""

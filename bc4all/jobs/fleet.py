@@ -113,17 +113,18 @@ def run_waves(
     clients = [client for wave in (*waves, *large) for client in wave]
     done: dict[ClientId, Outcome] = {}
     outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
+    interrupted = interrupted or threading.Event()
     pool = ThreadPoolExecutor(max_parallel, thread_name_prefix="wave")
+
+    def attempt(wave: Sequence[Client], before: Sequence[Future[None]]) -> None:
+        wait(before)  # which have all begun: the pool takes them in their order
+        if not interrupted.is_set():
+            _attempt(spark, job, wave, work, begin, outcomes.put)
+
     try:
-        running = list[Future[None]]()
-        for place, wave in enumerate((*waves, *large)):
-            before = running[: len(waves)] if place >= len(waves) else []
-            # Each with Spark properties and a log context of its own: what it sets is its alone.
-            attempt = inheritable_thread_target(spark)(_attempt)
-            running.append(
-                pool.submit(copy_context().run, attempt, spark, job, wave, work, begin, outcomes.put, before)
-            )
-            running[-1].add_done_callback(lambda _: outcomes.put(None))
+        running = _submit(pool, spark, waves, large, attempt)
+        for one in running:
+            one.add_done_callback(lambda _: outcomes.put(None))
         with _progress(console, job, len(clients), phases or Phases()) as advance:
             for _ in running:
                 while (outcome := outcomes.get()) is not None:
@@ -135,14 +136,29 @@ def run_waves(
                         future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        if interrupted:
-            interrupted.set()
+        interrupted.set()
         if not java_has_ended(spark):
             spark.sparkContext.cancelAllJobs()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return [done[client.id] for client in clients]
+
+
+def _submit(
+    pool: ThreadPoolExecutor,
+    spark: SparkSession,
+    waves: Sequence[Sequence[Client]],
+    large: Sequence[Sequence[Client]],
+    attempt: Callable[[Sequence[Client], Sequence[Future[None]]], None],
+) -> list[Future[None]]:
+    """Let `attempt` be called with each wave, and with what is to end before it."""
+    running = list[Future[None]]()
+    for place, wave in enumerate((*waves, *large)):
+        before = running[: len(waves)] if place >= len(waves) else []
+        # Each with Spark properties and a log context of its own: what it sets is its alone.
+        running.append(pool.submit(copy_context().run, inheritable_thread_target(spark)(attempt), wave, before))
+    return running
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
@@ -190,10 +206,8 @@ def _attempt(
     work: Work,
     begin: Callable[[Sequence[Client]], None],
     put: Callable[[Outcome], None],
-    before: Sequence[Future[None]],
 ) -> None:
-    """Work on a wave once those `before` have ended: the boundary at which each failure becomes an outcome."""
-    wait(before)
+    """Work on a wave from start to end: the boundary at which each client's failure becomes an outcome."""
     begin(wave)
     # A pool for each place: among jobs of one pool the first goes first, however long it is.
     spark.sparkContext.setLocalProperty("spark.scheduler.pool", threading.current_thread().name)
