@@ -1,6 +1,6 @@
 """DATA_PREFIX and every path below it, made of ids and days that `identity` has checked.
 
-Paths are URIs as text, for Hadoop's FileSystem to open. Nothing here touches a file.
+Paths are URIs as text, for `data.filesystem` to open. Nothing here touches a file.
 """
 
 import os
@@ -18,7 +18,13 @@ from bc4all.variables import DATA_PREFIX
 MANIFEST = "_manifest.json"  # in each published partition: what it was made from
 # Of URIs, of Hadoop's patterns, and of what writes a path into a line.
 _SPECIAL = re.compile(r"[#?%*{}\[\]^|<>\\\x00-\x1f\x7f]")
+_OTHER_HOST = re.compile(r"file://[^/]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+
+
+def local_path(uri: str) -> Path:
+    """Return the path of a URI whose scheme is `file`, as Hadoop takes it: nothing is escaped, `..` goes by name."""
+    return Path(os.path.normpath("/" + uri.partition(":")[2].lstrip("/")))
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,10 @@ class Layout:
             remedy = "give Hadoop the credentials by its own settings, and leave them out of the URI"
             raise ConfigurationError("DATA_PREFIX holds a password", redact(prefix), remedy)
         whole = prefix.rstrip("/") if _SCHEME.match(prefix) else f"file://{Path(prefix).expanduser().absolute()}"
+        if _OTHER_HOST.match(whole):
+            raise ConfigurationError(
+                "DATA_PREFIX names a host", redact(whole), "a local path has three slashes: file:///…"
+            )
         special = _SPECIAL.findall(whole)
         if special:
             shown = " ".join(dict.fromkeys(special))
@@ -53,8 +63,7 @@ class Layout:
     @property
     def local_path(self) -> Path | None:
         """The prefix as a path of this machine, or None where it lies elsewhere."""
-        scheme, _, rest = self.prefix.partition(":")
-        return Path("/" + rest.lstrip("/")) if scheme == "file" else None
+        return local_path(self.prefix) if self.prefix.startswith("file:") else None
 
     def training(self, client_id: ClientId) -> str:
         """Return the folder that holds the client's products with their categories."""

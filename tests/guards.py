@@ -274,6 +274,9 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/schedule/test_operations.py::test_a_job_whose_driver_never_ran_is_tried_again": [
         Guard("bc4all.schedule.verdict._early_end", "not report.driver_runs", "False"),
     ],
+    "tests/spark/test_fleet.py::test_large_clients_begin_when_the_others_have_ended": [
+        Guard("bc4all.jobs.fleet.run_waves", "wait(before)", "pass"),
+    ],
     "tests/faults/test_memory.py::test_a_driver_whose_java_has_ended_says_so_in_a_line": [
         Guard("bc4all.jobs.fleet.run_waves", "not java_has_ended(spark)", "True"),
         Guard("bc4all.jobs.application._stop", "not java_has_ended(spark)", "True"),

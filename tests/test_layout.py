@@ -32,6 +32,12 @@ def test_a_prefix_that_would_be_read_otherwise_is_refused(tmp_path: Path, name: 
     assert refused.value.exit_code == 2
 
 
+def test_a_local_prefix_has_no_host() -> None:
+    """Hadoop refuses such a URI where it is first read; Python would take another folder."""
+    with pytest.raises(ConfigurationError, match=r"DATA_PREFIX names a host .*file://data/x.*three slashes"):
+        Layout.at("file://data/x")
+
+
 def test_so_is_the_folder_that_a_relative_one_lies_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default `data` is as good as the folder that it is in."""
     (tmp_path / "C#").mkdir()
@@ -44,6 +50,7 @@ def test_knows_its_local_path(tmp_path: Path) -> None:
     """Only a local prefix has a path of this machine."""
     assert Layout.at(str(tmp_path)).local_path == tmp_path
     assert Layout.at(f"file:{tmp_path}").local_path == tmp_path
+    assert Layout.at(f"file://{tmp_path}/link/../data").local_path == tmp_path / "data"  # by name, as Hadoop has it
     assert Layout.at("hdfs://host/data").local_path is None
 
 

@@ -1,6 +1,7 @@
 """Hadoop's FileSystem, as far as the jobs need it: one way to list, read, write and rename on any storage.
 
-Every method takes URIs as `layout` builds them. Java's I/O errors come out as TransientFailure.
+Every method takes URIs as `layout` builds them. Java's I/O errors come out as TransientFailure. What Python can do to a
+folder of this machine goes by `local_storage`.
 """
 
 import json
@@ -18,8 +19,9 @@ from pyspark.sql.types import DataType, StructType
 
 from bc4all.data.entry import Entry
 from bc4all.data.failures import causes, is_stale_checksum, stale_checksum, tells_of_damage
-from bc4all.data.local_storage import LocalStorage, local_path
+from bc4all.data.local_storage import LocalStorage
 from bc4all.errors import DataError, TransientFailure
+from bc4all.layout import local_path
 
 # Where a folder is renamed in one step. Elsewhere, as far as anyone knows, file after file is copied and deleted, and
 # a reader can meet the middle of it.
@@ -179,8 +181,8 @@ class FileSystem:
 
     def read_text(self, uri: str) -> str | None:
         """Return a small file as UTF-8; None where there is none. Raises DataError where it is not UTF-8."""
-        without_java = self._local and not self._local.has_checksums(uri)
-        content = self._local.read(uri) if self._local and without_java else self._read(uri)
+        without_java = self._local if self._local and not self._local.has_checksums(uri) else None
+        content = without_java.read(uri) if without_java else self._read(uri)
         try:
             return None if content is None else content.decode()
         except UnicodeDecodeError as error:

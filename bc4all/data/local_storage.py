@@ -9,22 +9,18 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import copyfile, rmtree
-from types import TracebackType
 from typing import Any
 
 from bc4all.data.entry import Entry
 from bc4all.errors import Failure, TransientFailure
+from bc4all.layout import local_path
 
-_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP)
-
-
-def local_path(uri: str) -> Path:
-    """Return the path of a URI whose scheme is `file`, as Hadoop takes it: nothing is escaped in it."""
-    return Path("/" + uri.partition(":")[2].lstrip("/"))
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_NOT_TO_BE_SEEN = (*_NOT_THERE, errno.EACCES, errno.ENAMETOOLONG)  # what Hadoop leaves out of a listing
 
 
 class LocalStorage:
@@ -35,7 +31,7 @@ class LocalStorage:
 
     def exists(self, uri: str) -> bool:
         """Return whether there is a file or folder."""
-        return os.path.exists(local_path(uri))  # also where it may not be looked at, unlike Path's
+        return self._status(uri) is not None
 
     def listing(self, folder: str) -> list[Entry] | None:
         """Return what lies directly in a folder, by name; None where Hadoop has to be asked."""
@@ -54,7 +50,8 @@ class LocalStorage:
 
     def has_checksums(self, uri: str) -> bool:
         """Return whether Hadoop keeps checksums of a file, which it compares when it reads it."""
-        return os.path.exists(_checksums(local_path(uri)))
+        with _refused(uri):
+            return _is_there(_checksums(local_path(uri)))
 
     def read(self, uri: str) -> bytes | None:
         """Return what a file holds; None where there is none."""
@@ -83,14 +80,14 @@ class LocalStorage:
         here, there = local_path(source), local_path(target)
         with _refused(target):
             self._make_folder(there.parent)
-            copyfile(here, there)
-            there.chmod(0o666 & ~self._umask)
-            with suppress(FileNotFoundError):
-                copyfile(_checksums(here), _checksums(there))
+            self._copy_file(here, there)
+            if _is_there(_checksums(here)):
+                self._copy_file(_checksums(here), _checksums(there))
 
     def is_folder(self, uri: str) -> bool:
         """Return whether there is a folder."""
-        return local_path(uri).is_dir()
+        found = self._status(uri)
+        return found is not None and stat.S_ISDIR(found.st_mode)
 
     def move_folder(self, source: str, target: str) -> bool:
         """Move a folder in one step, making those above it; False where its new name is taken.
@@ -100,8 +97,8 @@ class LocalStorage:
         there = local_path(target)
         with _refused(target):
             self._make_folder(there.parent)
-        if there.exists():
-            return False
+            if _is_there(there):
+                return False
         try:
             local_path(source).rename(there)
         except OSError as error:
@@ -114,29 +111,44 @@ class LocalStorage:
     def delete(self, uri: str) -> None:
         """Remove a file, or a folder with all that is in it; nothing happens where there is none."""
         path = local_path(uri)
+        refused: list[OSError] = []
+
+        def went_wrong(_: Any, __: str, raised: Any) -> None:
+            if not isinstance(raised[1], FileNotFoundError):  # else another process removes the same
+                refused.append(raised[1])
+
         with _refused(uri):
-            if path.is_dir() and not path.is_symlink():
-                rmtree(path, onerror=_unless_gone)
-            for one in (path, _checksums(path)):
-                with suppress(FileNotFoundError):
-                    os.unlink(one)
+            if self.is_folder(uri) and not path.is_symlink():
+                rmtree(path, onerror=went_wrong)  # as much of it as can be
+            else:
+                for one in (path, _checksums(path)):
+                    with suppress(FileNotFoundError, NotADirectoryError):
+                        os.unlink(one)
+            if refused:
+                raise refused[0]
+
+    def _status(self, uri: str) -> os.stat_result | None:
+        with _refused(uri):
+            return _status(local_path(uri), _NOT_THERE)
+
+    def _copy_file(self, source: Path, target: Path) -> None:
+        copyfile(source, target)
+        target.chmod(0o666 & ~self._umask)
 
     def _make_folder(self, folder: Path) -> None:
-        missing = [one for one in (folder, *folder.parents) if not one.is_dir()]
+        missing = [one for one in (folder, *folder.parents) if not _is_there(one)]
         for one in reversed(missing):
             with suppress(FileExistsError):  # another client's job has made it meanwhile
                 one.mkdir()
-                one.chmod(0o777 & ~self._umask)
+                inherited = stat.S_IMODE(one.stat().st_mode) & ~0o777  # the group of the folder above, say
+                one.chmod(inherited | (0o777 & ~self._umask))
 
 
 def _entry(folder: str, path: Path, name: str) -> Entry | None:
     """Return an entry of a listing; None for a link that leads nowhere, and for what is gone by now."""
-    try:
-        found = os.stat(path / name)
-    except OSError as error:
-        if error.errno in _LEADS_NOWHERE:
-            return None
-        raise
+    found = _status(path / name, _NOT_TO_BE_SEEN)
+    if found is None:
+        return None
     is_file = not stat.S_ISDIR(found.st_mode)
     return Entry(f"{folder}/{name}", name, found.st_size, is_file, found.st_mtime_ns // 1_000_000)
 
@@ -150,12 +162,18 @@ def _is_checksums(name: str) -> bool:
     return name.startswith(".") and name.endswith(".crc")
 
 
-def _unless_gone(
-    function: Any, path: str, raised: tuple[type[BaseException], BaseException, TracebackType | None]
-) -> None:
-    """Let a folder's removal go on where something in it is gone: another process removes the same."""
-    if not isinstance(raised[1], FileNotFoundError):
-        raise raised[1]
+def _is_there(path: Path) -> bool:
+    return _status(path, _NOT_THERE) is not None
+
+
+def _status(path: Path, missing: Collection[int]) -> os.stat_result | None:
+    """Return what the system says of a path, or of what a link leads to; None for the errors of `missing`."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in missing:
+            return None
+        raise
 
 
 @contextmanager
@@ -164,4 +182,4 @@ def _refused(uri: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TransientFailure(f"{error.strerror}", uri, "check the storage") from error
+        raise TransientFailure(error.strerror or str(error), uri, "check the storage") from error

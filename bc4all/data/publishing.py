@@ -221,16 +221,14 @@ def staged_part(folder: str, client: int) -> str:
 
 @contextmanager
 def publishing(files: FileSystem, layout: Layout, journal: Journal) -> Iterator[Publisher]:
-    """Open a Publisher; what it staged is removed at the end, and no failure to do so hides the block's own."""
+    """Open a Publisher; what it staged is removed at the end, and no failure to do so is one of the block."""
     publisher = Publisher(files, layout, journal)
     publisher.begin()
     try:
         yield publisher
-    except BaseException:
+    finally:
         try:
             if not publisher.unsettled:
                 publisher.end()
-        except Failure as failure:
+        except Failure as failure:  # the next job that starts removes it, by its journal
             log.warning("%s is left behind: %s", layout.staging(journal.run_id), failure)
-        raise
-    publisher.end()

@@ -166,8 +166,10 @@ def _storage(spark: SparkSession, layout: Layout) -> str:
         files.rename(written, moved)
         rows = spark.read.parquet(moved).count()
     finally:
-        files.delete(written)
-        files.delete(moved)
+        try:
+            files.delete(written)
+        finally:
+            files.delete(moved)
     if rows != 1000:
         raise Failure(f"{rows} of 1000 rows came back", layout.prefix, "use a DATA_PREFIX that all hosts share")
     kind = "folders are renamed in one step" if files.renames_atomically else "files are published one by one"

@@ -118,7 +118,7 @@ def run_waves(
 
     def attempt(wave: Sequence[Client], before: Sequence[Future[None]]) -> None:
         wait(before)  # which have all begun: the pool takes them in their order
-        if not interrupted.is_set():
+        if not interrupted.is_set() and not any(one.exception() for one in before):
             _attempt(spark, job, wave, work, begin, outcomes.put)
 
     try:

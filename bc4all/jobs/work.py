@@ -23,10 +23,10 @@ from bc4all.request import JobRequest
 
 _MODULES = {"train": "bc4all.jobs.train_job", "predict": "bc4all.jobs.predict_job", "tune": "bc4all.jobs.tune_job"}
 
-# As files lie in storage, for each task that runs at a time: of .csv.gz, 2,000,000 products of five features to
-# predict, 250,000 to learn from.
+# As files lie in storage, for each task that runs at a time: of .csv.gz, a million products of five long numbers to
+# predict, a hundred thousand to learn from.
 _WAVE_BYTES = {PREDICT.name: 64 << 20, TRAIN.name: 8 << 20}
-_LARGE = 0.25  # of a wave's bytes: a client with more has its own, after the others'
+_LARGE = 0.25  # of a wave's bytes: clients with more come after the others
 
 
 def open_registry(layout: Layout, job: str, clients: Sequence[Client]) -> Registry:
@@ -53,7 +53,7 @@ def job_work(context: JobContext, request: JobRequest, out: Console) -> Work:
 def job_waves(
     context: JobContext, request: JobRequest, clients: Sequence[Client]
 ) -> tuple[list[list[Client]], list[list[Client]]]:
-    """Return the clients as waves, in their order: of many small ones, and of a large one each.
+    """Return the clients as waves, in their order: of small ones, and of large ones, which those would wait for.
 
     A wave's files take at most _WAVE_BYTES for each task that runs at a time, about a minute of work.
     """
@@ -62,8 +62,11 @@ def job_waves(
     budget = _WAVE_BYTES[request.job] * context.spark.sparkContext.defaultParallelism
     size = {client.id: _delivered_bytes(context, request.job, client) for client in clients}
     small = [client for client in clients if size[client.id] <= budget * _LARGE]
-    large = [[client] for client in clients if size[client.id] > budget * _LARGE]
-    return list(packed(small, lambda client: size[client.id], budget, MAX_WAVE)), large
+    large = [client for client in clients if size[client.id] > budget * _LARGE]
+    small_waves, large_waves = (
+        list(packed(some, lambda client: size[client.id], budget, MAX_WAVE)) for some in (small, large)
+    )
+    return small_waves, large_waves
 
 
 def _delivered_bytes(context: JobContext, job: str, client: Client) -> int:

@@ -1,5 +1,6 @@
 """A local prefix's files by Python's own calls: what comes out is what Hadoop's give."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     (made / "link.csv").symlink_to("b.csv")
     (made / "nowhere.csv").symlink_to("c.csv")
     (made / "itself.csv").symlink_to("itself.csv")
+    (made / "through.csv").symlink_to("b.csv/y")
     os.utime(made / "b.csv", ns=(0, 1_234_567_899_999_999))
     before = os.umask(0o077)
     yield made
@@ -108,6 +110,63 @@ def test_moves_copies_and_removals(files: FileSystem, folder: Path) -> None:
         assert not os.path.lexists(folder / name)
     assert not (folder / ".b.csv.crc").exists()
     assert (folder / "copies" / "part").read_text() == "rows"
+
+
+def test_a_copy_has_checksums_where_the_file_has(files: FileSystem, folder: Path) -> None:
+    """With the permissions of all that is written."""
+    uri = f"file://{folder}"
+    files._fs.create(files._path(f"{uri}/written")).close()
+    files.copy(f"{uri}/written", f"{uri}/copies/written")
+    modes = [(folder / "copies" / name).stat().st_mode & 0o777 for name in ("written", ".written.crc")]
+    assert modes == [0o644, 0o644]
+
+
+def test_a_folder_inherits_what_folders_do(files: FileSystem, folder: Path) -> None:
+    """Such as its group, where the folder above says so."""
+    (folder / "inside").chmod(0o2755)
+    files.write_text(f"file://{folder}/inside/new/text", "")
+    assert (folder / "inside" / "new").stat().st_mode & 0o7777 == 0o2755
+
+
+def test_a_storage_that_does_not_answer_is_no_missing_file(
+    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was published counts as gone only where the system says so."""
+    files = FileSystem(spark, folder.as_uri())
+    assert files.read_text(f"file://{folder}/none") is None
+    look = os.stat
+
+    def away(path: object, **options: object) -> os.stat_result:
+        if str(path).endswith("b.csv"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return look(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("bc4all.data.local_storage.os.stat", away)
+    uri = f"file://{folder}/b.csv"
+    for ask in (files.exists, files.delete, files.read_text, lambda uri: files.rename(f"file://{folder}/inside", uri)):
+        with pytest.raises(TransientFailure, match=r"Input/output error .*b\.csv"):
+            ask(uri)
+    assert (folder / "b.csv").read_text() == "12"
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(
+    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All else goes, what is gone by then is no fault, and what is left is told."""
+    files, unlink = FileSystem(spark, folder.as_uri()), os.unlink
+
+    def refuse(name: object, **options: object) -> None:
+        if name == "b.csv":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
+        unlink(name, **options)  # type: ignore[arg-type]
+        if name == ".hidden":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)  # as if by another process
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(TransientFailure, match="Operation not permitted"):
+            files.delete(f"file://{folder}")
+    assert [one.name for one in folder.iterdir()] == ["b.csv"]
 
 
 def test_what_the_system_refuses_may_pass(files: FileSystem, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""DATA_PREFIX is anything that Hadoop can open: nothing below it is touched in another way."""
+"""DATA_PREFIX is anything that Hadoop can open; what Python may do to a folder of this machine stands in one module."""
 
 import ast
 import shutil
@@ -16,7 +16,7 @@ from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from tests.conftest import DAY, ROOT, make_client, published_rows
 
-# What reaches this machine's files or environment, and the modules that may: never for what lies below DATA_PREFIX.
+# What reaches this machine's files or environment, and the modules that may.
 FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "__init__": "the environment",

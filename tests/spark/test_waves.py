@@ -331,10 +331,10 @@ def test_mlflow_that_is_away_is_not_asked_for_each(job: JobContext, monkeypatch:
 
 
 def test_waves_are_packed_by_bytes(job: JobContext, deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small clients share a wave, each large one has its own, after them; each is tuned by itself."""
+    """Small clients share a wave, and so do large ones, after them, if they fit; each is tuned by itself."""
     monkeypatch.setattr(work, "_WAVE_BYTES", {"predict": 50, "train": 20})  # for each of two cores
     monkeypatch.setattr(work, "MAX_WAVE", 3)
-    sizes = {"none": 0, "a": 10, "b": 10, "d": 10, "e": 26, "f": 10, "giant": 1000, "g": 1}
+    sizes = {"none": 0, "a": 10, "b": 10, "d": 10, "e": 26, "f": 10, "h": 27, "giant": 1000, "g": 1}
     for name, size in sizes.items():
         if size:
             deliver("prediction", name, "a.csv", "x" * size)
@@ -346,6 +346,6 @@ def test_waves_are_packed_by_bytes(job: JobContext, deliver: Deliver, monkeypatc
         found = job_waves(job, request, clients)
         return tuple([" ".join(client.id for client in some) for some in waves] for waves in found)
 
-    assert packed("predict") == (["none a b", "d f g"], ["e", "giant"])
-    assert packed("train") == (["none a b", "d f g"], ["e", "giant"])
+    assert packed("predict") == (["none a b", "d f g"], ["e h", "giant"])
+    assert packed("train") == (["none a b", "d f g"], ["e", "h", "giant"])
     assert packed("tune") == (list(sizes), [])
