@@ -108,7 +108,7 @@ class Server:
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         with (self._folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        for _ in range(600):
+        for _ in range(3000):  # a machine with other work takes minutes
             try:
                 if requests.get(f"http://127.0.0.1:{self._port}/health", timeout=5).ok:
                     return

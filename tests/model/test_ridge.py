@@ -59,6 +59,19 @@ def test_it_is_scikit_learns(
     assert list(ours.predict(X)) == list(theirs.predict(X))
 
 
+def test_fewer_steps_do_where_the_largest_eigenvalues_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of columns as unlike as a text's terms, and categories of unlike sizes, which weigh alike."""
+    X, y = data(400, 600, 9, 3)
+    X = sparse.csr_matrix(X @ sparse.diags(1 / np.arange(1, 601) ** 0.7))
+    monkeypatch.setattr(ridge, "_MOST_FACTORISED", 0)
+    classifier = RidgeClassifier(alpha=0.01, class_weight="balanced", tol=1e-6)
+    with_them = ridge.fit_ridge(clone(classifier), X, y)
+    monkeypatch.setattr(ridge, "_EIGENVALUES", 0)
+    without = ridge.fit_ridge(clone(classifier), X, y)
+    np.testing.assert_allclose(with_them.coef_, without.coef_, atol=1e-3)
+    assert with_them.n_iter_.max() < without.n_iter_.max() / 2
+
+
 def test_what_was_asked_for_otherwise_is_scikit_learns_own() -> None:
     """Another solver, other bounds, no penalty, dense rows, another class."""
     X, _ = data(20, 5, 3, 1)
