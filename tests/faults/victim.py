@@ -7,6 +7,7 @@ STEPS before it is taken. At step number AT the group gets SIGKILL: Java, Python
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,17 @@ MLFLOW = (
     *("create_run", "create_logged_model", "log_model_artifacts", "create_model_version"),
     *("set_registered_model_alias", "set_terminated"),
 )
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def step(name: str) -> None:
     """Come to a step, and perhaps no further."""
     steps = Path(os.environ["STEPS"])
-    with steps.open("a") as out:
-        out.write(f"{name}\n")
-    if len(steps.read_text().splitlines()) == int(os.environ.get("AT", "0")):
-        os.killpg(0, signal.SIGKILL)
+    with _ONE_AT_A_TIME:  # a wave's clients are worked on by several threads
+        with steps.open("a") as out:
+            out.write(f"{name}\n")
+        if len(steps.read_text().splitlines()) == int(os.environ.get("AT", "0")):
+            os.killpg(0, signal.SIGKILL)
 
 
 def watched(owner: type, name: str, label: Callable[..., str]) -> None:
