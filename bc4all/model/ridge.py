@@ -16,7 +16,7 @@ from scipy import linalg, sparse  # type: ignore[import-untyped]
 _MOST_FACTORISED = 3000  # rows: a square of as many is 72 MB, and takes seconds
 _AT_ONCE = 32  # columns in one product: of two hundred thousand terms 51 MB
 _EIGENVALUES = 200  # taken out: of 18,000 titles, more take longer to find than they save
-_MOST_SKETCHED = 64_000_000  # rows x eigenvalues: 512 MB
+_MOST_SKETCHED = 16_000_000  # rows x eigenvalues: 128 MB, four times while they are found
 _ROWS_AN_EIGENVALUE = 10
 _SEED = 1234
 
