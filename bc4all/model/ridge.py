@@ -34,7 +34,7 @@ def fit_ridge(classifier: Any, X: Any, y: np.ndarray) -> Any:
     # Private, but what its own `fit` begins with; the lock pins the release it was tried with.
     X, _, weights, targets = classifier._prepare_data(X, y, None, "sparse_cg")
     X, targets = sparse.csr_matrix(X), np.asarray(targets, dtype=X.dtype)
-    if X.shape[0] <= _MOST_FACTORISED:
+    if X.shape[0] <= _MOST_FACTORISED and weights.all():  # a row of no weight has no place in that form
         dual, intercept = _factorised(X, targets, weights / classifier.alpha, classifier.fit_intercept)
         steps = None
     else:
