@@ -123,17 +123,11 @@ def run_waves(
 
     try:
         running = _submit(pool, spark, waves, large, attempt)
-        for one in running:
-            one.add_done_callback(lambda _: outcomes.put(None))
         with _progress(console, job, len(clients), phases or Phases()) as advance:
-            for _ in running:
-                while (outcome := outcomes.get()) is not None:
-                    done[outcome.client_id] = outcome
-                    tell(outcome)
-                    advance(outcome)
-                for future in running:
-                    if future.done():
-                        future.result()
+            for outcome in _received(running, outcomes):
+                done[outcome.client_id] = outcome
+                tell(outcome)
+                advance(outcome)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         interrupted.set()
@@ -159,6 +153,18 @@ def _submit(
         # Each with Spark properties and a log context of its own: what it sets is its alone.
         running.append(pool.submit(copy_context().run, inheritable_thread_target(spark)(attempt), wave, before))
     return running
+
+
+def _received(running: Sequence[Future[None]], outcomes: "SimpleQueue[Outcome | None]") -> Iterator[Outcome]:
+    """Yield what waves put into a queue until all of them have ended. Raises what is raised for a wave as a whole."""
+    for one in running:
+        one.add_done_callback(lambda _: outcomes.put(None))
+    for _ in running:
+        while (outcome := outcomes.get()) is not None:
+            yield outcome
+        for future in running:
+            if future.done():
+                future.result()
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
