@@ -1,7 +1,7 @@
 """One large client among many small ones: what it costs them, and what the whole takes. Run by `make bench-giant`.
 
-Whole processes in turn: the small clients alone, the large one alone, and all in one application. When a client is done
-is when its manifest was written.
+Whole processes in turn: the small clients alone, the large one alone, and all in one application. A client counts as
+done when its manifest is written, just before it is published.
 """
 
 import shutil

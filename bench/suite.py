@@ -55,7 +55,7 @@ def _of_rows(sizes: Sizes) -> Iterator[Turns]:
         bench.save_for_mlflow_and_spark_ml()
         for rows, rounds in sizes.rows.items():
             one_client.deliver(bench, rows, 1, "csv.gz")
-            slow = (one_client.UDF, one_client.SPARK_ML)  # of which a million says enough
+            slow = (one_client.UDF, one_client.SPARK_ML)  # measured up to a million products
             yield one_client.measure(bench, rows, rounds, without=slow if rows > 1_000_000 else (), once=slow)
 
 

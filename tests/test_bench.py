@@ -20,7 +20,7 @@ def test_each_way_is_done_in_each_round_in_turn() -> None:
 
 
 def test_ratios_are_read_from_what_was_written() -> None:
-    """Of each way but this project, from every table; and so are the sections, of which one may be measured anew."""
+    """Of each way but this project, from every table; and so are the sections: one may be measured anew."""
     memory = render_section(MEMORY_HEAD, [Weight(15, 3_000_000, 1_500_000)], "another machine")
     sections = {"Products": render_section(HEAD, [ROWS], "some machine"), "Memory": memory}
     text = render(sections)

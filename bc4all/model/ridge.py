@@ -2,9 +2,9 @@
 
 scikit-learn solves the same system for one category after the other. Here a product with the rows is made for many of
 them together; of some thousand rows the system is factorised once, whatever the number of categories, in its dual form
-(Saunders, Gammerman and Vovk, Ridge regression learning algorithm in dual variables, 1998). Of more it is solved by
-conjugate gradients, a third as many steps of which do where its largest eigenvalues are taken out first (Frangella,
-Tropp and Udell, Randomized Nyström preconditioning, 2021).
+(Saunders, Gammerman and Vovk, Ridge regression learning algorithm in dual variables, 1998). With more rows it is solved
+by conjugate gradients. They need a third of the steps once its largest eigenvalues are taken out (Frangella, Tropp and
+Udell, Randomized Nyström preconditioning, 2021).
 """
 
 from collections.abc import Callable

@@ -60,7 +60,7 @@ def test_a_listing(files: FileSystem, folder: Path) -> None:
 
 
 def test_a_name_that_java_may_not_know(files: FileSystem, folder: Path) -> None:
-    """A folder with one is listed by Hadoop, so that a delivery which it cannot open is told of, as before."""
+    """A folder with one is listed by Hadoop, so that a delivery which it cannot open is still reported."""
     (folder / "ä.csv").write_text("")
     if files._local:
         assert files._local.listing(f"file://{folder}") is None
@@ -152,7 +152,7 @@ def test_a_storage_that_does_not_answer_is_no_missing_file(
 def test_what_cannot_be_removed_keeps_nothing_else(
     spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All else goes, what is gone by then is no fault, and what is left is told."""
+    """All else goes, what is gone by then is no fault, and what is left is reported."""
     files, unlink = FileSystem(spark, folder.as_uri()), os.unlink
 
     def refuse(name: object, **options: object) -> None:
