@@ -7,13 +7,13 @@ Made from a Pipeline when a model is read, never stored; `compiled` leaves every
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from bc4all.model.blend import Blend
-from bc4all.model.ngrams import MIN_WORD_CHARS, SLOT, SPACES, SPACES_IN_A_ROW, decide, fill, letters_of
+from bc4all.model.ngrams import SPACES, NGrams, decide, slots_of
 from bc4all.model.preprocessing import split_columns
 
 
@@ -22,16 +22,12 @@ class _Vocabulary:
     """One text column: where the hash of an n-gram stands in `slots`, its weight, and its row in `weights`."""
 
     column: str
-    slots: np.ndarray  # SLOT, a power of two, place -1 where free
+    ngrams: NGrams
+    slots: np.ndarray  # of `slots_of`
     idf: np.ndarray  # float64 (n-grams,), 1 where rare ones count no more than others
     weights: np.ndarray  # (n-grams, margins), float32 as trained now, float64 in versions of before
     parts: np.ndarray  # uint8 (n-grams,): those of each part of a text are scaled to a length of 1
-    longest: int
-    shortest: int
-    within_words: bool  # n-grams of words with a space at both ends, else of the text as a whole
     sublinear: bool
-    lowercase: bool
-    shaped: bool  # each n-gram with its shape, by TitleVectorizer
 
 
 class LinearText:
@@ -131,35 +127,21 @@ def _linear(classifier: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
 def _is_supported(vectorizer: Any) -> bool:
-    plain = {"strip_accents": None, "preprocessor": None, "norm": "l2", "binary": False}
-    settings = vectorizer.get_params()
-    known = settings["analyzer"] in ("char", "char_wb") and settings["ngram_range"][0] <= MIN_WORD_CHARS
-    return known and all(settings[name] == value for name, value in plain.items())
+    return NGrams.of(vectorizer) is not None and vectorizer.norm == "l2" and not vectorizer.binary
 
 
 def _vocabulary(column: str, vectorizer: Any, weights: np.ndarray) -> _Vocabulary:
-    from bc4all.model.text import TitleVectorizer
-
-    terms = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
-    letters, ends = letters_of(terms)
-    slots = np.empty(1 << int(2 * len(terms) - 1).bit_length(), dtype=SLOT)
-    slots["key"], slots["place"] = 0, -1
-    fill(letters, ends, slots)
-    shortest, longest = vectorizer.ngram_range
-    shaped = isinstance(vectorizer, TitleVectorizer)
-    parts = np.array([len(term) if shaped else 0 for term in terms], dtype=np.uint8)
-    kinds = vectorizer.analyzer == "char_wb", vectorizer.sublinear_tf, vectorizer.lowercase, shaped
+    terms, ngrams = list(vectorizer.get_feature_names_out()), cast(NGrams, NGrams.of(vectorizer))
+    parts = np.array([len(term) if vectorizer.shaped else 0 for term in terms], dtype=np.uint8)
     idf = vectorizer.idf_ if vectorizer.use_idf else np.ones(len(terms))
-    return _Vocabulary(column, slots, idf, weights, parts, longest, shortest, *kinds)
+    return _Vocabulary(column, ngrams, slots_of(terms), idf, weights, parts, vectorizer.sublinear_tf)
 
 
 def _add_texts(text: _Vocabulary, values: list[str], decision: np.ndarray) -> None:
-    if text.lowercase:
-        values = [value.lower() for value in values]
-    letters, ends = letters_of(values if text.within_words else [SPACES_IN_A_ROW.sub(" ", value) for value in values])
     counts = np.zeros(len(text.idf), dtype=np.int32)
     met = np.empty(len(text.idf), dtype=np.int64)
+    kinds = text.ngrams.within_words, text.ngrams.shaped, text.sublinear
     decide(
-        *(letters, ends, SPACES, text.slots, text.idf, text.weights, text.parts),
-        *((text.shortest, text.longest), (text.within_words, text.shaped, text.sublinear), (counts, met), decision),
+        *(*text.ngrams.letters(values), SPACES, text.slots, text.idf, text.weights, text.parts),
+        *(text.ngrams.sizes, kinds, (counts, met), decision),
     )

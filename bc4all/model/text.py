@@ -1,11 +1,14 @@
-"""Text -> its character n-grams, weighed, by scikit-learn, with a vocabulary that is small where it is kept."""
+"""Text -> its character n-grams, weighed, as scikit-learn does it, with a vocabulary that is small where it is kept."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy import sparse  # type: ignore[import-untyped]
 from sklearn.feature_extraction.text import TfidfVectorizer
+
+from bc4all.model.ngrams import NGrams
 
 _DIGITS = str.maketrans("123456789", "0" * 9)
 
@@ -16,6 +19,8 @@ class TextVectorizer(TfidfVectorizer):
     A model of 38,000 n-grams takes skops 7 s to write and to read as a dictionary, which is more than the job.
     """
 
+    shaped = False  # each n-gram beside its shape
+
     def fit_transform(self, raw_documents: Iterable[str], y: object = None) -> Any:
         """As scikit-learn's; where no text has a letter, none tells anything, which is no reason to fail."""
         texts = list(raw_documents)
@@ -24,10 +29,29 @@ class TextVectorizer(TfidfVectorizer):
         super().fit_transform(["none"], y)
         return self.transform(texts)
 
+    def _count_vocab(self, raw_documents: Iterable[str], fixed_vocab: bool) -> tuple[Mapping[str, int], Any]:
+        """As scikit-learn's, in a twentieth of the time: it makes a Python string of every n-gram.
+
+        Private, but where all its ways meet; the lock pins the release it was tried with.
+        """
+        ngrams, texts = NGrams.of(self), list(raw_documents)
+        if ngrams is None:
+            return super()._count_vocab(texts, fixed_vocab)  # type: ignore[no-any-return]
+        terms, (counts, indices, indptr) = ngrams.count(texts, self._terms() if fixed_vocab else None)
+        if not terms:  # scikit-learn says why that is a fault
+            return super()._count_vocab(texts, fixed_vocab)  # type: ignore[no-any-return]
+        rows = sparse.csr_matrix((counts.astype(self.dtype), indices, indptr), shape=(len(texts), len(terms)))
+        rows.sort_indices()
+        return self.vocabulary_ if fixed_vocab else {term: place for place, term in enumerate(terms)}, rows
+
+    def _terms(self) -> list[str]:
+        """Return the n-grams by their columns."""
+        return sorted(self.vocabulary_, key=self.vocabulary_.__getitem__)
+
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__().copy()
         if "vocabulary_" in state:
-            state["vocabulary_"] = json.dumps(sorted(self.vocabulary_, key=self.vocabulary_.__getitem__))
+            state["vocabulary_"] = json.dumps(self._terms())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -44,6 +68,8 @@ class TitleVectorizer(TextVectorizer):
     share with others would hardly count. Measured in docs/quality.md.
     """
 
+    shaped = True
+
     def build_analyzer(self) -> Callable[[str], list[str]]:
         """scikit-learn's n-grams, each with its shape."""
         find = super().build_analyzer()
@@ -58,8 +84,7 @@ class TitleVectorizer(TextVectorizer):
         return self._balanced(super().transform(raw_documents))
 
     def _balanced(self, rows: Any) -> Any:
-        terms = sorted(self.vocabulary_, key=self.vocabulary_.__getitem__)
-        lengths = np.array([len(term) for term in terms])[rows.indices]
+        lengths = np.array([len(term) for term in self._terms()])[rows.indices]
         parts = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)) * (self.ngram_range[1] + 1) + lengths
         rows.data /= np.sqrt(np.bincount(parts, rows.data**2))[parts]
         return rows
