@@ -1,10 +1,10 @@
 """Ridge regression of all categories at once over sparse rows: what scikit-learn's RidgeClassifier finds, sooner.
 
 scikit-learn solves the same system for one category after the other. Here a product with the rows is made for many of
-them together; of some thousand rows the system is factorised once, whatever the number of categories, in its dual form
-(Saunders, Gammerman and Vovk, Ridge regression learning algorithm in dual variables, 1998). With more rows it is solved
-by conjugate gradients. They need a third of the steps once its largest eigenvalues are taken out (Frangella, Tropp and
-Udell, Randomized Nyström preconditioning, 2021).
+them together; of some thousand rows, more where there are many categories, the system is factorised once for all, in
+its dual form (Saunders, Gammerman and Vovk, Ridge regression learning algorithm in dual variables, 1998). With more
+rows it is solved by conjugate gradients. They need a third of the steps once its largest eigenvalues are taken out
+(Frangella, Tropp and Udell, Randomized Nyström preconditioning, 2021).
 """
 
 from collections.abc import Callable
@@ -13,8 +13,14 @@ from typing import Any
 import numpy as np
 from scipy import linalg, sparse  # type: ignore[import-untyped]
 
+from bc4all.model.kernel import compile_cached
+
 _MOST_FACTORISED = 3000  # rows: a square of as many is 72 MB, and takes seconds
+_MOST_SQUARED = 10_000  # rows that are factorised for the sake of many categories: 800 MB, half a minute
+_ROWS_A_CATEGORY = 150  # with fewer, to factorise is sooner done than all categories' steps (measured)
+_BLOCK = 500  # rows of that square that are made at a time
 _AT_ONCE = 32  # columns in one product: of two hundred thousand terms 51 MB
+_WIDE = 16  # columns from which the compiled product is faster
 _EIGENVALUES = 200  # taken out: of 18,000 titles, more take longer to find than they save
 _MOST_SKETCHED = 16_000_000  # rows x eigenvalues: 128 MB, four times while they are found
 _ROWS_AN_EIGENVALUE = 10
@@ -34,12 +40,16 @@ def fit_ridge(classifier: Any, X: Any, y: np.ndarray) -> Any:
     # Private, but what its own `fit` begins with; the lock pins the release it was tried with.
     X, _, weights, targets = classifier._prepare_data(X, y, None, "sparse_cg")
     X, targets = sparse.csr_matrix(X), np.asarray(targets, dtype=X.dtype)
-    if X.shape[0] <= _MOST_FACTORISED and weights.all():  # a row of no weight has no place in that form
+    rows, categories = targets.shape
+    few = rows <= max(_MOST_FACTORISED, min(_MOST_SQUARED, _ROWS_A_CATEGORY * categories))
+    if few and weights.all():  # a row of no weight has no place in that form
         dual, intercept = _factorised(X, targets, weights / classifier.alpha, classifier.fit_intercept)
         steps = None
     else:
         dual, intercept, steps = _iterated(X, targets, weights / classifier.alpha, classifier)
-    coefficients = np.ascontiguousarray((X.T @ dual).T)
+    coefficients, columns = np.empty((categories, X.shape[1]), dtype=X.dtype), sparse.csr_matrix(X.T)
+    for start in range(0, categories, _AT_ONCE):
+        coefficients[start : start + _AT_ONCE] = _product(columns, dual[:, start : start + _AT_ONCE]).T
     classifier.coef_ = coefficients if len(coefficients) > 1 else coefficients[0]  # of two categories as they have it
     classifier.intercept_ = intercept if classifier.fit_intercept else 0.0
     classifier.n_iter_, classifier.solver_, classifier.n_features_in_ = steps, "auto", X.shape[1]
@@ -53,7 +63,10 @@ def _factorised(
 
     targets (rows, margins); weights (rows,), of each row's squared error where the coefficients' squares have 1.
     """
-    gram = (X @ X.T).toarray()
+    gram = np.zeros((len(targets), len(targets)), dtype=targets.dtype)
+    for start in range(0, len(targets), _BLOCK):  # its lower half is all that is read
+        end = start + _BLOCK
+        gram[start:end, :end] = (X[start:end] @ X[:end].T).toarray()
     gram[np.diag_indices_from(gram)] += 1 / weights
     factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
     ones = np.ones((len(targets), 1), dtype=targets.dtype)
@@ -71,14 +84,16 @@ def _iterated(
     """As `_factorised`, by conjugate gradients to the classifier's tolerance; and each margin's steps (margins,)."""
     roots = np.sqrt(weights)[:, None]
     shares = weights / weights.sum() if classifier.fit_intercept else np.zeros(len(weights))
+    frequent = np.argsort(-np.bincount(X.indices, minlength=X.shape[1]), kind="stable")  # side by side they are cached
+    X = sparse.csr_matrix(X[:, frequent])
     means, centre = shares @ targets, shares @ X  # of the rows' columns (columns,)
     columns = sparse.csr_matrix(X.T)
 
     def gram(given: np.ndarray) -> np.ndarray:
         """R (X - 1 centre) (X - 1 centre)' R given, where R are the roots of the weights."""
         spread = roots * given
-        primal = columns @ spread - np.outer(centre, spread.sum(axis=0))
-        image: np.ndarray = roots * (X @ primal - centre @ primal)
+        primal = _product(columns, spread) - np.outer(centre, spread.sum(axis=0))
+        image: np.ndarray = roots * (_product(X, primal) - centre @ primal)
         return image
 
     nearly_solve = _preconditioner(gram, len(targets))
@@ -91,6 +106,26 @@ def _iterated(
         dual[:, some] = roots * solved
     dual -= dual.sum(axis=0) * shares[:, None]  # they add up to nothing but for what was left off
     return dual, means - centre @ (X.T @ dual), steps
+
+
+def _product(matrix: sparse.csr_matrix, dense: np.ndarray) -> np.ndarray:
+    """Return a sparse matrix times a dense one: scipy's own is slower where that is wide."""
+    if dense.shape[1] < _WIDE:
+        return np.asarray(matrix @ dense)
+    found = np.zeros((matrix.shape[0], dense.shape[1]), dtype=dense.dtype)
+    _add_product(matrix.indptr, matrix.indices, matrix.data, np.ascontiguousarray(dense), found)
+    return found
+
+
+@compile_cached
+def _add_product(indptr, indices, data, dense, found):  # type: ignore[no-untyped-def]
+    """Add a csr matrix (rows, columns) times dense (columns, any) to found (rows, any), of one type."""
+    for row in range(len(found)):
+        own = found[row]
+        for at in range(indptr[row], indptr[row + 1]):
+            value, other = data[np.uint64(at)], dense[np.uint64(indices[np.uint64(at)])]
+            for k in range(np.uint64(len(own))):
+                own[k] += value * other[k]
 
 
 _Product = Callable[[np.ndarray], np.ndarray]  # with a symmetric matrix: (rows, any) -> (rows, any)

@@ -31,6 +31,7 @@ def data(rows: int, columns: int, categories: int, seed: int) -> tuple[sparse.cs
     class_weight=st.sampled_from([None, "balanced", {"c0": 3.0, "c1": 0.2}, {"c1": 0.0}]),
     fit_intercept=st.booleans(),
     at_once=st.sampled_from([1, 4, 32]),
+    wide=st.sampled_from([1, 3, 16]),
 )
 @settings(max_examples=40, deadline=None)
 def test_it_is_scikit_learns(
@@ -41,6 +42,7 @@ def test_it_is_scikit_learns(
     class_weight: object,
     fit_intercept: bool,
     at_once: int,
+    wide: int,
 ) -> None:
     """Coefficients, intercepts and answers, with any weights, more rows than columns or fewer."""
     X, y = data(*shape, seed)
@@ -49,6 +51,9 @@ def test_it_is_scikit_learns(
     theirs = clone(classifier).fit(X, y)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ridge, "_MOST_FACTORISED", most)
+        patch.setattr(ridge, "_ROWS_A_CATEGORY", 0)
+        patch.setattr(ridge, "_WIDE", wide)
+        patch.setattr(ridge, "_BLOCK", 7)
         patch.setattr(ridge, "_AT_ONCE", at_once)
         ours = ridge.fit_ridge(clone(classifier), X, y)
     assert list(ours.classes_) == list(theirs.classes_)
@@ -67,12 +72,25 @@ def test_fewer_steps_do_where_the_largest_eigenvalues_are_taken_out(monkeypatch:
     X, y = data(400, 600, 9, 3)
     X = sparse.csr_matrix(X @ sparse.diags(1 / np.arange(1, 601) ** 0.7))
     monkeypatch.setattr(ridge, "_MOST_FACTORISED", 0)
+    monkeypatch.setattr(ridge, "_ROWS_A_CATEGORY", 0)
     classifier = RidgeClassifier(alpha=0.01, class_weight="balanced", tol=1e-6)
     with_them = ridge.fit_ridge(clone(classifier), X, y)
     monkeypatch.setattr(ridge, "_EIGENVALUES", 0)
     without = ridge.fit_ridge(clone(classifier), X, y)
     np.testing.assert_allclose(with_them.coef_, without.coef_, atol=1e-3)
     assert with_them.n_iter_.max() < without.n_iter_.max() / 2
+
+
+def test_many_categories_are_worth_a_larger_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows are factorised where there are more categories, up to a bound that memory sets."""
+    monkeypatch.setattr(ridge, "_MOST_FACTORISED", 20)
+    monkeypatch.setattr(ridge, "_ROWS_A_CATEGORY", 10)
+    monkeypatch.setattr(ridge, "_MOST_SQUARED", 60)
+    steps = {}
+    for rows, categories in ((20, 2), (40, 3), (40, 4), (60, 8), (80, 9)):
+        fitted = ridge.fit_ridge(RidgeClassifier(), *data(rows, 15, categories, 1))
+        steps[rows, categories] = fitted.n_iter_ is None
+    assert steps == {(20, 2): True, (40, 3): False, (40, 4): True, (60, 8): True, (80, 9): False}
 
 
 def test_what_was_asked_for_otherwise_is_scikit_learns_own() -> None:
