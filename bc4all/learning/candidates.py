@@ -173,7 +173,7 @@ def _ridge(suggest: Suggest) -> MemberSettings:
         "alpha": suggest.number("alpha", strength, 0.01, 10.0),
         "class_weight": suggest.choice("class_weight", weights, ["balanced", None]),
     }
-    return default.model_copy(update={"params": params})
+    return default.model_copy(update={"params": {**default.params, **params}})
 
 
 def _bayes(suggest: Suggest) -> MemberSettings:
