@@ -54,8 +54,9 @@ class Rows:
 class OutOfFold:
     """What an estimator answers for rows that it was not fitted on, and what it costs.
 
-    probabilities float32 (rows, categories), of `Rows.sampled` in order; the costs by the names of COSTS: the size in
-    memory, the time to fit on the other folds, to score a row. With an `error`, scikit-learn refused.
+    probabilities float32 (rows, categories), of `Rows.sampled` or the first fold of it, in order; the costs by the
+    names of COSTS: the size in memory, the time to fit on the other rows, to score one. With an `error`, scikit-learn
+    refused.
     """
 
     probabilities: np.ndarray
@@ -127,22 +128,26 @@ def fit(tasks: Tasks, about: str, rows: Shared[Rows], estimators: Sequence[Any])
     return fitted
 
 
-def out_of_fold(tasks: Tasks, rows: Shared[Rows], estimators: Sequence[Any]) -> list[OutOfFold]:
-    """Return what each estimator answers for every fold, fitted on the others; an error of one that is too large."""
-    data, fitted_on = rows.value.data, len(rows.value.sampled) * (FOLDS - 1) // FOLDS
+def out_of_fold(tasks: Tasks, rows: Shared[Rows], estimators: Sequence[Any], once: bool = False) -> list[OutOfFold]:
+    """Return what each estimator answers for every fold, fitted on the others; an error of one that is too large.
+
+    `once`: for the first fold alone, fitted on all other rows, sampled or not.
+    """
+    asked = range(1) if once else range(FOLDS)
+    data, fitted_on = rows.value.data, len(_others(rows.value, 0, once))
     refused = {n: refusal(tasks.room, [one], fitted_on, len(data.names), data.X) for n, one in enumerate(estimators)}
     sound = [n for n, error in refused.items() if not error]
 
     def work(item: tuple[int, int]) -> OutOfFold:
         try:
-            return _fold(estimators[item[0]], rows.value, item[1])
+            return _fold(estimators[item[0]], rows.value, item[1], once)
         except (ValueError, ArithmeticError, MemoryError) as error:  # another candidate may do
             return OutOfFold(np.zeros((0, 0)), error=_refusal(error))
 
-    answers = tasks.each([(place, fold) for place in sound for fold in range(FOLDS)], work)
+    answers = tasks.each([(place, fold) for place in sound for fold in asked], work)
     found = {n: OutOfFold(np.zeros((0, 0)), error=error) for n, error in refused.items() if error}
     for at, place in enumerate(sound):
-        found[place] = _joined(answers[at * FOLDS : (at + 1) * FOLDS], rows.value)
+        found[place] = _joined(answers[at * len(asked) : (at + 1) * len(asked)], rows.value)
     return [found[n] for n in range(len(estimators))]
 
 
@@ -151,7 +156,7 @@ def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:
     refused = next((part for part in parts if part.error), None)
     if refused:
         return refused
-    own = rows.folds[rows.folds < FOLDS]
+    own = rows.folds[rows.folds < len(parts)]
     probabilities = np.zeros((len(own), len(rows.data.names)), dtype=np.float32)
     for fold, part in enumerate(parts):
         probabilities[own == fold] = part.probabilities
@@ -164,11 +169,16 @@ def _pickled_bytes(model: Model) -> int:
     return length
 
 
-def _fold(estimator: Any, rows: Rows, fold: int) -> OutOfFold:
+def _others(rows: Rows, fold: int, once: bool) -> np.ndarray:
+    """Return the places of the rows that are fitted on while a fold is asked."""
+    others: np.ndarray = rows.places[(rows.folds != fold) & (once | (rows.folds < FOLDS))]
+    return others
+
+
+def _fold(estimator: Any, rows: Rows, fold: int, once: bool) -> OutOfFold:
     data, asked = rows.data, rows.places[rows.folds == fold]
-    others = rows.places[(rows.folds != fold) & (rows.folds < FOLDS)]
     started = time.perf_counter()
-    model = _fit_whole(estimator, data, others)
+    model = _fit_whole(estimator, data, _others(rows, fold, once))
     X = rows_at(data.X, asked)
     model.predict_proba(X[:1])  # what is compiled or loaded at the first time is no cost of the model
     fitted = time.perf_counter()

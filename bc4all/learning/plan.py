@@ -11,12 +11,14 @@ import numpy as np
 
 from bc4all.errors import ModelError
 from bc4all.learning import fitting
-from bc4all.learning.fitting import Rows
+from bc4all.learning.fitting import FOLDS, Rows
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
 from bc4all.model import blend
 from bc4all.model.calibration import could_be_known, fit_calibrator
 from bc4all.model.ranking import Model
+
+_ONCE_ROWS = 10_000  # from which a third of the rows is enough to find a temperature, which is a single number
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,25 @@ def fit_plan(
     models = fitting.fit(tasks, plan.about, rows, plan.estimators)
     if len(models) == 1 and not plan.calibrate:
         return models[0]
-    data = rows.value.data
-    codes = data.codes[rows.value.sampled]
+    names = rows.value.data.names
+    if plan.calibrate and calibrator is None:
+        calibrator = _calibrator(tasks, rows, plan, plan.calibrate, probabilities)
+    return blend.Blend(models, plan.weights, names, calibrator)
+
+
+def _calibrator(tasks: Tasks, rows: Shared[Rows], plan: Plan, method: str, probabilities: np.ndarray | None) -> Any:
+    """Return what calibrates a plan's answers; None where no row's category could be known."""
+    data, codes = rows.value.data, rows.value.data.codes[rows.value.sampled]
     counted = could_be_known(codes)
-    if plan.calibrate and calibrator is None and counted.any():
-        if probabilities is None:
-            probabilities = plan_answers(tasks, rows, plan)
-        calibrator = fit_calibrator(probabilities, codes, data.names, plan.calibrate, counted)
-    return blend.Blend(models, plan.weights, data.names, calibrator)
+    if not counted.any():
+        return None
+    if probabilities is None:
+        once = method == "temperature" and len(rows.value.places) >= _ONCE_ROWS
+        probabilities = plan_answers(tasks, rows, plan, once)
+        if once:
+            first = rows.value.folds[rows.value.folds < FOLDS] == 0
+            codes, counted = codes[first], counted[first]
+    return fit_calibrator(probabilities, codes, data.names, method, counted)
 
 
 def fit_again(tasks: Tasks, rows: Shared[Rows], plan: Plan, judged: Model) -> Model:
@@ -79,12 +92,12 @@ def fit_again(tasks: Tasks, rows: Shared[Rows], plan: Plan, judged: Model) -> Mo
     return fit_plan(tasks, rows, plan, calibrator=calibrator)
 
 
-def plan_answers(tasks: Tasks, rows: Shared[Rows], plan: Plan) -> np.ndarray:
-    """Return what a plan's model answers out of fold, before it is calibrated.
+def plan_answers(tasks: Tasks, rows: Shared[Rows], plan: Plan, once: bool = False) -> np.ndarray:
+    """Return what a plan's model answers out of fold, before it is calibrated; `once`: to the first fold alone.
 
     Raises ModelError where scikit-learn refuses.
     """
-    answers = fitting.out_of_fold(tasks, rows, plan.estimators)
+    answers = fitting.out_of_fold(tasks, rows, plan.estimators, once)
     refused = next((answer.error for answer in answers if answer.error), "")
     if refused:
         raise ModelError(refused, plan.about, "change its data or `model`")

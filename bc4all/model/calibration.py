@@ -43,7 +43,8 @@ def fit_calibrator(
 ) -> Any:
     """Return a fitted CalibratedClassifierCV whose `predict_proba` takes and gives probabilities (rows, classes).
 
-    From out-of-fold probabilities and the rows' true categories, as places in `classes`, all of which are met.
+    From out-of-fold probabilities and the rows' true categories, as places in `classes`, all of which are met unless
+    the method is "temperature".
     `counted` (rows,): whether a row counts, one at least; all do without. Answers that are never wrong count as if they
     had been once: of no number of them follows that there is no doubt.
     """
@@ -54,6 +55,9 @@ def fit_calibrator(
     if not weights[X.argmax(axis=1) != codes].any():
         second = X.argsort(axis=1)[:, -2]  # would be right in one row of all
         X, codes, weights = np.r_[X, X], np.r_[codes, second], np.r_[weights, weights / weights.sum()]
+    unmet = np.setdiff1d(np.arange(len(classes)), codes)  # scikit-learn knows those alone that a row has
+    even = np.full((len(unmet), len(classes)), 1 / len(classes))
+    X, codes, weights = np.r_[X, even], np.r_[codes, unmet], np.r_[weights, 0 * unmet]
     every = np.arange(len(codes))  # they are out of fold already
     calibrated = CalibratedClassifierCV(GivenProbabilities(classes), method=method, cv=[(every, every)])
     return calibrated.fit(X, classes[codes], sample_weight=weights)

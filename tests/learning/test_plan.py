@@ -1,0 +1,78 @@
+"""What a plan's calibration is learned from."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from bc4all.learning import fitting, plan
+from bc4all.learning.fitting import FOLDS, Rows, folds
+from bc4all.learning.model_size import Room
+from bc4all.learning.plan import Plan, fit_plan
+from bc4all.learning.tasks import OneTask
+from bc4all.model.calibration import could_be_known, fit_calibrator
+from bc4all.model.training_set import TrainingSet
+
+ROWS = 600
+TASK = OneTask(Room(1 << 30, "this test"))
+
+
+def products() -> TrainingSet:
+    """Three categories that overlap, and two of one product."""
+    rng = np.random.default_rng(1)
+    codes = np.arange(ROWS) % 3
+    codes[:2] = 3, 4
+    X = rng.normal(size=(ROWS, 2)) + codes[:, None]
+    return TrainingSet(X, codes.astype(np.int32), np.array(list("abcde"), dtype=object), np.arange(ROWS))
+
+
+@pytest.mark.parametrize("most", [50_000, 90], ids=["all", "a sample"])
+@pytest.mark.parametrize("method", ["temperature", "sigmoid"])
+def test_a_temperature_is_learned_from_one_fold_of_many_rows(
+    monkeypatch: pytest.MonkeyPatch, method: str, most: int
+) -> None:
+    """Then one model less is fitted a fold, and on all rows that are not asked; other methods need all folds."""
+    monkeypatch.setattr(plan, "_ONCE_ROWS", ROWS)
+    data, fitted_on = products(), []
+    fit_whole = fitting._fit_whole
+
+    def noted(estimator: Any, data: TrainingSet, places: np.ndarray) -> Any:
+        fitted_on.append(len(places))
+        return fit_whole(estimator, data, places)
+
+    monkeypatch.setattr(fitting, "_fit_whole", noted)
+    own = folds(data.codes, most)
+    with TASK.shared(Rows(data, np.arange(ROWS), own)) as rows:
+        model = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], method, {}))
+    if method != "temperature":
+        assert len(fitted_on) == 1 + FOLDS
+        return
+    asked = np.flatnonzero(own == 0)
+    assert fitted_on == [ROWS, ROWS - len(asked)]
+    others = np.setdiff1d(np.arange(ROWS), asked)
+    alone = LogisticRegression().fit(data.X[others], data.labels(others))
+    answers = np.zeros((len(asked), 5))
+    answers[:, np.searchsorted(data.names, alone.classes_)] = alone.predict_proba(data.X[asked])
+    sampled = data.codes[own < FOLDS]
+    counted = could_be_known(sampled)[own[own < FOLDS] == 0]
+    wanted = fit_calibrator(answers, data.codes[asked], data.names, "temperature", counted)
+    np.testing.assert_allclose(model.calibrator.predict_proba(answers), wanted.predict_proba(answers), rtol=1e-5)  # type: ignore[attr-defined]
+    found = float(model.calibrator.calibrated_classifiers_[0].calibrators[0].beta_)  # type: ignore[attr-defined]
+    assert 0.5 < found < 2.0
+
+
+def test_categories_that_no_row_has_do_not_count() -> None:
+    """A temperature is the same with them and without; their probabilities are calibrated, too."""
+    rng = np.random.default_rng(0)
+    answers = rng.dirichlet(np.ones(3), 200)
+    codes = np.array([rng.choice(3, p=row**2 / (row**2).sum()) for row in answers])
+    wide = np.zeros((200, 4))
+    wide[:, [0, 1, 3]] = answers
+    places = np.array([0, 1, 3])[codes]
+    few, more = (
+        fit_calibrator(given, truth, np.arange(given.shape[1]), "temperature")
+        for given, truth in ((answers, codes), (wide, places))
+    )
+    np.testing.assert_allclose(more.predict_proba(wide)[:, [0, 1, 3]], few.predict_proba(answers), atol=1e-4)
+    assert list(more.classes_) == [0, 1, 2, 3]
