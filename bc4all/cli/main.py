@@ -136,16 +136,17 @@ def doctor(config: Path, master: str | None, spark_options: tuple[str, ...]) -> 
 @click.option("--categories", type=click.IntRange(2), help="Categories of each; by default 15 to 62.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Equal seeds make equal files.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder to fill.")
-def sample_data(clients: int, rows: int, categories: int | None, seed: int, out: Path) -> None:
+@click.option("--titles", is_flag=True, help="Products with a title, in categories that are paths.")
+def sample_data(clients: int, rows: int, categories: int | None, seed: int, out: Path, titles: bool) -> None:
     """Write made-up clients to try things with.
 
-    Overlapping, skewed categories of products with five numeric features.
+    Overlapping, skewed categories of products with five numeric features, or with a title.
 
     Example: bc4all sample-data --clients 10 --rows 5000 --seed 1 --out data
     """
     from bc4all.data.sample_data import write_sample_data
 
-    for client_id in write_sample_data(out, clients, rows, seed, categories):
+    for client_id in write_sample_data(out, clients, rows, seed, categories, titles):
         click.echo(f"{client_id}: {rows} products to train on, {rows} to predict", err=True)
 
 

@@ -11,8 +11,10 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
+from bc4all.config.estimators import build_member
+from bc4all.config.model_defaults import TEXT_MODEL
 from bc4all.data import sample_data
-from bc4all.data.sample_data import FEATURES, write_sample_data
+from bc4all.data.sample_data import FEATURES, TITLE, write_sample_data
 from bc4all.errors import DataError
 
 
@@ -92,6 +94,32 @@ def test_an_empty_folder_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "train" / "client_id=client_0").mkdir(parents=True)
     list(write_sample_data(tmp_path, 1, 100, 1))
     assert len(read(tmp_path)) == 100
+
+
+def test_titles_are_of_categories_that_are_paths(tmp_path: Path) -> None:
+    """As many as asked for, of three levels, skewed; a title for each product, seldom twice; equal for equal seeds."""
+    for folder in ("one", "again"):
+        list(write_sample_data(tmp_path / folder, 1, 20_000, 1, 100, titles=True))
+    assert digests(tmp_path / "one") == digests(tmp_path / "again")
+    train, prediction = read(tmp_path / "one"), read(tmp_path / "one", "prediction")
+    assert list(train) == ["product_id", "category_id", "title"]
+    assert list(prediction) == ["product_id", "title"]
+    assert train.title.str.len().between(3, 80).all()
+    assert train.title.duplicated().mean() < 0.1
+    sizes = train.category_id.value_counts()
+    assert len(sizes) == 100
+    assert sizes.max() > 3 * sizes.median()
+    levels = train.category_id.str.split(" > ", expand=True)
+    assert [levels[level].nunique() for level in range(3)] == [3, 13, 100]
+
+
+@pytest.mark.slow
+def test_the_default_model_is_good_and_not_perfect_for_titles(tmp_path: Path) -> None:
+    """Some titles name no category, or another one; the rest can be learned, though none was met before."""
+    list(write_sample_data(tmp_path, 1, 4000, 1, 40, titles=True))
+    train, test = train_test_split(read(tmp_path), test_size=0.1, random_state=1234)
+    model = build_member(TEXT_MODEL.blend[0], {TITLE: "text"}).fit(train[[TITLE]], train["category_id"])
+    assert 0.8 < (model.predict(test[[TITLE]]) == test["category_id"]).mean() < 0.99
 
 
 @pytest.mark.slow
