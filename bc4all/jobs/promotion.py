@@ -37,18 +37,18 @@ def find_rival(registry: Registry, client: Client, day: Day) -> Rival:
         champion = registry.load_judged(client.id, registry.find(client.id))
     except ModelError as error:
         return Rival(Opponent(), f"the champion cannot be read, and was not compared: {error}")
-    learned = registry.training_ids(champion.version)
+    sides = registry.sides(champion.version)
     other = sorted(name for name, kind in champion.features.items() if client.features.get(name) != kind)
     if other:
         told = f"the champion needs {', '.join(other)} as it was: not compared"
-        return Rival(Opponent(learned=learned), told)
+        return Rival(Opponent(sides=sides), told)
     renamed = client.category_map.names(day) if client.category_map else {}
     if set(renamed) & set(map(str, champion.model.classes_)):
         told = "the champion knows categories by their old names: not compared"
-        return Rival(Opponent(learned=learned), told)
-    if learned is None:
+        return Rival(Opponent(sides=sides), told)
+    if sides is None:
         return Rival(Opponent(), "what the champion has learned from is not known: not compared")
-    return Rival(Opponent(champion.model, champion.features, learned))
+    return Rival(Opponent(champion.model, champion.features, sides))
 
 
 def decide(registry: Registry, client: Client, version: Version, learned: Learned, incomparable: str) -> Verdict:

@@ -36,10 +36,11 @@ from bc4all.learning.shared_value import SharedValue
 from bc4all.learning.task_results import Answers, Fetched
 from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.training import Learned, Lesson, learn
-from bc4all.model.training_set import SPLIT_SEED, TEST_SIZE, TrainingSet
+from bc4all.model.held_out import SPLIT_SEED, TEST_SIZE
+from bc4all.model.training_set import TrainingSet
 from bc4all.reading.rows import Wanted
 from bc4all.registry.run import Run
-from bc4all.registry.versions import CURVES, PROFILE, TRAINING_IDS
+from bc4all.registry.versions import CURVES, PROFILE, SIDES
 
 _EXAMPLE_ROWS = 5
 _MAX_PARAM_CHARS = 6000  # that MLflow takes
@@ -289,12 +290,12 @@ def _log_training(run: Run, client: Client, products: Products, learned: Learned
     params = {"features": features, "model": client.model_name, **client.model_params}
     if isinstance(client.model, BlendSettings) or client.model == AUTO:
         params["blend"] = json.dumps(learned.said)[:_MAX_PARAM_CHARS]
-    params |= {"test_size": TEST_SIZE, "split_random_state": SPLIT_SEED}
-    params["refitted_on_all_rows"] = learned.model is not learned.judged
+    refitted = learned.model is not learned.judged
+    params |= {"test_size": TEST_SIZE, "split_random_state": SPLIT_SEED, "refitted_on_all_rows": refitted}
     run.log({**metrics, **rows}, params)
     run.log_dataset(products.folder, learned.sha256, client.features, products.accepted_rows)
     with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
         for name, content in learned.files.items():
             (Path(scratch) / name).write_bytes(content)
-        np.save(Path(scratch) / TRAINING_IDS, learned.training_ids)
+        np.save(Path(scratch) / SIDES, learned.sides.stored())
         run.log_files(Path(scratch))

@@ -29,7 +29,8 @@ from bc4all.learning.fitting import Rows, folds
 from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.tuning import Effort, Tuned, tune
 from bc4all.logs import log_context
-from bc4all.model.training_set import TrainingSet, split
+from bc4all.model.held_out import hold_out
+from bc4all.model.training_set import TrainingSet
 from bc4all.registry.run import Run
 from bc4all.request import JobRequest
 
@@ -64,7 +65,7 @@ class TuneJob:
         with context.attempt(client, "tune") as (run, _), log_context(run_id=run.id):
             products, data = self._collect(client)
             rival = promotion.find_rival(context.registry, client, context.day)
-            training, _ = split(data.codes, rival.opponent.learned_among(data.ids))
+            training, _ = hold_out(data, client.features, rival.opponent.sides)
             tasks, fitted_on = SparkTasks(context.spark), Rows(data, training, folds(data.codes[training]))
             with tasks.shared(fitted_on) as rows, phase(context.spark, client.id, "tune", "search"):
                 tuned = tune(tasks, client, rows, self.effort, self.limits, _Progress(self, client, run).tell)

@@ -24,8 +24,9 @@ from bc4all.model.abstention import curves
 from bc4all.model.distribution import profile
 from bc4all.model.evaluation import Evaluation, evaluate
 from bc4all.model.features import model_input, rows_at
+from bc4all.model.held_out import Sides, hold_out
 from bc4all.model.ranking import Model
-from bc4all.model.training_set import MIN_COMPARED_ROWS, TrainingSet, split
+from bc4all.model.training_set import MIN_COMPARED_ROWS, TrainingSet
 
 _EXAMPLES = 100  # rows that are kept: a version must answer them as the model did that it was made from
 
@@ -51,17 +52,12 @@ class Lesson:
 class Opponent:
     """The champion that a new model is compared with, of features that are among the client's present ones.
 
-    `learned` are the hashes of the products that it was fitted on, int64, None where they are not known; the model is
-    None where it cannot be asked.
+    `sides` are None where they are not known; the model is None where it cannot be asked.
     """
 
     model: Model | None = None
     features: Features | None = None
-    learned: np.ndarray | None = None
-
-    def learned_among(self, ids: np.ndarray) -> np.ndarray | None:
-        """Return whether it was fitted on each of some products; None where that is not known."""
-        return None if self.learned is None else np.isin(ids, self.learned)
+    sides: Sides | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Learned:
     categories: int
     sha256: str
     examples: pd.DataFrame
-    training_ids: np.ndarray
+    sides: Sides
     training: Mapping[str, float]
     held_out: Mapping[str, float] | None
     challenger: pd.DataFrame | None
@@ -102,7 +98,7 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
 
     Raises ModelError where scikit-learn refuses.
     """
-    training, held_out = split(data.codes, opponent.learned_among(data.ids))
+    training, held_out = hold_out(data, lesson.features, opponent.sides)
     with tasks.shared(Rows(data, training, folds(data.codes[training]))) as rows:
         plan, probabilities = lesson.planner(tasks, rows)
         judged = fit_plan(tasks, rows, plan, probabilities)
@@ -123,7 +119,7 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
         categories=len(data.names),
         sha256=data.sha256,
         examples=pd.DataFrame(data.X[:_EXAMPLES], columns=list(lesson.features)),
-        training_ids=data.ids[training],
+        sides=Sides(data.ids[training], data.ids[held_out]),
         training=on_training.metrics,
         held_out=on_held_out.metrics if on_held_out else None,
         challenger=on_held_out.answers if on_held_out else None,
@@ -142,9 +138,9 @@ def _champions_answers(
 
     Where it cannot answer: None, and why.
     """
-    if opponent.model is None or opponent.features is None or opponent.learned is None:
+    if opponent.model is None or opponent.features is None or opponent.sides is None:
         return None, ""
-    new = np.flatnonzero(~np.isin(data.ids[held_out], opponent.learned))
+    new = np.flatnonzero(~np.isin(data.ids[held_out], opponent.sides.learned))
     if len(new) < MIN_COMPARED_ROWS:
         return pd.DataFrame(index=new), ""
     places = held_out[new]

@@ -18,7 +18,7 @@ from bc4all.identity import ClientId, RunId
 from bc4all.job_kinds import JOB_KINDS, PREDICT
 from bc4all.registry.ownership import OWNER_TAG
 from bc4all.registry.tracking import ACTIVE, Tracking, experiment_name
-from bc4all.registry.versions import TRAINING_IDS, Version, model_name
+from bc4all.registry.versions import SIDES, Version, model_name
 
 _FORGOTTEN = " (forgotten "  # ends the name of an experiment that is one no more: no client's id has a space
 _VERSION = "model_version"  # the tag of a prediction's run
@@ -44,7 +44,7 @@ def delete_version(tracking: Tracking, client_id: ClientId, version: Version, fi
 def _delete_kept(tracking: Tracking, run_id: RunId) -> None:
     client = tracking.client
     run = tracking.ask(lambda: client.get_run(run_id), f"there is no run {run_id}")
-    _delete_artifacts(tracking, str(run.info.artifact_uri), TRAINING_IDS)
+    _delete_artifacts(tracking, str(run.info.artifact_uri), SIDES)
     search = partial(client.search_logged_models, [run.info.experiment_id], f"source_run_id = '{run_id}'")
     for model in tracking.ask(search):
         tracking.ask(partial(client.delete_logged_model, model.model_id))

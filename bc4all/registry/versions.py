@@ -22,6 +22,7 @@ from bc4all.config.clients import Client
 from bc4all.errors import ModelError, Untrained
 from bc4all.identity import ClientId, RunId
 from bc4all.kinds import Features
+from bc4all.model.held_out import Sides
 from bc4all.model.model_file import FOREST_FILE, SKOPS_FILE, digest, load_model
 from bc4all.model.ranking import Model
 from bc4all.registry.artifact import (
@@ -42,7 +43,7 @@ _Answer = TypeVar("_Answer")
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 CURVES, PROFILE = "curves", "profile"  # what training stores: `abstention.curves`, `drift.profile`
-TRAINING_IDS = "training_ids.npy"  # of a version's run: int64 hashes of what the model of its figures was fitted on
+SIDES = "training_ids.npy"  # of a version's run: `Sides`, of before those of the learned products alone
 
 
 @dataclass(frozen=True)
@@ -201,20 +202,22 @@ class Registry:
         """Let an alias point to nothing."""
         self.tracking.ask(lambda: self._client.delete_registered_model_alias(model_name(client_id), alias))
 
-    def training_ids(self, version: Version) -> np.ndarray | None:
-        """Return the hashes of the products that a version was fitted on, int64; None where they were not kept."""
+    def sides(self, version: Version) -> Sides | None:
+        """Return the products that the model of a version's figures was fitted on, and those held out from it.
+
+        None where they were not kept.
+        """
         run_id = version.run_id
         if run_id is None:
             return None
         with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
             try:
                 file = self.tracking.ask(
-                    lambda: self._client.download_artifacts(run_id, TRAINING_IDS, scratch), _no_files(version)
+                    lambda: self._client.download_artifacts(run_id, SIDES, scratch), _no_files(version)
                 )
-                ids: np.ndarray = np.load(file)
+                return Sides.read(np.load(file))
             except (ModelError, ValueError, EOFError):  # of before they were kept, or spoilt
                 return None
-        return ids if ids.dtype == np.int64 and ids.ndim == 1 else None
 
     def load(self, client_id: ClientId, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""

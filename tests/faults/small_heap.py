@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 from bc4all.learning.blending import planner
 from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.training import Lesson, Opponent, learn
-from bc4all.model.training_set import TrainingSet, split
+from bc4all.model.held_out import split
+from bc4all.model.training_set import TrainingSet
 from tests.conftest import make_client
 
 HEAP_MB = 512

@@ -24,7 +24,7 @@ from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.learning.candidates import fixed_list
 from bc4all.model.blend import Blend, EmbeddedForest
-from bc4all.model.training_set import split
+from bc4all.model.held_out import split
 from bc4all.registry.tracking import tracking_uri
 from bc4all.registry.versions import LoadedModel
 from tests.conftest import FEATURES, deliver_some, make_client, published_rows

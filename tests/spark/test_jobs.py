@@ -235,7 +235,7 @@ def test_trees_fitted_apart_are_the_forest_fitted_whole(
 ) -> None:
     """Chunks of trees on executors merge to the forest of one scikit-learn fit, node for node."""
     from bc4all.model.forest import CompactForest
-    from bc4all.model.training_set import split
+    from bc4all.model.held_out import split
 
     data = few(3, 300)
     deliver("train", "x", "a.csv", data)

@@ -117,14 +117,20 @@ def test_a_worse_version_stays_challenger_until_somebody_wills(job: JobContext, 
 
 
 def test_the_champion_is_not_asked_what_it_has_learned(job: JobContext, delivered: Deliver) -> None:
-    """Of products that came since, and of those held out then, it has learned nothing: from them the tenth is drawn."""
+    """What was held out then is held out now, and one in ten of the products that came since."""
     overfitted = make_client("x", model="sklearn.neighbors.KNeighborsClassifier", model_params={"n_neighbors": 1})
     train(job, overfitted)
     delivered("train", "x", "b.csv", products(600, seed=1))
     outcome = train(job, make_client("x"))
     assert outcome.note == ""
     compared = int(latest_run(job)["gate"].partition("champion's on ")[2].split()[0])
-    assert compared == 120  # a tenth of all, drawn from those that it has not learned from
+    sides = [job.registry.sides(job.registry.find("x", number)) for number in (1, 2)]
+    before, now = [side for side in sides if side is not None and side.held_out is not None]
+    assert (len(before.learned), len(before.held_out)) == (540, 60)
+    assert (len(now.learned) + len(now.held_out), compared) == (1200, len(now.held_out))
+    assert set(before.held_out) < set(now.held_out)
+    assert set(before.learned) < set(now.learned)
+    assert 100 < compared < 140
 
 
 def by_heart(**said: object) -> Client:

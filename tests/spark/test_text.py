@@ -24,9 +24,9 @@ from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.learning.fitting import folds
 from bc4all.model.blend import Blend
+from bc4all.model.held_out import split
 from bc4all.model.model_file import SKOPS_FILE, TRUSTED_TYPES
 from bc4all.model.preprocessing import with_preprocessing
-from bc4all.model.training_set import split
 from bc4all.registry.tracking import tracking_uri
 from tests.conftest import jobs_on, make_client, published_rows, write_file
 
@@ -66,7 +66,7 @@ def test_a_real_shop_equals_plain_scikit_learn(job: JobContext, prefix: Path, me
     )
     X, y = data[["product_title"]], data["category_id"].to_numpy(object)
     model = plain().fit(X, y)
-    training, _ = split(np.unique(y, return_inverse=True)[1], None)
+    training, _ = split(np.unique(y, return_inverse=True)[1])
     fold = folds(np.unique(y[training], return_inverse=True)[1])
     parts = [(np.flatnonzero(fold != part), np.flatnonzero(fold == part)) for part in range(3)]
     calibrated = CalibratedClassifierCV(plain(), method="temperature", ensemble=False, cv=parts)

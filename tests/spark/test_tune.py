@@ -30,7 +30,7 @@ from bc4all.learning import blending, tasks, tuning
 from bc4all.learning.blending import MIN_GAIN, Candidate, Choice, Scores
 from bc4all.learning.candidates import fixed_list
 from bc4all.learning.fitting import OutOfFold, Rows
-from bc4all.model.training_set import split
+from bc4all.model.held_out import split
 from bc4all.registry.tracking import tracking_uri
 from bc4all.request import JobRequest
 from bc4all.state import State
@@ -167,8 +167,9 @@ def test_what_a_training_holds_out_is_never_looked_at(job: JobContext, delivered
     work.tune(client)
     train(job, client)
     (rows,) = seen
-    fitted_on = job.registry.training_ids(job.registry.find("client_0", 2))
-    assert fitted_on is not None
+    sides = job.registry.sides(job.registry.find("client_0", 2))
+    assert sides is not None
+    fitted_on = sides.learned
     assert set(rows.data.ids[rows.places]) == set(fitted_on)
     assert len(fitted_on) < len(rows.data.ids) == 1500
     first, _ = split(rows.data.codes)

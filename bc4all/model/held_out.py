@@ -1,0 +1,133 @@
+"""Which products are held out: a tenth, that no model has learned from which is judged by it.
+
+A product that was held out once is so for as long as it exists, and one that was learned from stays learned from: a
+version and its champion are then compared on rows that neither knows, and those stand for the whole catalogue, not for
+what is new in it.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bc4all.kinds import TEXT, Features
+from bc4all.model.features import Matrix
+from bc4all.model.training_set import MIN_COMPARED_ROWS, TrainingSet
+
+# The split of the system that this one replaces, so that figures compare.
+TEST_SIZE = 0.1
+SPLIT_SEED = 1234
+_ONE_IN = 10  # new products
+_SALT = np.uint64(SPLIT_SEED * 0x9E3779B97F4A7C15 % 2**64)
+_SPLITMIX = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_UNSAID = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The products that a version was fitted on, and those held out from it: hashes of their ids, int64.
+
+    `held_out` is None of a version that was registered before they were kept.
+    """
+
+    learned: np.ndarray
+    held_out: np.ndarray | None
+
+    def stored(self) -> np.ndarray:
+        """Return int64 (products, 2): each one's hash, and whether it was held out."""
+        held_out = np.zeros(0, dtype=np.int64) if self.held_out is None else self.held_out
+        ids = np.concatenate([self.learned, held_out])
+        return np.stack([ids, np.arange(len(ids)) >= len(self.learned)], axis=1)
+
+    @classmethod
+    def read(cls, stored: np.ndarray) -> "Sides":
+        """Return what was `stored`, of versions of before the learned products alone. Raises ValueError for others."""
+        if stored.dtype == np.int64 and stored.ndim == 1:
+            return cls(stored, None)
+        if stored.dtype != np.int64 or stored.ndim != 2 or stored.shape[1] != 2:
+            raise ValueError(f"{stored.dtype} of shape {stored.shape} are not what was held out")
+        ids, held_out = stored[:, 0], stored[:, 1] != 0
+        return cls(ids[~held_out], ids[held_out])
+
+
+def split(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of the rows to train on and of those held out: scikit-learn's `train_test_split`, seed 1234.
+
+    A category keeps at least one row in the training part: its first one moves back if all of them were held out.
+    """
+    from sklearn.model_selection import train_test_split
+
+    drawn = train_test_split(np.arange(len(codes)), test_size=TEST_SIZE, random_state=SPLIT_SEED)
+    return _with_every_category(codes, *drawn)
+
+
+def hold_out(data: TrainingSet, features: Features, before: Sides | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """As `split`, and where there are `before` those of the champion: each product that it knows on its side.
+
+    Of new ones, those whose text is that of another product stand with it, and of the rest one in ten is held out, by a
+    hash of its id.
+    """
+    training, held_out = split(data.codes)
+    if before is None:
+        return training, held_out
+    if before.held_out is None:
+        apart = _not_learned(data.codes, np.isin(data.ids, before.learned), held_out)
+    else:
+        apart = _as_before(data, features, before.learned, before.held_out)
+    if np.array_equal(apart, np.sort(held_out)):  # the data is what it was at first: so is the order
+        return training, held_out
+    return _with_every_category(data.codes, np.setdiff1d(np.arange(len(data.codes)), apart), apart)
+
+
+def _not_learned(codes: np.ndarray, learned: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return a tenth of the rows that a champion, of which no more is known, has not learned from; else the `first`."""
+    new = np.flatnonzero(~learned)
+    if len(new) < MIN_COMPARED_ROWS:
+        return np.sort(first)
+    return np.sort(np.random.default_rng(SPLIT_SEED).permutation(new)[: len(first)])
+
+
+def _as_before(data: TrainingSet, features: Features, learned: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """Return the places of the rows that are held out, in order."""
+    apart, known = np.isin(data.ids, held_out), np.isin(data.ids, learned)
+    new = ~(apart | known)
+    groups = _same_text(data.X, features)
+    # A group goes with what is known of it, with what is learned if that is both; else with its least id.
+    least = pd.Series(data.ids).groupby(groups).min().to_numpy()
+    drawn = _mixed(least) % np.uint64(_ONE_IN) == 0
+    drawn[groups[apart]] = True
+    drawn[groups[known]] = False
+    apart[new] = drawn[groups[new]]
+    return np.flatnonzero(apart)
+
+
+def _same_text(X: Matrix, features: Features) -> np.ndarray:
+    """Return a number for each row, from 0 on, equal where all letters and digits of their texts are.
+
+    A row without any is like no other.
+    """
+    texts = [name for name, kind in features.items() if kind == TEXT]
+    if not texts:
+        return np.arange(len(X))
+    bare = ([_UNSAID.sub("", text.casefold()) for text in X[name]] for name in texts)
+    keys = ["\0".join(row) for row in zip(*bare, strict=True)]
+    told = [key if key.strip("\0") else place for place, key in enumerate(keys)]
+    return np.asarray(pd.factorize(np.array(told, dtype=object))[0])
+
+
+def _mixed(ids: np.ndarray) -> np.ndarray:
+    """Return uint64 that tell nothing of the ids but which are equal (Steele, Lea and Flood, SplitMix, 2014)."""
+    mixed = ids.view(np.uint64) + _SALT
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * _SPLITMIX[0]
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * _SPLITMIX[1]
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+def _with_every_category(
+    codes: np.ndarray, training: np.ndarray, held_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    unseen = np.setdiff1d(codes[held_out], codes[training])
+    places = np.sort(held_out)
+    back = [places[codes[places] == code][0] for code in unseen]
+    return np.concatenate([training, np.array(back, dtype=training.dtype)]), held_out[~np.isin(held_out, back)]
