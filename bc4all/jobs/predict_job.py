@@ -27,7 +27,7 @@ from bc4all.jobs.quarantine import keep_refused, manifest, publish_refused
 from bc4all.jobs.scoring import Scorer, score_products, scored_schema
 from bc4all.jobs.waves import Member, Wave
 from bc4all.learning.shared_value import SharedValue
-from bc4all.model.abstention import Thresholds, thresholds
+from bc4all.model.abstention import NEVER, Thresholds, thresholds
 from bc4all.model.ranking import TOP
 from bc4all.packing import packed
 from bc4all.reading.header import MissingColumn
@@ -287,4 +287,11 @@ def _thresholds(client: Client, loaded: LoadedModel) -> Thresholds | None:
     if CURVES not in loaded.stored:
         where = f"{loaded.version.name} version {loaded.version.number}"
         raise ModelError("it is not known how often it is right from which score on", where, "train the client again")
-    return thresholds(loaded.stored[CURVES], client.abstain.precision, client.abstain.per_category)
+    asked = client.abstain
+    found = thresholds(loaded.stored[CURVES], asked.precision, asked.per_category)
+    if min(found.overall, *found.categories.values(), NEVER) == NEVER:
+        told = (
+            "from no score on do the held-out products tell surely enough that so many are right, and none is answered"
+        )
+        log.warning("%s: abstain: %s: %s; ask for less", client.id, asked.precision, told)
+    return found

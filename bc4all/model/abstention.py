@@ -1,11 +1,12 @@
 """Knowing when not to answer: from which score on the best category is right often enough.
 
 Training writes, with every version, how many of its held-out products would be answered from each score on, and how
-many of those rightly. Prediction picks the threshold for the precision that the configuration asks for. NumPy and
+many of those rightly. Prediction picks the threshold from which on that is, nine times in ten, at least the precision
+that the configuration asks for: of many thresholds, the one that only looks so precise is the luckiest. NumPy and
 pandas alone: thresholds are applied inside Python workers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ import pandas as pd
 
 MIN_ANSWERED_ROWS = 30  # held-out products that must be answered for their precision to be believed
 NEVER = 1.1  # a threshold above every probability
+_DOUBT = 0.05  # of the lower bound of a precision (Clopper and Pearson, 1934); simulated in docs/quality.md
+_PRIOR_ROWS = 10  # of all products, that a category's own are taken together with
 _POINTS, _CATEGORY_POINTS = 100, 20  # of a curve, at most
 
 
@@ -75,19 +78,33 @@ def _listed(table: pd.DataFrame) -> list[list[float]]:
 
 
 def thresholds(stored: Mapping[str, Any], precision: float, per_category: bool) -> Thresholds:
-    """Return the lowest thresholds from which at least `precision` of the held-out products were answered rightly.
+    """Return the lowest thresholds from which the held-out products tell that at least `precision` are right.
 
     A category with too few products of its own has the overall one; one that is never so precise is never answered.
     """
-    overall = _lowest(stored["overall"], precision)
+    overall = np.array(stored["overall"], dtype=np.float64).reshape(-1, 3)
     own: dict[str, float] = {}
     if per_category:
-        own = {name: _lowest(points, precision) for name, points in stored["categories"].items()}
-    return Thresholds(overall, own)
+        every = overall[overall[:, 0].argsort()]
+        for name, points in stored["categories"].items():
+            table = np.array(points, dtype=np.float64).reshape(-1, 3)
+            own[name] = _lowest(table, precision, np.interp(table[:, 0], every[:, 0], every[:, 2]))
+    return Thresholds(_lowest(overall, precision), own)
 
 
-def _lowest(points: Sequence[Sequence[float]], precision: float) -> float:
-    fitting = [
-        threshold for threshold, answered, accuracy in points if answered >= MIN_ANSWERED_ROWS and accuracy >= precision
-    ]
-    return min(fitting, default=NEVER)
+def _lowest(points: np.ndarray, precision: float, others: np.ndarray | None = None) -> float:
+    """Return the lowest threshold of points (thresholds, 3) whose precision is surely enough.
+
+    `others` (thresholds,) is the accuracy of all products there, so that a category of few is not told by luck alone.
+    """
+    from scipy.special import betaincinv  # type: ignore[import-untyped]
+
+    threshold, answered, accuracy = points.T
+    right = accuracy * answered
+    wrong = answered - right + 1  # one more, in doubt
+    if others is not None:
+        right, wrong = right + _PRIOR_ROWS * others, wrong - 1 + _PRIOR_ROWS * (1 - others)
+    tiny = np.finfo(np.float64).tiny
+    bound = betaincinv(np.maximum(right, tiny), np.maximum(wrong, tiny), _DOUBT)
+    sure = threshold[(answered >= MIN_ANSWERED_ROWS) & (bound >= precision)]
+    return float(sure.min(initial=NEVER))
