@@ -21,7 +21,11 @@ _ROWS_A_CATEGORY = 150  # with fewer, to factorise is sooner done than all categ
 _BLOCK = 500  # rows of that square that are made at a time
 _AT_ONCE = 32  # columns in one product: of two hundred thousand terms 51 MB
 _WIDE = 16  # columns from which the compiled product is faster
-_EIGENVALUES = 200  # taken out: of 18,000 titles, more take longer to find than they save
+_EIGENVALUES = (
+    200,
+    400,
+)  # taken out: of 18,000 titles, more take longer to find than they save to 10, or 100, categories
+_EIGENVALUES_A_CATEGORY = 4
 _MOST_SKETCHED = 16_000_000  # rows x eigenvalues: 128 MB, four times while they are found
 _ROWS_AN_EIGENVALUE = 10
 _SEED = 1234
@@ -96,7 +100,7 @@ def _iterated(
         image: np.ndarray = roots * (_product(X, primal) - centre @ primal)
         return image
 
-    nearly_solve = _preconditioner(gram, len(targets))
+    nearly_solve = _preconditioner(gram, *targets.shape)
     dual, steps = np.empty_like(targets), np.empty(targets.shape[1], dtype=np.int32)
     for start in range(0, targets.shape[1], _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
@@ -131,9 +135,11 @@ def _add_product(indptr, indices, data, dense, found):  # type: ignore[no-untype
 _Product = Callable[[np.ndarray], np.ndarray]  # with a symmetric matrix: (rows, any) -> (rows, any)
 
 
-def _preconditioner(gram: _Product, rows: int) -> _Product:
+def _preconditioner(gram: _Product, rows: int, categories: int) -> _Product:
     """Return what solves (I + gram) x = given but for the eigenvectors of gram's smaller eigenvalues."""
-    count = min(_EIGENVALUES, rows // _ROWS_AN_EIGENVALUE, _MOST_SKETCHED // rows)
+    fewest, most = _EIGENVALUES
+    count = min(max(fewest, _EIGENVALUES_A_CATEGORY * categories), most, rows // _ROWS_AN_EIGENVALUE)
+    count = min(count, _MOST_SKETCHED // rows)
     if not count:
         return lambda given: given
     sketch = np.linalg.qr(np.random.default_rng(_SEED).standard_normal((rows, count)))[0]
