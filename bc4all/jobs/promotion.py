@@ -5,6 +5,7 @@ What decides is `gate`, what changes is recorded by `champions`; this brings the
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from bc4all.errors import ModelError
 from bc4all.identity import Day
 from bc4all.learning.training import Learned, Opponent
 from bc4all.model.ranking import score_frame
-from bc4all.registry.champions import Champions
+from bc4all.registry.champions import Champions, behind_best
 from bc4all.registry.gate import Verdict, judge
 from bc4all.registry.versions import CHALLENGER, CHAMPION, Registry, Version
 
@@ -57,11 +58,13 @@ def decide(registry: Registry, client: Client, version: Version, learned: Learne
     `incomparable`: why the champion was not asked. Raises ModelError where the version cannot be read back, or answers
     otherwise than the model that was fitted.
     """
-    champions = Champions(registry)
+    champions, metric = Champions(registry), client.promotion.metric
     _check_reloaded(registry, client, version, learned)
-    verdict = judge(client.promotion, learned.challenger, learned.champion, incomparable or learned.incomparable)
+    lost = behind_best(champions.changes(client.id), metric, datetime.now(UTC)) if learned.champion is not None else 0.0
+    verdict = judge(client.promotion, learned.challenger, learned.champion, incomparable or learned.incomparable, lost)
     if verdict.promoted:
-        champions.promote(client.id, version, verdict.reason)
+        gain = verdict.metrics.get("gate_difference")
+        champions.promote(client.id, version, verdict.reason, gain=gain, metric=metric)
         log.info("%s: version %d is champion: %s", client.id, version.number, verdict.reason)
     else:
         registry.set_alias(version, CHALLENGER)

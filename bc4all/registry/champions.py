@@ -5,9 +5,9 @@ it out.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from bc4all.errors import ConfigurationError, ModelError
 from bc4all.identity import ClientId
@@ -15,18 +15,24 @@ from bc4all.registry.deletion import delete_version
 from bc4all.registry.versions import CHALLENGER, CHAMPION, Registered, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
-_FIELDS = ("at", "why", "back")
+_REMEMBERED = timedelta(days=365)  # a champion of before is no bar for what comes
 _MAX_TAG_CHARS = 4900  # characters of it; MLflow's own databases take 5000
 
 
 @dataclass(frozen=True)
 class Change:
-    """A version that became champion: when (ISO 8601, UTC), why, and whether by taking the one after it back."""
+    """A version that became champion: when (ISO 8601, UTC), why, and whether by taking the one after it back.
+
+    `gain`: by how much its `metric` was better than that of the champion before it, on the same rows; None where the
+    two were not compared.
+    """
 
     version: int
     at: str
     why: str
     back: bool = False
+    gain: float | None = None
+    metric: str = ""
 
 
 class Champions:
@@ -42,13 +48,21 @@ class Champions:
         """
         return _changes(self._registry.registered(client_id))
 
-    def promote(self, client_id: ClientId, version: Version, why: str, back: bool = False) -> None:
-        """Make a version the champion, and record it; the challenger is one no more if it is older."""
+    def promote(
+        self,
+        client_id: ClientId,
+        version: Version,
+        why: str,
+        back: bool = False,
+        gain: float | None = None,
+        metric: str = "",
+    ) -> None:
+        """Make a version the champion, and record it as a `Change`; the challenger is one no more if it is older."""
         registered = self._registry.registered(client_id)
         changes = _changes(registered)
         self._registry.set_alias(version, CHAMPION)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        changes.append(Change(version.number, now, why[:150], back))
+        changes.append(Change(version.number, now, why[:150], back, gain if gain is None else round(gain, 5), metric))
         while len(record := json.dumps([asdict(change) for change in changes])) > _MAX_TAG_CHARS:
             changes = changes[1:]
         self._registry.tag_model(client_id, _RECORD, record)
@@ -91,11 +105,35 @@ class Champions:
         return [version.number for version in gone]
 
 
+def behind_best(changes: Sequence[Change], metric: str, now: datetime) -> float:
+    """Return by how much the present champion is behind the best one of the last year, 0 where it is that one.
+
+    As far back as each was compared with the one before it, by this metric: what a person promoted begins anew.
+    """
+    best = sum_of_gains = 0.0
+    for change in reversed(changes):
+        if change.gain is None or change.metric != metric or not _is_recent(change.at, now):
+            break
+        sum_of_gains += change.gain
+        best = max(best, -sum_of_gains)
+    return best
+
+
+def _is_recent(at: str, now: datetime) -> bool:
+    try:
+        return now - datetime.fromisoformat(at) < _REMEMBERED
+    except (ValueError, TypeError):  # not recorded, or by another's hand
+        return False
+
+
 def _changes(registered: Registered) -> list[Change]:
     current = registered.aliases.get(CHAMPION)
     try:
         record = json.loads(registered.tags[_RECORD])
-        told = [Change(int(one["version"]), *(one[name] for name in _FIELDS)) for one in record]
+        told = [
+            Change(int(one["version"]), one["at"], one["why"], one["back"], one.get("gain"), one.get("metric", ""))
+            for one in record
+        ]
     except (KeyError, ValueError, TypeError):
         told = []
     if current is not None and (not told or told[-1].version != current):

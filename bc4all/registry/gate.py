@@ -1,7 +1,8 @@
 """May a new version take the champion's place? Decided from how both answered the same held-out rows.
 
 It must clear a bar, and must not fall behind by more than is allowed, unless it may be by chance: the rows are drawn
-again and again (a paired bootstrap), and a difference whose interval reaches zero is noise. Reads and writes nothing.
+again and again (a paired bootstrap), and a difference whose interval reaches zero is noise. Small steps back count
+together: all that were allowed since the best champion of the last year. Reads and writes nothing.
 """
 
 from dataclasses import dataclass, field
@@ -32,11 +33,12 @@ def judge(
     challenger: pd.DataFrame | None,
     champion: pd.DataFrame | None,
     incomparable: str = "",
+    behind_best: float = 0.0,
 ) -> Verdict:
     """Judge by `Evaluation.answers` of held-out rows, None where there are none.
 
     The challenger's may be of more rows than the champion's, whose index says which it has answered; `incomparable`
-    says why it has none.
+    says why it has none. `behind_best`: how much the champion itself is behind the best one of the last year.
     """
     name, column = settings.metric, _COLUMNS[settings.metric]
     sign = -1.0 if name == "log_loss" else 1.0
@@ -57,11 +59,14 @@ def judge(
         return _in_mode(settings, True, reason, {}, told=True)
     differences = sign * (challenger.loc[champion.index, column].to_numpy(float) - champion[column].to_numpy(float))
     low, high = interval(differences)
-    behind = differences.mean() < -settings.max_regression
+    back = float(differences.mean())
+    together = back - behind_best if back < 0 else back  # what is no step back is not held against it
+    behind = together < -settings.max_regression
     told = f"{name} {differences.mean():+.4f} [{low:+.4f}, {high:+.4f}] against the champion's on {len(champion)} rows"
-    metrics = {"gate_difference": float(differences.mean()), "gate_low": low, "gate_high": high}
-    if behind and high < 0:
-        return _in_mode(settings, False, f"{told}: more than {settings.max_regression} behind", metrics)
+    metrics = {"gate_difference": back, "gate_low": low, "gate_high": high}
+    if behind and high - (back - together) < 0:
+        steps = f" with {behind_best:.4f} since the best champion of the last year" if behind_best else ""
+        return _in_mode(settings, False, f"{told}: more than {settings.max_regression} behind{steps}", metrics)
     return _in_mode(settings, True, told + (": behind, but it may be by chance" if behind else ""), metrics)
 
 

@@ -1,5 +1,7 @@
 """Which version may take the champion's place, by answers alone."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from bc4all.config.settings import PromotionSettings
 from bc4all.model.training_set import MIN_COMPARED_ROWS
+from bc4all.registry.champions import Change, behind_best
 from bc4all.registry.gate import interval, judge
 
 
@@ -52,6 +55,56 @@ def test_a_small_sure_step_back_is_allowed() -> None:
     assert verdict.promoted
     assert verdict.metrics["gate_high"] < 0
     assert not judge(PromotionSettings(max_regression=0.0), answers(challenger), answers(champion)).promoted
+
+
+def stepping_back(steps: int, back: float) -> list[bool]:
+    """Whether each of some versions is promoted, each worse than the champion by the same small part."""
+    rows, now = 20_000, datetime(2026, 6, 1, tzinfo=UTC)
+    champion, changes, promoted = right(rows, 0.8), [Change(1, (now - timedelta(days=60)).isoformat(), "")], []
+    for number in range(2, 2 + steps):
+        challenger = champion.copy()
+        challenger[np.flatnonzero(champion)[: int(back * rows)]] = False
+        lost = behind_best(changes, "accuracy", now)
+        verdict = judge(PromotionSettings(), answers(challenger), answers(champion), "", lost)
+        promoted.append(verdict.promoted)
+        if verdict.promoted:
+            at, gain = (now - timedelta(days=60 - number)).isoformat(), verdict.metrics["gate_difference"]
+            changes.append(Change(number, at, "", gain=gain, metric="accuracy"))
+            champion = challenger
+        else:
+            assert "since the best champion of the last year" in verdict.reason
+    return promoted
+
+
+def test_small_steps_back_count_together() -> None:
+    """Each is less than is allowed; ten of them are not: what was lost since the best champion is."""
+    assert stepping_back(10, 0.004) == [True, True, *[False] * 8]
+
+
+def test_what_is_no_step_back_is_not_held_against_a_version() -> None:
+    """One that is as good as a champion that has lost something may come in, and so may a better one."""
+    champion = right(20_000, 0.8)
+    better = champion.copy()
+    better[np.flatnonzero(~champion)[:20]] = True
+    for challenger in (champion, better):
+        assert judge(PromotionSettings(), answers(challenger), answers(champion), "", 0.05).promoted
+
+
+def test_the_best_champion_is_looked_for_as_far_as_each_was_compared() -> None:
+    """What a person promoted, another metric, a champion of more than a year ago begin anew."""
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+
+    def change(days: int, gain: float | None, metric: str = "accuracy") -> Change:
+        return Change(1, (now - timedelta(days=days)).isoformat(), "", gain=gain, metric=metric)
+
+    steps = [change(90, None), change(60, 0.02), change(50, -0.006), change(40, -0.006), change(30, 0.004)]
+    assert behind_best(steps, "accuracy", now) == pytest.approx(0.008)
+    assert behind_best(steps[:2], "accuracy", now) == 0
+    assert behind_best([], "accuracy", now) == 0
+    assert behind_best(steps, "log_loss", now) == 0
+    assert behind_best([*steps, change(10, None)], "accuracy", now) == 0
+    assert behind_best([change(400, -0.02), change(300, -0.003)], "accuracy", now) == pytest.approx(0.003)
+    assert behind_best([Change(1, "", "not recorded", gain=-0.1, metric="accuracy")], "accuracy", now) == 0
 
 
 @pytest.mark.parametrize(
