@@ -262,7 +262,7 @@ GUARDS: dict[str, list[Guard]] = {
         Guard("bc4all.learning.task_results._opened", "content.digest() != receipt.sha256", "False"),
     ],
     "tests/learning/test_model_size.py::test_what_cannot_fit_is_refused_before_the_fit": [
-        Guard("bc4all.learning.fitting.fit", "raise ModelError(error, about)", "pass"),
+        Guard("bc4all.learning.fitting.fits", "raise ModelError(error, about)", "pass"),
     ],
     "tests/faults/test_memory.py::test_a_java_without_memory_ends_the_job": [
         Guard("bc4all.launch.spark_submit.spark_submit", "java = [_EXIT_WITHOUT_MEMORY]", "java: list[str] = []"),

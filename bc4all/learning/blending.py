@@ -126,7 +126,7 @@ def compare(
 ) -> list[Candidate]:
     """Return each member's answers out of fold, all of them fitted side by side."""
     estimators = [build_member(member, client.features) for _, member in members]
-    answers = fitting.out_of_fold(tasks, sample.rows, estimators)
+    (answers,) = fitting.side_by_side(tasks, "candidates", [fitting.out_of_fold(tasks, sample.rows, estimators)])
     return [
         Candidate(name, member, answer, None if answer.error else scores_of(sample, estimator, answer.probabilities))
         for (name, member), estimator, answer in zip(members, estimators, answers, strict=True)

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from bc4all.model.forest import CompactForest, is_forest
 from bc4all.model.preprocessing import split_columns
 from bc4all.model.ranking import Model
 from bc4all.model.training_set import TrainingSet
+
+T = TypeVar("T")
 
 FOLDS = 3
 COSTS = ("megabytes", "fit_seconds", "score_microseconds")
@@ -100,38 +102,66 @@ def _refusal(error: Exception) -> str:
     return f"there is not memory enough for it ({told}): {REMEDY}" if isinstance(error, MemoryError) else told
 
 
-def fit(tasks: Tasks, about: str, rows: Shared[Rows], estimators: Sequence[Any]) -> list[Model]:
-    """Return each of the unfitted estimators, fitted on all rows.
+@dataclass(frozen=True)
+class Work(Generic[T]):
+    """Items that tasks `do`, and what becomes of their answers, in order."""
 
-    Raises ModelError where scikit-learn refuses one, and, before any is fitted, where the driver could not hold them.
+    items: Sequence[Any]
+    do: Callable[[Any], Any]
+    end: Callable[[Sequence[Any]], T]
+
+
+def side_by_side(tasks: Tasks, about: str, works: Sequence[Work[Any]]) -> list[Any]:
+    """Return what each of some works comes to, handed out together: a core that one leaves idle does another's.
+
+    Raises ModelError as `run` does.
+    """
+    doing = [work.do for work in works]
+    items = [(n, item) for n, work in enumerate(works) for item in work.items]
+    answers = iter(run(tasks, about, items, lambda item: doing[item[0]](item[1])))
+    return [work.end([next(answers) for _ in work.items]) for work in works]
+
+
+def fits(
+    tasks: Tasks, about: str, rows: Shared[Rows], estimators: Sequence[Any], every: bool = False
+) -> Work[list[Model]]:
+    """Return the work that fits each of the unfitted estimators on the rows to fit on, or on `every` row of the data.
+
+    Raises ModelError, before any is fitted, where the driver could not hold them.
     """
     from sklearn.base import clone
 
-    shape = len(rows.value.places), len(rows.value.data.names)
-    error = refusal(tasks.room, estimators, *shape, rows.value.data.X)
+    data = rows.value.data
+    shape = len(data.codes) if every else len(rows.value.places), len(data.names)
+    error = refusal(tasks.room, estimators, *shape, data.X)
     if error:
         raise ModelError(error, about)
     at_once, estimators = tasks.at_once, [clone(one) for one in estimators]  # each fit draws a seed of its own
-    work = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, at_once)]
+    items = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, at_once)]
 
     def fit_part(item: tuple[int, tuple[int, int]]) -> Model:
-        estimator, data, places = estimators[item[0]], rows.value.data, rows.value.places
+        estimator, data = estimators[item[0]], rows.value.data
+        places = np.arange(len(data.codes)) if every else rows.value.places
         if is_forest(estimator):
             return _fit_chunk(estimator, data, places, *item[1])
         return _fit_whole(estimator, data, places)
 
-    parts = run(tasks, about, work, fit_part)
-    fitted: list[Model] = []
-    for n, estimator in enumerate(estimators):
-        own = [part for (place, _), part in zip(work, parts, strict=True) if place == n]
-        fitted.append(CompactForest.merge(own) if is_forest(estimator) else own[0])
-    return fitted
+    def merge(parts: Sequence[Any]) -> list[Model]:
+        fitted: list[Model] = []
+        for n, estimator in enumerate(estimators):
+            own = [part for (place, _), part in zip(items, parts, strict=True) if place == n]
+            fitted.append(CompactForest.merge(own) if is_forest(estimator) else own[0])
+        return fitted
+
+    return Work(items, fit_part, merge)
 
 
-def out_of_fold(tasks: Tasks, rows: Shared[Rows], estimators: Sequence[Any], once: bool = False) -> list[OutOfFold]:
-    """Return what each estimator answers for every fold, fitted on the others; an error of one that is too large.
+def out_of_fold(
+    tasks: Tasks, rows: Shared[Rows], estimators: Sequence[Any], once: bool = False
+) -> Work[list[OutOfFold]]:
+    """Return the work that says what each estimator answers for every fold, fitted on the others.
 
-    `once`: for the first fold alone, fitted on all other rows, sampled or not.
+    Of one that is too large it is an error. `once`: for the first fold alone, fitted on all other rows, sampled or not.
     """
     asked = range(1) if once else range(FOLDS)
     data, fitted_on = rows.value.data, len(_others(rows.value, 0, once))
@@ -144,11 +174,13 @@ def out_of_fold(tasks: Tasks, rows: Shared[Rows], estimators: Sequence[Any], onc
         except (ValueError, ArithmeticError, MemoryError) as error:  # another candidate may do
             return OutOfFold(np.zeros((0, 0)), error=_refusal(error))
 
-    answers = tasks.each([(place, fold) for place in sound for fold in asked], work)
-    found = {n: OutOfFold(np.zeros((0, 0)), error=error) for n, error in refused.items() if error}
-    for at, place in enumerate(sound):
-        found[place] = _joined(answers[at * len(asked) : (at + 1) * len(asked)], rows.value)
-    return [found[n] for n in range(len(estimators))]
+    def join(answers: Sequence[OutOfFold]) -> list[OutOfFold]:
+        found = {n: OutOfFold(np.zeros((0, 0)), error=error) for n, error in refused.items() if error}
+        for at, place in enumerate(sound):
+            found[place] = _joined(answers[at * len(asked) : (at + 1) * len(asked)], rows.value)
+        return [found[n] for n in range(len(refused))]
+
+    return Work([(place, fold) for place in sound for fold in asked], work, join)
 
 
 def _joined(parts: Sequence[OutOfFold], rows: Rows) -> OutOfFold:

@@ -4,14 +4,14 @@ Without the configuration that they came from, whose library workers would impor
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from bc4all.errors import ModelError
 from bc4all.learning import fitting
-from bc4all.learning.fitting import FOLDS, Rows
+from bc4all.learning.fitting import FOLDS, OutOfFold, Rows
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
 from bc4all.model import blend
@@ -53,51 +53,52 @@ class Settled:
 
 
 def fit_plan(
-    tasks: Tasks, rows: Shared[Rows], plan: Plan, probabilities: np.ndarray | None = None, calibrator: Any = None
-) -> Model:
-    """Return the model of a plan.
+    tasks: Tasks, rows: Shared[Rows], plan: Plan, probabilities: np.ndarray | None = None, again: bool = False
+) -> tuple[Model, Model]:
+    """Return the model of a plan, and, `again`, the same fitted on every row of the data; else itself once more.
 
-    `probabilities`: what it answers out of fold, if that is known; `calibrator`: one to take over, as it was fitted for
-    the same plan on fewer rows. Raises ModelError where scikit-learn refuses.
+    Its calibration, learned from rows that it had not seen, is that of both. All is fitted side by side.
+    `probabilities`: what it answers out of fold, if that is known. Raises ModelError where scikit-learn refuses.
     """
-    models = fitting.fit(tasks, plan.about, rows, plan.estimators)
-    if len(models) == 1 and not plan.calibrate:
-        return models[0]
-    names = rows.value.data.names
-    if plan.calibrate and calibrator is None:
-        calibrator = _calibrator(tasks, rows, plan, plan.calibrate, probabilities)
-    return blend.Blend(models, plan.weights, names, calibrator)
+    works: list[fitting.Work[Any]] = [fitting.fits(tasks, plan.about, rows, plan.estimators)]
+    if again:
+        works.append(fitting.fits(tasks, plan.about, rows, plan.estimators, every=True))
+    once = probabilities is None and plan.calibrate == "temperature" and len(rows.value.places) >= _ONCE_ROWS
+    codes, counted = _answered(rows, once)
+    calibrates = plan.calibrate if counted.any() else None
+    asks = calibrates and probabilities is None
+    if asks:
+        works.append(fitting.out_of_fold(tasks, rows, plan.estimators, once))
+    done = fitting.side_by_side(tasks, plan.about, works)
+    if asks:
+        probabilities = _voted(plan, done.pop())
+    if len(plan.estimators) == 1 and not plan.calibrate:
+        return done[0][0], done[-1][0]
+    names, calibrator = rows.value.data.names, None
+    if calibrates and probabilities is not None:
+        calibrator = fit_calibrator(probabilities, codes, names, calibrates, counted)
+    judged = blend.Blend(done[0], plan.weights, names, calibrator)
+    return judged, blend.Blend(done[1], plan.weights, names, calibrator) if again else judged
 
 
-def _calibrator(tasks: Tasks, rows: Shared[Rows], plan: Plan, method: str, probabilities: np.ndarray | None) -> Any:
-    """Return what calibrates a plan's answers; None where no row's category could be known."""
-    data, codes = rows.value.data, rows.value.data.codes[rows.value.sampled]
+def _answered(rows: Shared[Rows], once: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the categories of the rows that are asked out of fold, and whether each could be known."""
+    codes = rows.value.data.codes[rows.value.sampled]
     counted = could_be_known(codes)
-    if not counted.any():
-        return None
-    if probabilities is None:
-        once = method == "temperature" and len(rows.value.places) >= _ONCE_ROWS
-        probabilities = plan_answers(tasks, rows, plan, once)
-        if once:
-            first = rows.value.folds[rows.value.folds < FOLDS] == 0
-            codes, counted = codes[first], counted[first]
-    return fit_calibrator(probabilities, codes, data.names, method, counted)
+    asked = rows.value.folds[rows.value.folds < FOLDS] < (1 if once else FOLDS)
+    return codes[asked], counted[asked]
 
 
-def fit_again(tasks: Tasks, rows: Shared[Rows], plan: Plan, judged: Model) -> Model:
-    """Return what `judged` is, fitted on other rows; its calibration, learned from rows that it had not seen, stays."""
-    calibrator = getattr(judged, "calibrator", None)
-    if calibrator is None:  # as there was nothing to learn it from, though there may be now
-        plan = replace(plan, calibrate=None)
-    return fit_plan(tasks, rows, plan, calibrator=calibrator)
-
-
-def plan_answers(tasks: Tasks, rows: Shared[Rows], plan: Plan, once: bool = False) -> np.ndarray:
-    """Return what a plan's model answers out of fold, before it is calibrated; `once`: to the first fold alone.
+def plan_answers(tasks: Tasks, rows: Shared[Rows], plan: Plan) -> np.ndarray:
+    """Return what a plan's model answers out of fold, before it is calibrated.
 
     Raises ModelError where scikit-learn refuses.
     """
-    answers = fitting.out_of_fold(tasks, rows, plan.estimators, once)
+    (answers,) = fitting.side_by_side(tasks, plan.about, [fitting.out_of_fold(tasks, rows, plan.estimators)])
+    return _voted(plan, answers)
+
+
+def _voted(plan: Plan, answers: Sequence[OutOfFold]) -> np.ndarray:
     refused = next((answer.error for answer in answers if answer.error), "")
     if refused:
         raise ModelError(refused, plan.about, "change its data or `model`")

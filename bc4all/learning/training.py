@@ -17,7 +17,7 @@ from bc4all.identity import ClientId
 from bc4all.kinds import Features
 from bc4all.learning.figures import evaluation_files
 from bc4all.learning.fitting import Rows, folds, run
-from bc4all.learning.plan import Planner, fit_again, fit_plan
+from bc4all.learning.plan import Planner, fit_plan
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
 from bc4all.model.abstention import curves
@@ -101,13 +101,9 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
     training, held_out = hold_out(data, lesson.features, opponent.sides)
     with tasks.shared(Rows(data, training, folds(data.codes[training]))) as rows:
         plan, probabilities = lesson.planner(tasks, rows)
-        judged = fit_plan(tasks, rows, plan, probabilities)
+        judged, model = fit_plan(tasks, rows, plan, probabilities, again=lesson.refits and len(held_out) > 0)
         parts = {"training": training, **({"held_out": held_out} if len(held_out) else {})}
         evaluated = _evaluate_parts(tasks, lesson, rows, judged, parts)
-    model = judged
-    if lesson.refits and len(held_out):
-        with tasks.shared(Rows(data, np.arange(len(data.codes)), folds(data.codes))) as rows:
-            model = fit_again(tasks, rows, plan, judged)
     on_training, on_held_out = evaluated["training"], evaluated.get("held_out")
     best = (on_held_out or on_training).answers["predicted"]
     champion, incomparable = _champions_answers(tasks, lesson, data, held_out, opponent)

@@ -95,9 +95,10 @@ def test_what_cannot_fit_is_refused_before_the_fit(spark: SparkSession, monkeypa
     try:
         with tasks.shared(Rows(data, places, folds(codes))) as rows:
             with pytest.raises(ModelError, match=r"a model of about 7 MB is more than the 1 MB .*\(x\)"):
-                fitting.fit(tasks, "x", rows, [small, large])
+                fitting.fits(tasks, "x", rows, [small, large])
             assert list(context.statusTracker().getJobIdsForGroup("refused")) == []
-            none, answers = fitting.out_of_fold(tasks, rows, [large, small])
+            work = fitting.out_of_fold(tasks, rows, [large, small])
+            ((none, answers),) = fitting.side_by_side(tasks, "x", [work])
     finally:
         context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
     assert none.error.startswith("a model of about")
@@ -126,6 +127,6 @@ def test_a_fit_without_memory_is_refused_for_good() -> None:
     tasks, rows = OneTask(Room(GB, "x")), Rows(data, np.arange(4), np.zeros(4, np.uint8))
     told = r"not memory enough for it \(Unable to allocate .*fewer categories"
     with tasks.shared(rows) as shared, pytest.raises(ModelError, match=told) as refused:
-        fitting.fit(tasks, "greedy", shared, [Greedy()])
+        fitting.side_by_side(tasks, "greedy", [fitting.fits(tasks, "greedy", shared, [Greedy()])])
     assert refused.value.exit_code == 1
     assert as_failure(MemoryError("Unable to allocate")).exit_code == 1

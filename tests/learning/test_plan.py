@@ -44,7 +44,8 @@ def test_a_temperature_is_learned_from_one_fold_of_many_rows(
     monkeypatch.setattr(fitting, "_fit_whole", noted)
     own = folds(data.codes, most)
     with TASK.shared(Rows(data, np.arange(ROWS), own)) as rows:
-        model = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], method, {}))
+        model, same = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], method, {}))
+    assert same is model
     if method != "temperature":
         assert len(fitted_on) == 1 + FOLDS
         return
@@ -76,3 +77,31 @@ def test_categories_that_no_row_has_do_not_count() -> None:
     )
     np.testing.assert_allclose(more.predict_proba(wide)[:, [0, 1, 3]], few.predict_proba(answers), atol=1e-4)
     assert list(more.classes_) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("calibrate", [None, "temperature"])
+def test_what_is_fitted_again_has_seen_every_row(calibrate: str | None) -> None:
+    """And has the calibration of the model that is judged, to which those rows were unknown."""
+    data, plan_ = products(), Plan("test", [LogisticRegression()], [1.0], calibrate, {})
+    places = np.delete(np.arange(ROWS), np.arange(50, 100))
+    with TASK.shared(Rows(data, places, folds(data.codes[places]))) as rows:
+        judged, model = fit_plan(TASK, rows, plan_, again=True)
+        (alone, _) = fit_plan(TASK, rows, plan_)
+    every = LogisticRegression().fit(data.X, data.labels(np.arange(ROWS))).predict_proba(data.X)
+    if calibrate:
+        assert model.calibrator is judged.calibrator  # type: ignore[attr-defined]
+        every = judged.calibrator.predict_proba(every)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(model.predict_proba(data.X), every)
+    np.testing.assert_allclose(judged.predict_proba(data.X), alone.predict_proba(data.X))
+    assert np.abs(judged.predict_proba(data.X) - model.predict_proba(data.X)).max() > 1e-3
+
+
+def test_what_is_known_out_of_fold_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `model: auto` knows it of all rows that have a fold: the temperature is learned from all of them."""
+    monkeypatch.setattr(plan, "_ONCE_ROWS", ROWS)
+    data, own = products(), folds(products().codes)
+    known = np.random.default_rng(2).dirichlet(np.ones(5), ROWS)
+    with TASK.shared(Rows(data, np.arange(ROWS), own)) as rows:
+        model, _ = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], "temperature", {}), known)
+    wanted = fit_calibrator(known, data.codes, data.names, "temperature", could_be_known(data.codes))
+    np.testing.assert_allclose(model.calibrator.predict_proba(known), wanted.predict_proba(known))  # type: ignore[attr-defined]
