@@ -13,12 +13,13 @@ import pandas as pd
 
 from bc4all.kinds import TEXT, Features
 from bc4all.model.features import Matrix
-from bc4all.model.training_set import MIN_COMPARED_ROWS, TrainingSet
+from bc4all.model.training_set import TrainingSet
 
 # The split of the system that this one replaces, so that figures compare.
 TEST_SIZE = 0.1
 SPLIT_SEED = 1234
 _ONE_IN = 10  # new products
+_FEW = 10  # rows that say the same: more are no twins, but all that their texts tell
 _SALT = np.uint64(SPLIT_SEED * 0x9E3779B97F4A7C15 % 2**64)
 _SPLITMIX = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _UNSAID = re.compile(r"[\W_]+")
@@ -65,55 +66,49 @@ def split(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def hold_out(data: TrainingSet, features: Features, before: Sides | None = None) -> tuple[np.ndarray, np.ndarray]:
     """As `split`, and where there are `before` those of the champion: each product that it knows on its side.
 
-    Of new ones, those whose text is that of another product stand with it, and of the rest one in ten is held out, by a
-    hash of its id.
+    Of new ones, those that say the same as a few others stand with them, and of the rest one in ten is held out, by a
+    hash of its id. Of a champion whose held-out products are not known, nothing is taken over: the split is the first.
     """
     training, held_out = split(data.codes)
-    if before is None:
+    if before is None or before.held_out is None:
         return training, held_out
-    if before.held_out is None:
-        apart = _not_learned(data.codes, np.isin(data.ids, before.learned), held_out)
-    else:
-        apart = _as_before(data, features, before.learned, before.held_out)
+    apart = _as_before(data, features, before.learned, before.held_out)
     if np.array_equal(apart, np.sort(held_out)):  # the data is what it was at first: so is the order
         return training, held_out
     return _with_every_category(data.codes, np.setdiff1d(np.arange(len(data.codes)), apart), apart)
 
 
-def _not_learned(codes: np.ndarray, learned: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Return a tenth of the rows that a champion, of which no more is known, has not learned from; else the `first`."""
-    new = np.flatnonzero(~learned)
-    if len(new) < MIN_COMPARED_ROWS:
-        return np.sort(first)
-    return np.sort(np.random.default_rng(SPLIT_SEED).permutation(new)[: len(first)])
-
-
 def _as_before(data: TrainingSet, features: Features, learned: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     """Return the places of the rows that are held out, in order."""
-    apart, known = np.isin(data.ids, held_out), np.isin(data.ids, learned)
-    new = ~(apart | known)
-    groups = _same_text(data.X, features)
-    # A group goes with what is known of it, with what is learned if that is both; else with its least id.
-    least = pd.Series(data.ids).groupby(groups).min().to_numpy()
-    drawn = _mixed(least) % np.uint64(_ONE_IN) == 0
-    drawn[groups[apart]] = True
-    drawn[groups[known]] = False
-    apart[new] = drawn[groups[new]]
+    apart, hashes = np.isin(data.ids, held_out), _mixed(data.ids)
+    new = ~(apart | np.isin(data.ids, learned))
+    drawn = np.where(new, hashes % np.uint64(_ONE_IN) == 0, apart)
+    # A group is where its first row is, by hash, of those that are known if any is: as often held out as a single row.
+    groups = _same(data.X, features)
+    order = np.lexsort((hashes, new, groups))
+    first = order[np.unique(groups[order], return_index=True)[1]]
+    apart[new] = drawn[first][groups[new]]
     return np.flatnonzero(apart)
 
 
-def _same_text(X: Matrix, features: Features) -> np.ndarray:
-    """Return a number for each row, from 0 on, equal where all letters and digits of their texts are.
+def _same(X: Matrix, features: Features) -> np.ndarray:
+    """Return a number for each row, from 0 on, equal where letters and digits of texts, and all other features, are.
 
-    A row without any is like no other.
+    Rows without any text, or that are like more than a few others, are like none.
     """
-    texts = [name for name, kind in features.items() if kind == TEXT]
-    if not texts:
-        return np.arange(len(X))
-    bare = ([_UNSAID.sub("", text.casefold()) for text in X[name]] for name in texts)
-    keys = ["\0".join(row) for row in zip(*bare, strict=True)]
-    told = [key if key.strip("\0") else place for place, key in enumerate(keys)]
-    return np.asarray(pd.factorize(np.array(told, dtype=object))[0])
+    rows = len(X)
+    if TEXT not in features.values():
+        return np.arange(rows)
+    columns = [
+        [_UNSAID.sub("", text.casefold()) for text in X[name]] if kind == TEXT else X[name].tolist()
+        for name, kind in features.items()
+    ]
+    texts = [column for column, kind in zip(columns, features.values(), strict=True) if kind == TEXT]
+    keys = pd.Series(["\0".join(map(str, row)) for row in zip(*columns, strict=True)])
+    silent = ~np.array([any(row) for row in zip(*texts, strict=True)])
+    alone = silent | (keys.map(keys.value_counts()).to_numpy() > _FEW)
+    keys[alone] = np.flatnonzero(alone)  # numbers are no texts
+    return np.asarray(pd.factorize(keys)[0])
 
 
 def _mixed(ids: np.ndarray) -> np.ndarray:
