@@ -15,7 +15,7 @@ from bc4all.errors import ModelError
 from bc4all.identity import Day
 from bc4all.learning.training import Learned, Opponent
 from bc4all.model.ranking import score_frame
-from bc4all.registry.champions import Champions, behind_best
+from bc4all.registry.champions import Champions, Compared, behind_best
 from bc4all.registry.gate import Verdict, judge
 from bc4all.registry.versions import CHALLENGER, CHAMPION, Registry, Version
 
@@ -32,13 +32,16 @@ class Rival:
 
 def find_rival(registry: Registry, client: Client, day: Day) -> Rival:
     """Return the champion, if it can be asked of the client's present features and categories."""
-    if client.promotion.mode == "disabled" or CHAMPION not in registry.aliases(client.id):
+    if CHAMPION not in registry.aliases(client.id):
         return Rival(Opponent())
+    version = registry.find(client.id)
+    sides = registry.sides(version)
+    if client.promotion.mode == "disabled":
+        return Rival(Opponent(sides=sides))
     try:
-        champion = registry.load_judged(client.id, registry.find(client.id))
+        champion = registry.load_judged(client.id, version)
     except ModelError as error:
-        return Rival(Opponent(), f"the champion cannot be read, and was not compared: {error}")
-    sides = registry.sides(champion.version)
+        return Rival(Opponent(sides=sides), f"the champion cannot be read, and was not compared: {error}")
     other = sorted(name for name, kind in champion.features.items() if client.features.get(name) != kind)
     if other:
         told = f"the champion needs {', '.join(other)} as it was: not compared"
@@ -60,17 +63,25 @@ def decide(registry: Registry, client: Client, version: Version, learned: Learne
     """
     champions, metric = Champions(registry), client.promotion.metric
     _check_reloaded(registry, client, version, learned)
-    lost = behind_best(champions.changes(client.id), metric, datetime.now(UTC)) if learned.champion is not None else 0.0
+    asked = learned.champion is not None
+    lost = behind_best(champions.changes(client.id), metric, datetime.now(UTC)) if asked else (0.0, 0.0)
     verdict = judge(client.promotion, learned.challenger, learned.champion, incomparable or learned.incomparable, lost)
     if verdict.promoted:
-        gain = verdict.metrics.get("gate_difference")
-        champions.promote(client.id, version, verdict.reason, gain=gain, metric=metric)
+        champions.promote(client.id, version, verdict.reason, compared=_compared(verdict, metric))
         log.info("%s: version %d is champion: %s", client.id, version.number, verdict.reason)
     else:
         registry.set_alias(version, CHALLENGER)
         log.warning("%s: version %d is not promoted: %s", client.id, version.number, verdict.reason)
     _prune(champions, client, version)
     return verdict
+
+
+def _compared(verdict: Verdict, metric: str) -> Compared | None:
+    """Return what the gate has found, rounded as it is recorded; None where it had nothing to compare with."""
+    if not verdict.metrics:
+        return None
+    gain, low, high = (verdict.metrics[name] for name in ("gate_difference", "gate_low", "gate_high"))
+    return round(gain, 5), round((high - low) / 2, 5), metric
 
 
 def _prune(champions: Champions, client: Client, newest: Version) -> None:

@@ -6,7 +6,7 @@ it out.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from bc4all.errors import ConfigurationError, ModelError
@@ -15,6 +15,8 @@ from bc4all.registry.deletion import delete_version
 from bc4all.registry.versions import CHALLENGER, CHAMPION, Registered, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
+_TOLD, _SHORT = 10, 40  # changes whose reason is told in full where there are many; characters of the others'
+Compared = tuple[float, float, str]  # the gain, the doubt and the metric of a Change
 _REMEMBERED = timedelta(days=365)  # a champion of before is no bar for what comes
 _MAX_TAG_CHARS = 4900  # characters of it; MLflow's own databases take 5000
 
@@ -23,8 +25,8 @@ _MAX_TAG_CHARS = 4900  # characters of it; MLflow's own databases take 5000
 class Change:
     """A version that became champion: when (ISO 8601, UTC), why, and whether by taking the one after it back.
 
-    `gain`: by how much its `metric` was better than that of the champion before it, on the same rows; None where the
-    two were not compared.
+    `gain`: by how much its `metric` was better than that of the champion before it, on the same rows, give or take
+    `doubt`; None where the two were not compared.
     """
 
     version: int
@@ -32,6 +34,7 @@ class Change:
     why: str
     back: bool = False
     gain: float | None = None
+    doubt: float = 0.0
     metric: str = ""
 
 
@@ -49,21 +52,18 @@ class Champions:
         return _changes(self._registry.registered(client_id))
 
     def promote(
-        self,
-        client_id: ClientId,
-        version: Version,
-        why: str,
-        back: bool = False,
-        gain: float | None = None,
-        metric: str = "",
+        self, client_id: ClientId, version: Version, why: str, back: bool = False, compared: Compared | None = None
     ) -> None:
         """Make a version the champion, and record it as a `Change`; the challenger is one no more if it is older."""
         registered = self._registry.registered(client_id)
         changes = _changes(registered)
         self._registry.set_alias(version, CHAMPION)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        changes.append(Change(version.number, now, why[:150], back, gain if gain is None else round(gain, 5), metric))
-        while len(record := json.dumps([asdict(change) for change in changes])) > _MAX_TAG_CHARS:
+        gain, doubt, metric = compared or (None, 0.0, "")
+        changes.append(Change(version.number, now, why[:150], back, gain, doubt, metric))
+        if len(_record(changes)) > _MAX_TAG_CHARS:
+            changes = [replace(change, why=change.why[:_SHORT]) for change in changes[:-_TOLD]] + changes[-_TOLD:]
+        while len(record := _record(changes)) > _MAX_TAG_CHARS:
             changes = changes[1:]
         self._registry.tag_model(client_id, _RECORD, record)
         if registered.aliases.get(CHALLENGER, version.number + 1) <= version.number:
@@ -105,17 +105,22 @@ class Champions:
         return [version.number for version in gone]
 
 
-def behind_best(changes: Sequence[Change], metric: str, now: datetime) -> float:
-    """Return by how much the present champion is behind the best one of the last year, 0 where it is that one.
+def _record(changes: Sequence[Change]) -> str:
+    return json.dumps([asdict(change) for change in changes], separators=(",", ":"))
 
-    As far back as each was compared with the one before it, by this metric: what a person promoted begins anew.
+
+def behind_best(changes: Sequence[Change], metric: str, now: datetime) -> tuple[float, float]:
+    """Return by how much the present champion is behind the best one of the last year, give or take how much.
+
+    Zeros where it is that one. As far back as is recorded, and each was compared with the one before it by this metric:
+    what a person promoted begins anew.
     """
-    best = sum_of_gains = 0.0
+    best, sum_of_gains, squares = (0.0, 0.0), 0.0, 0.0
     for change in reversed(changes):
         if change.gain is None or change.metric != metric or not _is_recent(change.at, now):
             break
-        sum_of_gains += change.gain
-        best = max(best, -sum_of_gains)
+        sum_of_gains, squares = sum_of_gains + change.gain, squares + change.doubt**2
+        best = max(best, (-sum_of_gains, squares**0.5))
     return best
 
 
@@ -131,8 +136,7 @@ def _changes(registered: Registered) -> list[Change]:
     try:
         record = json.loads(registered.tags[_RECORD])
         told = [
-            Change(int(one["version"]), one["at"], one["why"], one["back"], one.get("gain"), one.get("metric", ""))
-            for one in record
+            Change(int(one.pop("version")), one.pop("at"), one.pop("why"), one.pop("back"), **one) for one in record
         ]
     except (KeyError, ValueError, TypeError):
         told = []

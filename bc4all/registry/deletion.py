@@ -28,8 +28,8 @@ _MAX_EXPERIMENTS_A_QUERY = 100
 def delete_version(tracking: Tracking, client_id: ClientId, version: Version, files: bool) -> None:
     """Delete a version; `files`: and before it what its training kept for it, where this client's trainings put it.
 
-    Those are its files, the hashes of the products that it was fitted on, and MLflow's record of the model. The version
-    goes last: what a killed job has left of it is found by it.
+    Those are its files, the hashes of the products that it was fitted on and judged by, and MLflow's record of the
+    model. The version goes last: what a killed job has left of it is found by it.
     """
     name, number = version.name, str(version.number)
     place = f"{tracking.training_place(client_id)}/"

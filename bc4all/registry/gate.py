@@ -14,6 +14,7 @@ from bc4all.config.settings import PromotionSettings
 from bc4all.model.training_set import MIN_COMPARED_ROWS
 
 _DRAWS, _CONFIDENCE, _SEED = 2000, 0.95, 0
+_LUCK = 2  # times the doubt about earlier steps: the best of several champions is the luckiest of them, too
 _BATCH = 1 << 24  # numbers drawn at a time
 _COLUMNS = {"accuracy": "correct", "top_5_accuracy": "hit", "log_loss": "loss"}
 
@@ -33,12 +34,13 @@ def judge(
     challenger: pd.DataFrame | None,
     champion: pd.DataFrame | None,
     incomparable: str = "",
-    behind_best: float = 0.0,
+    behind_best: tuple[float, float] = (0.0, 0.0),
 ) -> Verdict:
     """Judge by `Evaluation.answers` of held-out rows, None where there are none.
 
     The challenger's may be of more rows than the champion's, whose index says which it has answered; `incomparable`
-    says why it has none. `behind_best`: how much the champion itself is behind the best one of the last year.
+    says why it has none. `behind_best`: how much the champion itself is behind the best one of the last year, and with
+    what doubt.
     """
     name, column = settings.metric, _COLUMNS[settings.metric]
     sign = -1.0 if name == "log_loss" else 1.0
@@ -60,12 +62,13 @@ def judge(
     differences = sign * (challenger.loc[champion.index, column].to_numpy(float) - champion[column].to_numpy(float))
     low, high = interval(differences)
     back = float(differences.mean())
-    together = back - behind_best if back < 0 else back  # what is no step back is not held against it
+    lost, doubt = behind_best if back < 0 else (0.0, 0.0)  # what is no step back is not held against it
+    together = back - lost
     behind = together < -settings.max_regression
     told = f"{name} {differences.mean():+.4f} [{low:+.4f}, {high:+.4f}] against the champion's on {len(champion)} rows"
     metrics = {"gate_difference": back, "gate_low": low, "gate_high": high}
-    if behind and high - (back - together) < 0:
-        steps = f" with {behind_best:.4f} since the best champion of the last year" if behind_best else ""
+    if behind and together + float(np.hypot(high - back, _LUCK * doubt)) < 0:
+        steps = f" with {lost:.4f} since the best champion of the last year" if lost else ""
         return _in_mode(settings, False, f"{told}: more than {settings.max_regression} behind{steps}", metrics)
     return _in_mode(settings, True, told + (": behind, but it may be by chance" if behind else ""), metrics)
 

@@ -68,8 +68,9 @@ def stepping_back(steps: int, back: float) -> list[bool]:
         verdict = judge(PromotionSettings(), answers(challenger), answers(champion), "", lost)
         promoted.append(verdict.promoted)
         if verdict.promoted:
-            at, gain = (now - timedelta(days=60 - number)).isoformat(), verdict.metrics["gate_difference"]
-            changes.append(Change(number, at, "", gain=gain, metric="accuracy"))
+            at, found = (now - timedelta(days=60 - number)).isoformat(), verdict.metrics
+            doubt = (found["gate_high"] - found["gate_low"]) / 2
+            changes.append(Change(number, at, "", gain=found["gate_difference"], doubt=doubt, metric="accuracy"))
             champion = challenger
         else:
             assert "since the best champion of the last year" in verdict.reason
@@ -87,7 +88,7 @@ def test_what_is_no_step_back_is_not_held_against_a_version() -> None:
     better = champion.copy()
     better[np.flatnonzero(~champion)[:20]] = True
     for challenger in (champion, better):
-        assert judge(PromotionSettings(), answers(challenger), answers(champion), "", 0.05).promoted
+        assert judge(PromotionSettings(), answers(challenger), answers(champion), "", (0.05, 0.0)).promoted
 
 
 def test_the_best_champion_is_looked_for_as_far_as_each_was_compared() -> None:
@@ -95,16 +96,38 @@ def test_the_best_champion_is_looked_for_as_far_as_each_was_compared() -> None:
     now = datetime(2026, 6, 1, tzinfo=UTC)
 
     def change(days: int, gain: float | None, metric: str = "accuracy") -> Change:
-        return Change(1, (now - timedelta(days=days)).isoformat(), "", gain=gain, metric=metric)
+        return Change(1, (now - timedelta(days=days)).isoformat(), "", gain=gain, doubt=0.003, metric=metric)
 
     steps = [change(90, None), change(60, 0.02), change(50, -0.006), change(40, -0.006), change(30, 0.004)]
-    assert behind_best(steps, "accuracy", now) == pytest.approx(0.008)
-    assert behind_best(steps[:2], "accuracy", now) == 0
-    assert behind_best([], "accuracy", now) == 0
-    assert behind_best(steps, "log_loss", now) == 0
-    assert behind_best([*steps, change(10, None)], "accuracy", now) == 0
-    assert behind_best([change(400, -0.02), change(300, -0.003)], "accuracy", now) == pytest.approx(0.003)
-    assert behind_best([Change(1, "", "not recorded", gain=-0.1, metric="accuracy")], "accuracy", now) == 0
+    assert behind_best(steps, "accuracy", now) == pytest.approx((0.008, 0.003 * 3**0.5))
+    assert behind_best([change(400, -0.02), change(300, -0.003)], "accuracy", now) == pytest.approx((0.003, 0.003))
+    unrecorded = Change(1, "", "not recorded", gain=-0.1, metric="accuracy")
+    for changes in (steps[:2], [], [*steps, change(10, None)], [unrecorded]):
+        assert behind_best(changes, "accuracy", now) == (0, 0)
+    assert behind_best(steps, "log_loss", now) == (0, 0)
+
+
+@pytest.mark.parametrize("rows", [100, 300, 1000])
+def test_chance_is_not_counted_together(rows: int) -> None:
+    """Of versions that are as good as each other, on rows of which some are new each time, hardly one is kept out."""
+    rng, now, kept_out = np.random.default_rng(rows), datetime(2026, 6, 1, tzinfo=UTC), 0
+    for _ in range(4):
+        champion, changes = rng.random(rows) < 0.8, [Change(1, now.isoformat(), "")]
+        for number in range(2, 14):
+            redrawn = rng.random(rows) < 0.1
+            champion = np.where(redrawn, rng.random(rows) < 0.8, champion)
+            differs = rng.random(rows) < 0.05
+            challenger = np.where(differs, rng.random(rows) < 0.8, champion)
+            verdict = judge(
+                PromotionSettings(), answers(challenger), answers(champion), "", behind_best(changes, "accuracy", now)
+            )
+            kept_out += not verdict.promoted
+            if verdict.promoted:
+                found = verdict.metrics
+                doubt = (found["gate_high"] - found["gate_low"]) / 2
+                changes.append(Change(number, now.isoformat(), "", False, found["gate_difference"], doubt, "accuracy"))
+                champion = challenger
+    assert kept_out <= 2  # of 48
 
 
 @pytest.mark.parametrize(
