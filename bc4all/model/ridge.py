@@ -21,10 +21,9 @@ _ROWS_A_CATEGORY = 150  # with fewer, to factorise is sooner done than all categ
 _BLOCK = 500  # rows of that square that are made at a time
 _AT_ONCE = 32  # columns in one product: of two hundred thousand terms 51 MB
 _WIDE = 16  # columns from which the compiled product is faster
-_EIGENVALUES = (
-    200,
-    400,
-)  # taken out: of 18,000 titles, more take longer to find than they save to 10, or 100, categories
+# Eigenvalues taken out, at least and at most: of 18,000 titles, more take longer to find than they save to ten
+# categories, or to a hundred.
+_EIGENVALUES = 200, 400
 _EIGENVALUES_A_CATEGORY = 4
 _MOST_SKETCHED = 16_000_000  # rows x eigenvalues: 128 MB, four times while they are found
 _ROWS_AN_EIGENVALUE = 10
@@ -72,7 +71,8 @@ def _factorised(
         end = start + _BLOCK
         gram[start:end, :end] = (X[start:end] @ X[:end].T).toarray()
     gram[np.diag_indices_from(gram)] += 1 / weights
-    factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+    # Transposed it is as LAPACK has it, and need not be copied.
+    factor = linalg.cho_factor(gram.T, lower=False, overwrite_a=True, check_finite=False)
     ones = np.ones((len(targets), 1), dtype=targets.dtype)
     solved = linalg.cho_solve(factor, np.hstack([targets, ones]), check_finite=False)
     dual, of_ones = solved[:, :-1], solved[:, -1]
@@ -109,7 +109,7 @@ def _iterated(
         solved, steps[some] = _conjugate_gradients(gram, nearly_solve, asked, classifier.tol, most)
         dual[:, some] = roots * solved
     dual -= dual.sum(axis=0) * shares[:, None]  # they add up to nothing but for what was left off
-    return dual, means - centre @ (X.T @ dual), steps
+    return dual, means - (X @ centre) @ dual, steps
 
 
 def _product(matrix: sparse.csr_matrix, dense: np.ndarray) -> np.ndarray:
