@@ -161,7 +161,7 @@ def out_of_fold(
 ) -> Work[list[OutOfFold]]:
     """Return the work that says what each estimator answers for every fold, fitted on the others.
 
-    Of one that is too large it is an error. `once`: for the first fold alone, fitted on all other rows, sampled or not.
+    Of one that is too large it is an error. `once`: for the first fold alone, fitted on others, sampled or not.
     """
     asked = range(1) if once else range(FOLDS)
     data, fitted_on = rows.value.data, len(_others(rows.value, 0, once))
@@ -202,9 +202,14 @@ def _pickled_bytes(model: Model) -> int:
 
 
 def _others(rows: Rows, fold: int, once: bool) -> np.ndarray:
-    """Return the places of the rows that are fitted on while a fold is asked."""
-    others: np.ndarray = rows.places[(rows.folds != fold) & (once | (rows.folds < FOLDS))]
-    return others
+    """Return the places of the rows that are fitted on while a fold is asked, as many as are compared at most."""
+    others = np.flatnonzero((rows.folds != fold) & (rows.folds < FOLDS))
+    more = np.flatnonzero(rows.folds == FOLDS)
+    if once and len(more):
+        drawn = np.random.default_rng(_FOLD_SEED).permutation(more)[: max(0, MAX_COMPARED_ROWS - len(others))]
+        others = np.sort(np.concatenate([others, drawn]))
+    chosen: np.ndarray = rows.places[others]
+    return chosen
 
 
 def _fold(estimator: Any, rows: Rows, fold: int, once: bool) -> OutOfFold:
