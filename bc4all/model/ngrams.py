@@ -20,6 +20,7 @@ _SEED, _PRIME, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), n
 SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], dtype=np.uint32)
 _LAST_SPACE = 0x3000
 _SPACES_IN_A_ROW = re.compile(r"\s\s+")  # which scikit-learn takes for one
+_MOST_LETTERS = 10_000  # of a text that count: what names a product stands before, and room is made for each
 _MIN_WORD_CHARS = 3  # a letter between two spaces: an n-gram of at most as many fits any word
 
 
@@ -48,7 +49,8 @@ class NGrams:
         return self.shortest, self.longest
 
     def letters(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return all letters in a row, uint32, and where each text ends, int64."""
+        """Return all letters in a row, uint32, and where each text ends, int64; of a long text the first ones alone."""
+        texts = [text[:_MOST_LETTERS] for text in texts]
         if self.lowercase:
             texts = [text.lower() for text in texts]
         return _letters(texts if self.within_words else [_SPACES_IN_A_ROW.sub(" ", text) for text in texts])

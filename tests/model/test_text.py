@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from bc4all.model import ngrams
 from bc4all.model.text import TextVectorizer, TitleVectorizer
 
 TEXTS = st.lists(
@@ -65,6 +66,14 @@ def test_many_texts_fill_the_room_that_there_is() -> None:
     assert (found.fit_transform(texts) != wanted.fit_transform(texts)).nnz == 0
     assert len(found.vocabulary_) > 50_000
     assert found.vocabulary_ == wanted.vocabulary_
+
+
+def test_of_a_long_text_the_first_letters_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is learned from and where it is scored; what follows costs no memory."""
+    monkeypatch.setattr(ngrams, "_MOST_LETTERS", 20)
+    kind, params = KINDS[0]
+    rows = kind(**params).fit_transform(["abc" * 7, "abc" * 6 + "ab", "x"])
+    assert (rows[0] != rows[1]).nnz == 0
 
 
 def test_what_is_no_n_gram_of_characters_is_scikit_learns() -> None:
