@@ -127,7 +127,7 @@ class AbstainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    precision: Annotated[float, Field(gt=0, le=1)]  # the share of answered held-out products that must be right
+    precision: Annotated[float, Field(gt=0, lt=1)]  # the share of answered products that must surely be right
     per_category: bool = False  # with a threshold of each best category's own, where it has products enough
 
 

@@ -83,28 +83,35 @@ def thresholds(stored: Mapping[str, Any], precision: float, per_category: bool) 
     A category with too few products of its own has the overall one; one that is never so precise is never answered.
     """
     overall = np.array(stored["overall"], dtype=np.float64).reshape(-1, 3)
+    bounds = _bounds(overall)
     own: dict[str, float] = {}
     if per_category:
-        every = overall[overall[:, 0].argsort()]
+        order = overall[:, 0].argsort()
         for name, points in stored["categories"].items():
             table = np.array(points, dtype=np.float64).reshape(-1, 3)
-            own[name] = _lowest(table, precision, np.interp(table[:, 0], every[:, 0], every[:, 2]))
-    return Thresholds(_lowest(overall, precision), own)
+            others = np.interp(table[:, 0], overall[order, 0], bounds[order])
+            own[name] = _lowest(table, _bounds(table, others), precision)
+    return Thresholds(_lowest(overall, bounds, precision), own)
 
 
-def _lowest(points: np.ndarray, precision: float, others: np.ndarray | None = None) -> float:
-    """Return the lowest threshold of points (thresholds, 3) whose precision is surely enough.
+def _bounds(points: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+    """Return the lower bound of the precision from each threshold of points (thresholds, 3) on.
 
-    `others` (thresholds,) is the accuracy of all products there, so that a category of few is not told by luck alone.
+    `others` (thresholds,) are those of all products there: a category's own are taken together with some of them, so
+    that few are not told by luck alone.
     """
     from scipy.special import betaincinv  # type: ignore[import-untyped]
 
-    threshold, answered, accuracy = points.T
-    right = accuracy * answered
-    wrong = answered - right + 1  # one more, in doubt
-    if others is not None:
-        right, wrong = right + _PRIOR_ROWS * others, wrong - 1 + _PRIOR_ROWS * (1 - others)
+    _, answered, accuracy = points.T
+    right, wrong = accuracy * answered, answered * (1 - accuracy)
+    if others is None:
+        wrong = wrong + 1  # one more, in doubt
+    else:
+        right, wrong = right + _PRIOR_ROWS * others, wrong + _PRIOR_ROWS * (1 - others)
     tiny = np.finfo(np.float64).tiny
-    bound = betaincinv(np.maximum(right, tiny), np.maximum(wrong, tiny), _DOUBT)
-    sure = threshold[(answered >= MIN_ANSWERED_ROWS) & (bound >= precision)]
+    return np.asarray(betaincinv(np.maximum(right, tiny), np.maximum(wrong, tiny), _DOUBT))
+
+
+def _lowest(points: np.ndarray, bounds: np.ndarray, precision: float) -> float:
+    sure = points[(points[:, 1] >= MIN_ANSWERED_ROWS) & (bounds >= precision), 0]
     return float(sure.min(initial=NEVER))
