@@ -180,7 +180,7 @@ def test_versions_are_compared_by_what_has_not_seen_the_held_out(job: JobContext
     assert latest_run(job)["gate"] == "accuracy +0.0000 [+0.0000, +0.0000] against the champion's on 40 rows"
     assert state(job) == ({"champion": 2}, [1, 2])
     assert [(change.gain, change.metric) for change in Champions(job.registry).changes("x")] == [
-        (None, "accuracy"),
+        (None, ""),
         (0.0, "accuracy"),
     ]
 
