@@ -81,7 +81,7 @@ def _compared(verdict: Verdict, metric: str) -> Compared | None:
     if not verdict.metrics:
         return None
     gain, low, high = (verdict.metrics[name] for name in ("gate_difference", "gate_low", "gate_high"))
-    return round(gain, 5), round((high - low) / 2, 5), metric
+    return Compared(round(gain, 5), round((high - low) / 2, 5), metric)
 
 
 def _prune(champions: Champions, client: Client, newest: Version) -> None:

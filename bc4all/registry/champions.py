@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from bc4all.errors import ConfigurationError, ModelError
 from bc4all.identity import ClientId
@@ -15,10 +16,17 @@ from bc4all.registry.deletion import delete_version
 from bc4all.registry.versions import CHALLENGER, CHAMPION, Registered, Registry, Version, model_name
 
 _RECORD = "champions"  # the tag
-_TOLD, _SHORT = 10, 40  # changes whose reason is told in full where there are many; characters of the others'
-Compared = tuple[float, float, str]  # the gain, the doubt and the metric of a Change
+_WHOLE_REASONS, _SHORT = 10, 40  # of the latest changes, where there are many; characters of the others' reasons
 _REMEMBERED = timedelta(days=365)  # a champion of before is no bar for what comes
 _MAX_TAG_CHARS = 4900  # characters of it; MLflow's own databases take 5000
+
+
+class Compared(NamedTuple):
+    """How a champion did beside the one before it, on the same rows: its metric was better by `gain`, give or take."""
+
+    gain: float
+    doubt: float
+    metric: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,9 @@ class Champions:
         gain, doubt, metric = compared or (None, 0.0, "")
         changes.append(Change(version.number, now, why[:150], back, gain, doubt, metric))
         if len(_record(changes)) > _MAX_TAG_CHARS:
-            changes = [replace(change, why=change.why[:_SHORT]) for change in changes[:-_TOLD]] + changes[-_TOLD:]
+            changes = [replace(change, why=change.why[:_SHORT]) for change in changes[:-_WHOLE_REASONS]] + changes[
+                -_WHOLE_REASONS:
+            ]
         while len(record := _record(changes)) > _MAX_TAG_CHARS:
             changes = changes[1:]
         self._registry.tag_model(client_id, _RECORD, record)
