@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -12,9 +13,11 @@ from bc4all.cli.main import main
 from bc4all.config.settings import AbstainSettings
 from bc4all.errors import ModelError
 from bc4all.jobs.context import JobContext
-from bc4all.jobs.predict_job import predict
+from bc4all.jobs.predict_job import _thresholds, predict
 from bc4all.jobs.train_job import train
+from bc4all.model.abstention import curves
 from bc4all.registry.tracking import tracking_uri
+from bc4all.registry.versions import CURVES, LoadedModel, Version
 from tests.conftest import FEATURES, make_client, published_rows
 from tests.faults.conftest import partition
 
@@ -48,6 +51,21 @@ def coverage_table(job: JobContext) -> pd.DataFrame:
     client = MlflowClient(tracking_uri(job.layout), tracking_uri(job.layout))
     run_id = client.get_model_version_by_alias("client_0_model", "champion").run_id
     return pd.read_csv(client.download_artifacts(run_id, "coverage.csv"))
+
+
+def test_where_nothing_is_answered_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Forty held-out products tell 0.9 and not 0.99: the client is named, and what to do. One that answers is silent."""
+    score = np.linspace(0.5, 0.9, 40)
+    answers = pd.DataFrame({"predicted": pd.Categorical(["a"] * 40), "score": score, "correct": True})
+    version = Version("x_model", 1, "", {})
+    loaded = LoadedModel(version, None, {}, {CURVES: curves(answers)})  # type: ignore[arg-type]
+    for precision, warnings in ((0.9, 0), (0.99, 1)):
+        caplog.clear()
+        with caplog.at_level("WARNING"):
+            _thresholds(make_client("x", abstain=AbstainSettings(precision=precision)), loaded)
+        assert len(caplog.messages) == warnings
+    assert caplog.messages[0].startswith("x: abstain: 0.99: from no score on")
+    assert caplog.messages[0].endswith("none is answered; ask for less")
 
 
 def test_a_version_that_cannot_tell_says_so(job: JobContext, deliver: object, sample: Path, prefix: Path) -> None:
