@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SEPARATOR = " > "
+_SEPARATOR = " > "
 _CATEGORIES_A_GROUP, _GROUPS_A_DEPARTMENT = 8, 6
 _BRANDS, _COMMON_BRANDS, _SERIES = 12, 5, 3  # of a department, of all, of a category
 _COLOURS, _UNITS = 12, ("cm", "l", "gb", "w", "inch", "kg")
@@ -33,7 +33,7 @@ class Catalogue:
         letters = np.array(list("abcdefghkmnprstvwx"))
         self._series = np.array(["".join(row) for row in rng.choice(letters, (categories * _SERIES, 3))], dtype=object)
         above = zip(names[self._departments], self._group_nouns[self._groups], self._nouns, strict=True)
-        self.labels = np.array([SEPARATOR.join(word.capitalize() for word in path) for path in above], dtype=object)
+        self.labels = np.array([_SEPARATOR.join(word.capitalize() for word in path) for path in above], dtype=object)
 
     def titles(self, codes: np.ndarray, rng: np.random.Generator) -> list[str]:
         """Return a title for each product of these categories, int (products,)."""

@@ -285,8 +285,7 @@ def _log_training(run: Run, client: Client, products: Products, learned: Learned
     """Record what the model was made from and how good it is."""
     metrics = {f"training_{name}": value for name, value in learned.training.items()} | dict(learned.held_out or {})
     rows = {"rows_in": products.rows, "rows_quarantined": products.refused_rows, "categories": learned.categories}
-    kinds = client.features.items()
-    features = ", ".join(name if kind == NUMERIC else f"{name} ({kind})" for name, kind in kinds)
+    features = ", ".join(name if kind == NUMERIC else f"{name} ({kind})" for name, kind in client.features.items())
     params = {"features": features, "model": client.model_name, **client.model_params}
     if isinstance(client.model, BlendSettings) or client.model == AUTO:
         params["blend"] = json.dumps(learned.said)[:_MAX_PARAM_CHARS]
