@@ -1,9 +1,9 @@
 """Knowing when not to answer: from which score on the best category is right often enough.
 
 Training writes, with every version, how many of its held-out products would be answered from each score on, and how
-many of those rightly. Prediction picks the threshold from which on that is, nine times in ten, at least the precision
-that the configuration asks for: of many thresholds, the one that only looks so precise is the luckiest. NumPy and
-pandas alone: thresholds are applied inside Python workers.
+many of those rightly. Prediction picks the threshold from which on the share of right answers is at least the precision
+that the configuration asks for, with a doubt of one in twenty: of many thresholds, the one that only looks so precise
+is the luckiest. NumPy and pandas alone: thresholds are applied inside Python workers.
 """
 
 from collections.abc import Mapping

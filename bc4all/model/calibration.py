@@ -43,10 +43,9 @@ def fit_calibrator(
 ) -> Any:
     """Return a fitted CalibratedClassifierCV whose `predict_proba` takes and gives probabilities (rows, classes).
 
-    From out-of-fold probabilities and the rows' true categories, as places in `classes`, all of which are met unless
-    the method is "temperature".
-    `counted` (rows,): whether a row counts, one at least; all do without. Answers that are never wrong count as if they
-    had been once: of no number of them follows that there is no doubt.
+    From out-of-fold probabilities and the rows' true categories, as places in `classes`; only a "temperature" may be
+    fitted where a category has no row. `counted` (rows,): whether a row counts, one at least; all do without. Answers
+    that are never wrong count as if they had been once: of no number of them follows that there is no doubt.
     """
     from sklearn.calibration import CalibratedClassifierCV
 

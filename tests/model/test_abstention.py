@@ -59,7 +59,7 @@ WORLDS = 100
 
 
 def world(rows: int, easy: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
-    """Products of skewed categories, in some of which scores promise too much, in others too little."""
+    """Products of skewed categories: scores promise too much of some of these, and too little of others."""
     shares = 1 / np.arange(1, CATEGORIES + 1) ** 0.8
     category, score = rng.choice(CATEGORIES, rows, p=shares / shares.sum()), rng.beta(3, 1.2, rows)
     correct = rng.random(rows) < score ** easy[category]

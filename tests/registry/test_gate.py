@@ -109,7 +109,7 @@ def test_the_best_champion_is_looked_for_as_far_as_each_was_compared() -> None:
 
 @pytest.mark.parametrize("rows", [100, 300, 1000])
 def test_chance_is_not_counted_together(rows: int) -> None:
-    """Of versions that are as good as each other, on rows of which some are new each time, hardly one is kept out."""
+    """Of versions that are as good as each other, while a few rows change each time, hardly one is kept out."""
     rng, now, kept_out = np.random.default_rng(rows), datetime(2026, 6, 1, tzinfo=UTC), 0
     for _ in range(4):
         champion, changes = rng.random(rows) < 0.8, [Change(1, now.isoformat(), "")]
