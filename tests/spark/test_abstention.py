@@ -54,7 +54,7 @@ def coverage_table(job: JobContext) -> pd.DataFrame:
 
 
 def test_where_nothing_is_answered_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    """Forty held-out products tell 0.9 and not 0.99: the client is named, and what to do. One that answers is silent."""
+    """Forty held-out products tell 0.9 and not 0.99: the client is named, and what to do."""
     score = np.linspace(0.5, 0.9, 40)
     answers = pd.DataFrame({"predicted": pd.Categorical(["a"] * 40), "score": score, "correct": True})
     version = Version("x_model", 1, "", {})
