@@ -69,13 +69,7 @@ class Champions:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         gain, doubt, metric = compared or (None, 0.0, "")
         changes.append(Change(version.number, now, why[:150], back, gain, doubt, metric))
-        if len(_record(changes)) > _MAX_TAG_CHARS:
-            changes = [replace(change, why=change.why[:_SHORT]) for change in changes[:-_WHOLE_REASONS]] + changes[
-                -_WHOLE_REASONS:
-            ]
-        while len(record := _record(changes)) > _MAX_TAG_CHARS:
-            changes = changes[1:]
-        self._registry.tag_model(client_id, _RECORD, record)
+        self._registry.tag_model(client_id, _RECORD, recorded(changes))
         if registered.aliases.get(CHALLENGER, version.number + 1) <= version.number:
             self._registry.remove_alias(client_id, CHALLENGER)
 
@@ -115,8 +109,18 @@ class Champions:
         return [version.number for version in gone]
 
 
-def _record(changes: Sequence[Change]) -> str:
-    return json.dumps([asdict(change) for change in changes], separators=(",", ":"))
+def recorded(changes: Sequence[Change]) -> str:
+    """Return the changes as JSON that a tag holds: of many, older ones with short reasons, and the oldest left out."""
+
+    def written(some: Sequence[Change]) -> str:
+        return json.dumps([asdict(change) for change in some], separators=(",", ":"))
+
+    if len(written(changes)) > _MAX_TAG_CHARS:
+        older, latest = changes[:-_WHOLE_REASONS], changes[-_WHOLE_REASONS:]
+        changes = [*(replace(change, why=change.why[:_SHORT]) for change in older), *latest]
+    while len(record := written(changes)) > _MAX_TAG_CHARS:
+        changes = changes[1:]
+    return record
 
 
 def behind_best(changes: Sequence[Change], metric: str, now: datetime) -> tuple[float, float]:

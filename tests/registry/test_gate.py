@@ -1,5 +1,7 @@
 """Which version may take the champion's place, by answers alone."""
 
+import json
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from bc4all.config.settings import PromotionSettings
 from bc4all.model.training_set import MIN_COMPARED_ROWS
-from bc4all.registry.champions import Change, behind_best
+from bc4all.registry.champions import Change, behind_best, recorded
 from bc4all.registry.gate import interval, judge
 
 
@@ -105,6 +107,21 @@ def test_the_best_champion_is_looked_for_as_far_as_each_was_compared() -> None:
     for changes in (steps[:2], [], [*steps, change(10, None)], [unrecorded]):
         assert behind_best(changes, "accuracy", now) == (0, 0)
     assert behind_best(steps, "log_loss", now) == (0, 0)
+
+
+def test_a_tag_holds_many_changes() -> None:
+    """The latest with their whole reasons, older ones with the beginning of theirs; the oldest are left out."""
+    why = "accuracy -0.0021 [-0.0101, +0.0059] against the champion's on 1000 rows".ljust(150, ".")
+    step = Change(0, "2026-06-01T00:00:00+00:00", why, gain=-0.0021, doubt=0.008, metric="accuracy")
+    changes = [replace(step, version=number) for number in range(60)]
+    assert json.loads(recorded(changes[:3])) == [asdict(change) for change in changes[:3]]
+    record = recorded(changes)
+    assert len(record) <= 4900
+    kept = json.loads(record)
+    assert [change["version"] for change in kept] == list(range(60 - len(kept), 60))
+    assert len(kept) > 20
+    assert [asdict(change) for change in changes[-10:]] == kept[-10:]
+    assert {len(change["why"]) for change in kept[:-10]} == {40}
 
 
 @pytest.mark.parametrize("rows", [100, 300, 1000])
