@@ -49,7 +49,8 @@ def _confusion(evaluation: Evaluation, title: str) -> str:
     largest = np.sort(np.argsort(-evaluation.categories["rows"].to_numpy(), kind="stable")[:_SHOWN_CATEGORIES])
     names = [printable(name) for name in evaluation.categories["category"].iloc[largest]]
     names = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
-    counts, totals = evaluation.confusion[np.ix_(largest, largest)], evaluation.confusion.sum(axis=1)[largest]
+    counts = evaluation.confusion[largest][:, largest].toarray()
+    totals = evaluation.confusion.sum(axis=1)[largest]
     side, left, above = max(_CELL * len(names), 300), 50 + max(map(_width, names)), 50
     cell = side / len(names)
     parts = [_rectangle(left, above, side, side, _blue(0))]

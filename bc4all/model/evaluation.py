@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 
 from bc4all.model.features import Matrix
-from bc4all.model.ranking import Model, rank
+from bc4all.model.ranking import Model, in_blocks, rank
 from bc4all.model.taxonomy import levels
 
-_BATCH = 10_000  # rows scored at a time: a dense matrix of probabilities for all of them need not fit
 _BINS = 10
 
 
@@ -21,7 +20,7 @@ class Evaluation:
     `metrics`: accuracy, top_5_accuracy, f1_macro, f1_weighted, log_loss (natural), expected_calibration_error (over ten
     equal bins of the best score). `answers`: a row a row with predicted (the best category), its score, correct, hit
     (whether the truth is among the best five), loss. `categories`: a row a category with
-    rows, precision, recall, f1, top_5. `confusion`: counts, truth by prediction, in the order of `categories`.
+    rows, precision, recall, f1, top_5. `confusion`: counts, truth by prediction, in the order of `categories`, sparse.
     `reliability`: a row a bin of the best score with rows, mean score, accuracy.
     """
 
@@ -29,7 +28,7 @@ class Evaluation:
     metrics: dict[str, float]
     answers: pd.DataFrame
     categories: pd.DataFrame
-    confusion: np.ndarray
+    confusion: Any
     reliability: pd.DataFrame
 
 
@@ -40,8 +39,6 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray, separator: str | None 
     where scikit-learn's top_k_accuracy_score breaks ties the other way round. Where categories are paths, with a
     `separator` between their parts, there is an accuracy_level_N for each level above the deepest.
     """
-    from sklearn.metrics import confusion_matrix
-
     known = np.asarray(model.classes_, dtype=object)
     names = np.unique(np.concatenate([known, np.asarray(labels, dtype=object)]))
     truth = pd.Categorical(labels, categories=names).codes.astype(np.int64)  # integers: a string compare costs 20 times
@@ -78,7 +75,7 @@ def evaluate(model: Model, X: Matrix, labels: np.ndarray, separator: str | None 
         metrics={name: float(value) for name, value in measured.items()},
         answers=answers,
         categories=categories,
-        confusion=confusion_matrix(truth, predicted, labels=seen),
+        confusion=_confusion(np.searchsorted(seen, truth), np.searchsorted(seen, predicted), len(seen)),
         reliability=reliability,
     )
 
@@ -98,16 +95,23 @@ def _categories(
     return pd.DataFrame({"category": names, **columns})
 
 
+def _confusion(truth: np.ndarray, predicted: np.ndarray, categories: int) -> Any:
+    """Return how often each category (its place) was predicted as each: dense, 5,000 categories would be 200 MB."""
+    from scipy.sparse import coo_array  # type: ignore[import-untyped]
+
+    counts = coo_array((np.ones(len(truth), dtype=np.int64), (truth, predicted)), shape=(categories, categories))
+    return counts.tocsr()
+
+
 def _best(model: Model, X: Matrix, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return each row's best categories, its best score, and the probability of its true category."""
     best, scores, of_truth = [], [], []
-    for start in range(0, len(X), _BATCH):
-        batch, wanted = X[start : start + _BATCH], truth[start : start + _BATCH]
-        probabilities = model.predict_proba(batch)
-        places, batch_scores = rank(probabilities)
+    for block, probabilities in in_blocks(model, X):
+        places, block_scores = rank(probabilities)
+        wanted = truth[block]
         best.append(places)
-        scores.append(batch_scores[:, 0])
-        of_truth.append(np.where(wanted < 0, 0.0, probabilities[np.arange(len(batch)), wanted]))
+        scores.append(block_scores[:, 0])
+        of_truth.append(np.where(wanted < 0, 0.0, probabilities[np.arange(len(wanted)), wanted]))
     return np.concatenate(best), np.concatenate(scores), np.concatenate(of_truth)
 
 
@@ -123,11 +127,10 @@ def _level_accuracy(
     right: dict[str, int] = {}
     found = levels(names.tolist(), separator)
     parents = [(level, _members(places[of_known], len(above)), places) for level, above, places in found]
-    for start in range(0, len(X), _BATCH):
-        probabilities = model.predict_proba(X[start : start + _BATCH])
+    for block, probabilities in in_blocks(model, X):
         for level, children, places in parents:
             best = (probabilities @ children).argmax(axis=1)
-            hits = int((best == places[truth[start : start + _BATCH]]).sum())
+            hits = int((best == places[truth[block]]).sum())
             right[f"accuracy_level_{level}"] = right.get(f"accuracy_level_{level}", 0) + hits
     return {name: count / len(truth) for name, count in right.items()}
 

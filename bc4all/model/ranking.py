@@ -3,6 +3,7 @@
 The order is the same everywhere: by falling probability, equal ones by the category's place in `classes_`.
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -12,9 +13,11 @@ import pyarrow as pa
 from bc4all.kinds import Features
 from bc4all.model.abstention import Thresholds
 from bc4all.model.features import Matrix, model_input
+from bc4all.model.kernel import best_k
 
 TOP = 5  # categories of a product; fewer where the client has fewer
 ANSWERED = "answered"  # a further column of the output, where some products are not
+_CELLS = 1 << 23  # of probabilities at a time, rows x categories: 64 MB, of which a model may need a few
 SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
 
 
@@ -35,13 +38,25 @@ def top_k(model: Model, X: Matrix, k: int = TOP) -> tuple[np.ndarray, np.ndarray
     own = getattr(model, "top_k", None)
     if own is not None:
         return cast(tuple[np.ndarray, np.ndarray], own(X, k))
-    return rank(model.predict_proba(X), k)
+    ranked = [rank(probabilities, k) for _, probabilities in in_blocks(model, X)]
+    best, scores = zip(*ranked, strict=True)
+    return np.concatenate(best), np.concatenate(scores)
+
+
+def in_blocks(model: Model, X: Matrix) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield rows of X and their probabilities, float (rows, classes), in blocks that fit into memory; one at least."""
+    step = max(1, _CELLS // len(model.classes_))
+    for start in range(0, max(len(X), 1), step):
+        block = slice(start, start + step)
+        yield block, model.predict_proba(X[block])
 
 
 def rank(probabilities: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
     """As `top_k`, from probabilities (rows, classes)."""
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return best, np.take_along_axis(probabilities, best, axis=1).astype(np.float32)
+    rows, classes = probabilities.shape
+    best, scores = np.zeros((rows, min(k, classes)), dtype=np.int32), np.empty((rows, min(k, classes)), np.float32)
+    best_k(np.ascontiguousarray(probabilities, dtype=np.float64), 1, best, scores)
+    return best, scores
 
 
 def score_frame(
