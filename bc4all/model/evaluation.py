@@ -137,7 +137,7 @@ def _level_accuracy(
 
 def _members(places: np.ndarray, groups: int) -> Any:
     """Return a sparse (len(places), groups) matrix by which columns are summed up to their groups."""
-    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+    from scipy.sparse import csr_array
 
     return csr_array((np.ones(len(places)), (np.arange(len(places)), places)), shape=(len(places), groups))
 
