@@ -17,6 +17,7 @@ from bc4all.errors import ModelError
 from bc4all.learning.model_size import REMEDY, refusal
 from bc4all.learning.pieces import write_pieces
 from bc4all.learning.shared_value import Shared
+from bc4all.learning.smoothing import Votes, smoothing, unseen_votes
 from bc4all.learning.tasks import Tasks
 from bc4all.model.blend import EmbeddedForest, placed
 from bc4all.model.coefficients import narrowed
@@ -139,7 +140,7 @@ def fits(
     at_once, estimators = tasks.at_once, [clone(one) for one in estimators]  # each fit draws a seed of its own
     items = [(n, chunk) for n, one in enumerate(estimators) for chunk in _chunks(_with_seed(one), *shape, at_once)]
 
-    def fit_part(item: tuple[int, tuple[int, int]]) -> Model:
+    def fit_part(item: tuple[int, tuple[int, int]]) -> Any:
         estimator, data = estimators[item[0]], rows.value.data
         places = np.arange(len(data.codes)) if every else rows.value.places
         if is_forest(estimator):
@@ -150,7 +151,7 @@ def fits(
         fitted: list[Model] = []
         for n, estimator in enumerate(estimators):
             own = [part for (place, _), part in zip(items, parts, strict=True) if place == n]
-            fitted.append(CompactForest.merge(own) if is_forest(estimator) else own[0])
+            fitted.append(_merged(own) if is_forest(estimator) else own[0])
         return fitted
 
     return Work(items, fit_part, merge)
@@ -249,7 +250,7 @@ def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
     estimator = clone(estimator)  # which is fitted in this process more than once, if all is done in one task
     if is_forest(estimator):
         chunks = _chunks(_with_seed(estimator), len(places), len(data.names), 1)
-        return CompactForest.merge([_fit_chunk(estimator, data, places, *chunk) for chunk in chunks])
+        return _merged([_fit_chunk(estimator, data, places, *chunk) for chunk in chunks])
     columns, classifier = split_columns(estimator)
     if columns is not None and is_forest(classifier):
         numbers = columns.fit_transform(rows_at(data.X, places))
@@ -264,11 +265,13 @@ def _fit_whole(estimator: Any, data: TrainingSet, places: np.ndarray) -> Model:
     return fitted
 
 
-def _fit_chunk(forest: Any, data: TrainingSet, places: np.ndarray, start: int, stop: int) -> CompactForest:
-    """Return the trees [start, stop) of the forest that scikit-learn would fit in one go, node for node.
+def _fit_chunk(
+    forest: Any, data: TrainingSet, places: np.ndarray, start: int, stop: int
+) -> tuple[CompactForest, Votes]:
+    """Return the trees [start, stop) of the forest that scikit-learn would fit in one go, and their votes.
 
-    scikit-learn draws each tree's seed from one generator in turn; with `warm_start` it skips as many draws as there
-    are trees already, so that place holders for the trees before `start` are enough.
+    Node for node they are: scikit-learn draws each tree's seed from one generator in turn; with `warm_start` it skips
+    as many draws as there are trees already, so that place holders for the trees before `start` are enough.
     """
     from sklearn.base import clone
 
@@ -282,4 +285,11 @@ def _fit_chunk(forest: Any, data: TrainingSet, places: np.ndarray, start: int, s
         forest.fit(X, data.codes[places])
         forest.classes_ = data.names[forest.classes_]
     forest.estimators_ = forest.estimators_[start:]
-    return CompactForest.from_sklearn(forest)
+    compact = CompactForest.from_sklearn(forest)
+    return compact, unseen_votes(forest, compact, data, places)
+
+
+def _merged(parts: Sequence[tuple[CompactForest, Votes]]) -> CompactForest:
+    """Return the forest of some chunks, smoothed as their votes tell."""
+    forest = CompactForest.merge([part for part, _ in parts])
+    return replace(forest, smoothing=smoothing([votes for _, votes in parts], len(forest.classes_)))

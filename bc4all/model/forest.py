@@ -1,4 +1,4 @@
-"""`CompactForest`: a random forest as plain arrays, with scikit-learn's answers to the last bit.
+"""`CompactForest`: a random forest as plain arrays, with scikit-learn's answers to the last bit, or smoothed.
 
 scikit-learn keeps a float64 for every category in every node; here a node is 12 bytes, because nearly every leaf of a
 fully grown forest holds one category. `forest_file` writes, reads and checks its file, `kernel` scores rows.
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from bc4all.errors import ModelError
-from bc4all.model.kernel import LEAF, MISSING_RIGHT, NODE, WALKING, add_leaf_values, best_k, find_leaves
+from bc4all.model import kernel
+from bc4all.model.kernel import LEAF, MISSING_RIGHT, NODE, WALKING
 
 _BLOCK = 16384  # rows that go down all trees before the next: each block fetches the whole forest from memory anew
 _SUMS_BYTES = 128 << 10  # of the rows whose probabilities are ranked at a time
@@ -24,7 +25,8 @@ class CompactForest:
     `nodes` (see `kernel.NODE`) in breadth-first order tree by tree, children as places in `nodes`; tree t has the nodes
     from `tree_starts[t]` to `tree_starts[t + 1]`. Mixed leaves list their categories and weights between
     `mixed_starts[i]` and `mixed_starts[i + 1]`. `importances` (trees, features) is each tree's own, NaN for a tree of
-    one leaf, which scikit-learn leaves out of the mean.
+    one leaf, which scikit-learn leaves out of the mean. `smoothing`: votes that are spread evenly over the categories,
+    beside the trees' own.
     """
 
     nodes: np.ndarray
@@ -35,6 +37,7 @@ class CompactForest:
     importances: np.ndarray
     classes_: np.ndarray
     names: tuple[str, ...] | None = None
+    smoothing: float = 0.0
 
     @classmethod
     def from_sklearn(cls, model: Any) -> "CompactForest":
@@ -110,7 +113,7 @@ class CompactForest:
         return sum(array.nbytes for array in (*arrays, self.importances))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (rows, classes), float64: the mean of the trees' leaf values.
+        """Probabilities (rows, classes), float64: the mean of the trees' leaf values, smoothed.
 
         X is (rows, features), compared as float32; NaN is a missing value. Raises ValueError for another shape or an
         infinite value.
@@ -119,7 +122,8 @@ class CompactForest:
         sums = np.zeros((len(rows), len(self.classes_)))
         for start, leaves in self._leaves(rows):
             self._add(leaves, 0, sums[start : start + leaves.shape[1]])
-        sums /= self.n_trees
+        sums += self.smoothing / len(self.classes_)
+        sums /= self.n_trees + self.smoothing
         return sums
 
     def predict(self, X: Any) -> np.ndarray:
@@ -141,7 +145,7 @@ class CompactForest:
                 sums = np.zeros((min(step, leaves.shape[1] - at), len(self.classes_)))
                 self._add(leaves, at, sums)
                 block = slice(start + at, start + at + len(sums))
-                best_k(sums, self.n_trees, indices[block], scores[block])
+                kernel.best_k(sums, self.n_trees, self.smoothing, indices[block], scores[block])
         return indices, scores
 
     def _leaves(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -150,11 +154,26 @@ class CompactForest:
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
             leaves = np.empty((self.n_trees, len(block)), dtype=np.uint32)
-            find_leaves(self.nodes, self.tree_starts[:-1], block, missing, leaves, *room)
+            kernel.find_leaves(self.nodes, self.tree_starts[:-1], block, missing, leaves, *room)
             yield start, leaves
 
+    def unseen_votes(self, X: Any, truth: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the trees that have not seen a row give its true category, and how many trees those are.
+
+        X (rows, features); truth (rows,), places in `classes_`; seen bool (trees, rows). Both are float64 (rows,).
+        Raises as `predict_proba`.
+        """
+        rows = self._checked(X)
+        votes, trees = np.zeros((2, len(rows)))
+        mixed = self.mixed_starts, self.mixed_categories, self.mixed_weights
+        for start, leaves in self._leaves(rows):
+            block = slice(start, start + leaves.shape[1])
+            asked = np.ascontiguousarray(seen[:, block]), truth[block].astype(np.uint32), len(self.classes_)
+            kernel.add_unseen_votes(leaves, *asked, *mixed, votes[block], trees[block])
+        return votes, trees
+
     def _add(self, leaves: np.ndarray, first: int, sums: np.ndarray) -> None:
-        add_leaf_values(leaves, first, self.mixed_starts, self.mixed_categories, self.mixed_weights, sums)
+        kernel.add_leaf_values(leaves, first, self.mixed_starts, self.mixed_categories, self.mixed_weights, sums)
 
     def _checked(self, X: Any) -> np.ndarray:
         values = np.asarray(X)
@@ -231,7 +250,7 @@ def _leaf_values(values: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.nda
     return held, starts, categories.astype(np.int32), values[mixed][rows, categories]
 
 
-def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, np.ndarray]:
+def _joined(parts: Sequence[_Arrays], n_classes: int) -> dict[str, Any]:
     """Return the arrays of several forests as those of one: places shifted behind the ones before."""
     total = sum(len(part[0]) for part in parts)
     if total > np.iinfo(np.int32).max:

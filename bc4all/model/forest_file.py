@@ -1,8 +1,9 @@
 """A forest's file: a .npz of plain arrays, and every check that stands between a hostile file and the kernel.
 
-Format 1. `header` is JSON as bytes (format, n_features, classes, names); `leaf` is a bit a node, `threshold` and
-`feature` have an entry an inner node, `category` one a leaf (from n_classes on: a mixed leaf). Nodes lie breadth first,
-tree by tree, so that children need not be stored: they follow from which nodes are leaves.
+Format 1. `header` is JSON as bytes (format, n_features, classes, names, smoothing; older files are without the last);
+`leaf` is a bit a node, `threshold` and `feature` have an entry an inner node, `category` one a leaf (from n_classes on:
+a mixed leaf). Nodes lie breadth first, tree by tree, so that children need not be stored: they follow from which nodes
+are leaves.
 """
 
 import io
@@ -62,6 +63,7 @@ def write_forest(forest: CompactForest, file: BinaryIO) -> None:
         "n_features": forest.n_features_in_,
         "classes": forest.classes_.tolist(),
         "names": names,
+        "smoothing": forest.smoothing,
     }
     np.savez_compressed(
         file,
@@ -141,6 +143,8 @@ def _require(sound: Any, complaint: str) -> None:
 
 def _assembled(arrays: dict[str, np.ndarray], header: Any) -> CompactForest:
     classes, n_features, names = _checked_header(header)
+    smoothing = header.get("smoothing", 0.0)
+    _require(type(smoothing) is float and 0 <= smoothing < np.inf, "its smoothing is no number of votes")
     starts = arrays["tree_starts"]
     _require(len(starts) >= 2 and starts[0] == 0 and (np.diff(starts) > 0).all(), "its trees are not in order")
     n_nodes = int(starts[-1])
@@ -170,6 +174,7 @@ def _assembled(arrays: dict[str, np.ndarray], header: Any) -> CompactForest:
         importances=importances,
         classes_=classes,
         names=names,
+        smoothing=smoothing,
     )
 
 

@@ -101,8 +101,33 @@ def add_leaf_values(leaves, first, mixed_starts, mixed_categories, mixed_weights
 
 
 @compile_cached
-def best_k(sums, n_trees, indices, scores):
+def add_unseen_votes(leaves, seen, truth, classes, mixed_starts, mixed_categories, mixed_weights, votes, trees):
+    """Add what each row's true category has from the trees that have not seen it to `votes`, their number to `trees`.
+
+    leaves (trees, rows) of `find_leaves`, seen bool (trees, rows), truth (rows,) uint32 below `classes`; the mixed
+    leaves as of `add_leaf_values`; votes and trees float64 (rows,).
+    """
+    for tree in range(np.uint64(leaves.shape[0])):
+        for row in range(np.uint64(leaves.shape[1])):
+            if seen[tree, row]:
+                continue
+            trees[row] += 1.0
+            leaf = leaves[tree, row]
+            if leaf < np.uint32(classes):
+                if leaf == truth[row]:
+                    votes[row] += 1.0
+            else:
+                mixed = leaf - np.uint32(classes)
+                for at in range(mixed_starts[mixed], mixed_starts[mixed + np.uint32(1)]):
+                    if np.uint32(mixed_categories[at]) == truth[row]:
+                        votes[row] += mixed_weights[at]
+
+
+@compile_cached
+def best_k(sums, n_trees, smoothing, indices, scores):
     """Write each row's largest probabilities, largest first and equal ones by their place, as a stable sort would.
+
+    So they are ordered before `smoothing` more votes, spread evenly, are among them.
 
     sums (rows, classes) float64 of `add_leaf_values`; indices (rows, k) int32 and scores (rows, k) float32 are filled.
     """
@@ -126,4 +151,5 @@ def best_k(sums, n_trees, indices, scores):
             if held == k:
                 least = sums[row, np.uint64(indices[row, k - 1])]
         for at in range(np.uint64(k)):
-            scores[row, at] = sums[row, np.uint64(indices[row, at])] / n_trees
+            own = sums[row, np.uint64(indices[row, at])]
+            scores[row, at] = (own + smoothing / classes) / (n_trees + smoothing)

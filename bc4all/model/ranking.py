@@ -55,7 +55,7 @@ def rank(probabilities: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarra
     """As `top_k`, from probabilities (rows, classes)."""
     rows, classes = probabilities.shape
     best, scores = np.zeros((rows, min(k, classes)), dtype=np.int32), np.empty((rows, min(k, classes)), np.float32)
-    best_k(np.ascontiguousarray(probabilities, dtype=np.float64), 1, best, scores)
+    best_k(np.ascontiguousarray(probabilities, dtype=np.float64), 1, 0.0, best, scores)
     return best, scores
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,22 @@ def test_is_small(seed: Path, tmp_path: Path) -> None:
     assert list(forest.feature_names_in_) == list(FEATURES)
 
 
+@pytest.mark.parametrize("categories", [2, 3, 40])
+def test_smoothed_it_ranks_as_before(categories: int) -> None:
+    """Some votes more for all categories change the scores, as probabilities, and not which categories are best."""
+    rng = np.random.default_rng(categories)
+    X, y = rng.normal(size=(200, 3)).round(1), rng.integers(0, categories, 200)
+    plain = CompactForest.from_sklearn(RandomForestClassifier(7, random_state=1, min_samples_leaf=2).fit(X, y))
+    forest = replace(plain, smoothing=2.5)
+    best, scores = forest.top_k(X, 5)
+    np.testing.assert_array_equal(best, plain.top_k(X, 5)[0])
+    probabilities = forest.predict_proba(X)
+    np.testing.assert_allclose(probabilities, (7 * plain.predict_proba(X) + 2.5 / len(forest.classes_)) / 9.5)
+    np.testing.assert_allclose(scores, np.take_along_axis(probabilities, best, axis=1), rtol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert probabilities.min() > 0.25 / len(forest.classes_)
+
+
 def test_merging_chunks_gives_the_whole(tmp_path: Path) -> None:
     """Trees fitted apart and merged are the forest that was fitted in one go."""
     rng = np.random.default_rng(3)
@@ -202,7 +219,7 @@ def test_scores_from_inside_a_zip_with_no_folder_to_write(tmp_path: Path) -> Non
         "import numpy as np, bc4all.model.kernel as kernel\n"
         "assert '.zip' in kernel.__file__\n"
         "indices, scores = np.zeros((1, 2), np.int32), np.zeros((1, 2), np.float32)\n"
-        "kernel.best_k(np.array([[1.0, 6.0, 3.0]]), 10, indices, scores)\n"
+        "kernel.best_k(np.array([[1.0, 6.0, 3.0]]), 10, 0.0, indices, scores)\n"
         "assert indices.tolist() == [[1, 2]], indices\n"
     )
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "PYTHONPATH": str(bundle), "PYTHONSAFEPATH": "1"}

@@ -5,6 +5,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def forest() -> CompactForest:
     values[::7, 1] = np.nan
     model = RandomForestClassifier(4, random_state=0, min_samples_leaf=3, max_depth=5).fit(values, y)
     model.feature_names_in_ = np.array(["f0", "prix é", "f2"], dtype=object)
-    return CompactForest.from_sklearn(model)
+    return replace(CompactForest.from_sklearn(model), smoothing=1.25)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ def test_comes_back_as_it_was(forest: CompactForest, saved: Path) -> None:
     ):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(forest, name))
     assert loaded.names == ("f0", "prix é", "f2")
+    assert loaded.smoothing == 1.25
     np.testing.assert_array_equal(loaded.predict_proba(X), forest.predict_proba(X))
 
 
@@ -74,6 +76,15 @@ def test_keeps_the_kind_of_label(tmp_path: Path, labels: np.ndarray) -> None:
     loaded = load_forest(tmp_path / "f.npz")
     np.testing.assert_array_equal(loaded.classes_, labels)
     assert loaded.classes_.dtype == labels.dtype
+
+
+def test_a_file_of_before_smoothing_is_read(saved: Path, tmp_path: Path) -> None:
+    """Its scores are what they were."""
+    arrays = members(saved)
+    header = json.loads(arrays["header"].tobytes())
+    del header["smoothing"]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    assert load_forest(write(tmp_path / "forest.npz", arrays)).smoothing == 0.0
 
 
 def answers_or_refuses(file: Path) -> bool:
@@ -184,6 +195,10 @@ ATTACKS = {
     "no features": _header(n_features=0),
     "a count of features that is true": _header(n_features=True),
     "too few feature names": _header(names=["x"]),
+    "smoothing that is no number": _header(smoothing=float("nan")),
+    "negative smoothing": _header(smoothing=-0.5),
+    "infinite smoothing": _header(smoothing=float("inf")),
+    "smoothing in words": _header(smoothing="1.0"),
     "a header that is a list": _replace("header", lambda a: np.frombuffer(b"[1]", dtype=np.uint8)),
     "a header without an end": _replace("header", lambda a: np.frombuffer(b"[" * 100_000, dtype=np.uint8)),
     "an array too few": _without("feature"),
