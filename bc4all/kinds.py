@@ -13,7 +13,7 @@ KINDS = (NUMERIC, CATEGORY, TEXT)
 Features: TypeAlias = Mapping[str, str]
 
 Calibration: TypeAlias = Literal["temperature", "sigmoid", "isotonic"]
-CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
+CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)  # the one of fewest numbers first
 
 
 def all_numeric(features: Features) -> bool:

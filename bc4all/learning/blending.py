@@ -23,7 +23,7 @@ from bc4all.learning.plan import Plan, Planner, Settled
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
 from bc4all.model import blend
-from bc4all.model.calibration import best_method, could_be_known, cross_fitted, log_loss, mean_loss
+from bc4all.model.calibration import best_method, cross_fitted, log_loss, mean_loss
 from bc4all.model.margins import is_by_margins
 from bc4all.model.ranking import rank
 
@@ -95,7 +95,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sample:
-    """The rows that candidates are compared on; `codes` (rows,) are their true categories.
+    """The rows that candidates are compared on, of one fold where there are many; `codes` (rows,) are their categories.
 
     Left out of all scores are rows whose category no other row has: it could not be known.
     """
@@ -106,9 +106,8 @@ class Sample:
 
     @classmethod
     def of(cls, rows: Shared[Rows]) -> "Sample":
-        """Return the sampled rows among those to fit on. Raises DataError where no category has two of them."""
-        codes = rows.value.data.codes[rows.value.sampled]
-        scored = could_be_known(codes)
+        """Return such rows among those to fit on. Raises DataError where no category has two of them."""
+        codes, scored = rows.value.asked(rows.value.is_sampled)
         if not scored.any():
             raise DataError("no category has two products: models cannot be compared", remedy="deliver more products")
         return cls(rows, codes, scored)
@@ -126,7 +125,8 @@ def compare(
 ) -> list[Candidate]:
     """Return each member's answers out of fold, all of them fitted side by side."""
     estimators = [build_member(member, client.features) for _, member in members]
-    (answers,) = fitting.side_by_side(tasks, "candidates", [fitting.out_of_fold(tasks, sample.rows, estimators)])
+    asking = fitting.out_of_fold(tasks, sample.rows, estimators, sample.rows.value.is_sampled)
+    (answers,) = fitting.side_by_side(tasks, "candidates", [asking])
     return [
         Candidate(name, member, answer, None if answer.error else scores_of(sample, estimator, answer.probabilities))
         for (name, member), estimator, answer in zip(members, estimators, answers, strict=True)
@@ -158,7 +158,7 @@ def select(sample: Sample, candidates: Sequence[Candidate], limits: Limits | Non
 def _choice(sample: Sample, chosen: Sequence[Candidate], weights: Sequence[float]) -> Choice:
     """Candidates together, calibrated where that helps."""
     mean = blend.soft_vote((one.answers.probabilities for one in chosen), weights)
-    method, calibrated = best_method(mean, sample.codes)
+    method, calibrated = best_method(mean, sample.codes, sample.scored)
     members = [one.member.model_copy(update={"weight": weight}) for one, weight in zip(chosen, weights, strict=True)]
     return Choice(BlendSettings(blend=members, calibrate=method), chosen, mean, sample.scores(calibrated))
 

@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 FOLDS = 3
 COSTS = ("megabytes", "fit_seconds", "score_microseconds")
-MAX_COMPARED_ROWS = 50_000  # on which candidates are compared: more rows rank them no better
-_MAX_CELLS = 5_000_000  # rows x categories compared: 20 MB a candidate, and the driver holds dozens
+MAX_COMPARED_ROWS = 50_000  # by which candidates are compared: more rows rank them no better
+_MAX_CELLS = 5_000_000  # rows of a fold x categories: 20 MB a candidate, and the driver holds dozens
 _FOLD_SEED = 1234
 _CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
 _PIECE_BYTES = 1 << 20  # of a pickled model that is only measured
@@ -48,16 +48,41 @@ class Rows:
     folds: np.ndarray
 
     @property
-    def sampled(self) -> np.ndarray:
-        """The places of the rows that have a fold."""
-        return self.places[self.folds < FOLDS]
+    def is_sampled(self) -> bool:
+        """Whether there are too many rows for each to have a fold."""
+        return bool((self.folds == FOLDS).any())
+
+    def asked(self, once: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return the categories of the rows that are asked, of the first fold alone or of all, int32 (rows,).
+
+        And whether each could be known, bool (rows,): whether what is fitted for its fold has met its category.
+        """
+        codes, known = self.data.codes[self.places], np.zeros(len(self.places), dtype=bool)
+        for fold in range(1 if once else FOLDS):
+            own = self.folds == fold
+            known[own] = np.isin(codes[own], self.data.codes[self.others(fold)])
+        asked = self.folds < (1 if once else FOLDS)
+        return codes[asked], known[asked]
+
+    def others(self, fold: int) -> np.ndarray:
+        """Return the places of rows to fit on while a fold is asked, in order, more than MAX_COMPARED_ROWS of none.
+
+        Sampled or not: a model of a sample alone would be asked of many categories that it has hardly met.
+        """
+        others = np.flatnonzero((self.folds != fold) & (self.folds < FOLDS))
+        more = np.flatnonzero(self.folds == FOLDS)
+        if len(more):
+            drawn = np.random.default_rng(_FOLD_SEED).permutation(more)[: max(0, MAX_COMPARED_ROWS - len(others))]
+            others = np.sort(np.concatenate([others, drawn]))
+        chosen: np.ndarray = self.places[others]
+        return chosen
 
 
 @dataclass(frozen=True)
 class OutOfFold:
     """What an estimator answers for rows that it was not fitted on, and what it costs.
 
-    probabilities float32 (rows, categories), of `Rows.sampled` or the first fold of it, in order; the costs by the
+    probabilities float32 (rows, categories), of the rows that were `Rows.asked`, in order; the costs by the
     names of COSTS: the size in memory, the time to fit on the other rows, to score one. With an `error`, scikit-learn
     refused.
     """
@@ -70,12 +95,12 @@ class OutOfFold:
 def folds(codes: np.ndarray, most_rows: int = MAX_COMPARED_ROWS, most_cells: int = _MAX_CELLS) -> np.ndarray:
     """Return a fold, 0 to FOLDS - 1, for each row, uint8: every category in as many as it has rows for.
 
-    FOLDS itself, for none, where there are more rows than that: a random sample, with every category in it, will do.
+    FOLDS itself, for none, where there are more rows than that: a random sample will do, with every category in it.
     """
     order = np.random.default_rng(_FOLD_SEED).permutation(len(codes))
     first = np.unique(codes[order], return_index=True)[1]
-    most = max(min(most_rows, most_cells // len(first)), 2 * len(first))
-    taken = np.concatenate([order[first], np.delete(order, first)])[:most]
+    most = max(min(most_rows, FOLDS * most_cells // len(first)), 2 * len(first))
+    taken = np.concatenate([order[:most], order[first[first >= most]]])
     by_category = taken[np.argsort(codes[taken], kind="stable")]
     found = np.full(len(codes), FOLDS, dtype=np.uint8)
     found[by_category] = np.arange(len(taken)) % FOLDS
@@ -162,16 +187,16 @@ def out_of_fold(
 ) -> Work[list[OutOfFold]]:
     """Return the work that says what each estimator answers for every fold, fitted on the others.
 
-    Of one that is too large it is an error. `once`: for the first fold alone, fitted on others, sampled or not.
+    Of one that is too large it is an error. `once`: for the first fold alone.
     """
     asked = range(1) if once else range(FOLDS)
-    data, fitted_on = rows.value.data, len(_others(rows.value, 0, once))
+    data, fitted_on = rows.value.data, len(rows.value.others(0))
     refused = {n: refusal(tasks.room, [one], fitted_on, len(data.names), data.X) for n, one in enumerate(estimators)}
     sound = [n for n, error in refused.items() if not error]
 
     def work(item: tuple[int, int]) -> OutOfFold:
         try:
-            return _fold(estimators[item[0]], rows.value, item[1], once)
+            return _fold(estimators[item[0]], rows.value, item[1])
         except (ValueError, ArithmeticError, MemoryError) as error:  # another candidate may do
             return OutOfFold(np.zeros((0, 0)), error=_refusal(error))
 
@@ -202,21 +227,10 @@ def _pickled_bytes(model: Model) -> int:
     return length
 
 
-def _others(rows: Rows, fold: int, once: bool) -> np.ndarray:
-    """Return the places of the rows that are fitted on while a fold is asked, as many as are compared at most."""
-    others = np.flatnonzero((rows.folds != fold) & (rows.folds < FOLDS))
-    more = np.flatnonzero(rows.folds == FOLDS)
-    if once and len(more):
-        drawn = np.random.default_rng(_FOLD_SEED).permutation(more)[: max(0, MAX_COMPARED_ROWS - len(others))]
-        others = np.sort(np.concatenate([others, drawn]))
-    chosen: np.ndarray = rows.places[others]
-    return chosen
-
-
-def _fold(estimator: Any, rows: Rows, fold: int, once: bool) -> OutOfFold:
+def _fold(estimator: Any, rows: Rows, fold: int) -> OutOfFold:
     data, asked = rows.data, rows.places[rows.folds == fold]
     started = time.perf_counter()
-    model = _fit_whole(estimator, data, _others(rows, fold, once))
+    model = _fit_whole(estimator, data, rows.others(fold))
     X = rows_at(data.X, asked)
     model.predict_proba(X[:1])  # what is compiled or loaded at the first time is no cost of the model
     fitted = time.perf_counter()

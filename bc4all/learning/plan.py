@@ -11,11 +11,11 @@ import numpy as np
 
 from bc4all.errors import ModelError
 from bc4all.learning import fitting
-from bc4all.learning.fitting import FOLDS, OutOfFold, Rows
+from bc4all.learning.fitting import OutOfFold, Rows
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
 from bc4all.model import blend
-from bc4all.model.calibration import could_be_known, fit_calibrator
+from bc4all.model.calibration import fit_calibrator
 from bc4all.model.ranking import Model
 
 _ONCE_ROWS = 10_000  # from which a third of the rows is enough to find a temperature, which is a single number
@@ -58,13 +58,14 @@ def fit_plan(
     """Return the model of a plan, and, `again`, the same fitted on every row of the data; else itself once more.
 
     Its calibration, learned from rows that it had not seen, is that of both. All is fitted side by side.
-    `probabilities`: what it answers out of fold, if that is known. Raises ModelError where scikit-learn refuses.
+    `probabilities`: its `plan_answers`, if they are known. Raises ModelError where scikit-learn refuses.
     """
     works: list[fitting.Work[Any]] = [fitting.fits(tasks, plan.about, rows, plan.estimators)]
     if again:
         works.append(fitting.fits(tasks, plan.about, rows, plan.estimators, every=True))
-    once = probabilities is None and plan.calibrate == "temperature" and len(rows.value.places) >= _ONCE_ROWS
-    codes, counted = _answered(rows, once)
+    few = plan.calibrate == "temperature" and len(rows.value.places) >= _ONCE_ROWS
+    once = few if probabilities is None else rows.value.is_sampled
+    codes, counted = rows.value.asked(once)
     calibrates = plan.calibrate if counted.any() else None
     asks = calibrates and probabilities is None
     if asks:
@@ -81,20 +82,13 @@ def fit_plan(
     return judged, blend.Blend(done[1], plan.weights, names, calibrator) if again else judged
 
 
-def _answered(rows: Shared[Rows], once: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the categories of the rows that are asked out of fold, and whether each could be known."""
-    codes = rows.value.data.codes[rows.value.sampled]
-    counted = could_be_known(codes)
-    asked = rows.value.folds[rows.value.folds < FOLDS] < (1 if once else FOLDS)
-    return codes[asked], counted[asked]
-
-
 def plan_answers(tasks: Tasks, rows: Shared[Rows], plan: Plan) -> np.ndarray:
-    """Return what a plan's model answers out of fold, before it is calibrated.
+    """Return what a plan's model answers out of fold, as candidates do, before it is calibrated.
 
     Raises ModelError where scikit-learn refuses.
     """
-    (answers,) = fitting.side_by_side(tasks, plan.about, [fitting.out_of_fold(tasks, rows, plan.estimators)])
+    asking = fitting.out_of_fold(tasks, rows, plan.estimators, rows.value.is_sampled)
+    (answers,) = fitting.side_by_side(tasks, plan.about, [asking])
     return _voted(plan, answers)
 
 

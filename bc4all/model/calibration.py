@@ -62,12 +62,6 @@ def fit_calibrator(
     return calibrated.fit(X, classes[codes], sample_weight=weights)
 
 
-def could_be_known(codes: np.ndarray) -> np.ndarray:
-    """Return whether another row has the same category, (rows,) bool: else it could not be known out of fold."""
-    known: np.ndarray = np.bincount(codes)[codes] > 1
-    return known
-
-
 def cross_fitted(probabilities: np.ndarray, codes: np.ndarray, method: str) -> np.ndarray:
     """Probabilities (rows, categories), each row's as calibrated by what was fitted on the other half of the rows.
 
@@ -92,19 +86,21 @@ def cross_fitted(probabilities: np.ndarray, codes: np.ndarray, method: str) -> n
     return answers
 
 
-def best_method(probabilities: np.ndarray, codes: np.ndarray) -> tuple[Calibration | None, np.ndarray]:
+def best_method(
+    probabilities: np.ndarray, codes: np.ndarray, counted: np.ndarray
+) -> tuple[Calibration | None, np.ndarray]:
     """Return the method with the least log-loss on rows that it was not fitted on, and its probabilities of them.
 
-    None, and the probabilities as they are, where no method clearly helps. Rows of a category that no other row has do
-    not count.
+    None, and the probabilities as they are, where no method clearly helps. `counted` (rows,): whether a row counts.
+    Where a category has no row, as in a sample of thousands of them, a temperature is all that can be learned.
     """
-    counted = could_be_known(codes)
+    whole = len(np.unique(codes)) == probabilities.shape[1]
     best: tuple[float, Calibration | None, np.ndarray] = (
         log_loss(probabilities[counted], codes[counted]) - _MIN_GAIN,
         None,
         probabilities,
     )
-    for method in CALIBRATIONS:
+    for method in CALIBRATIONS if whole else CALIBRATIONS[:1]:
         answers = cross_fitted(probabilities, codes, method)
         loss = log_loss(answers[counted], codes[counted])
         if loss < best[0]:

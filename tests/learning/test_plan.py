@@ -11,7 +11,7 @@ from bc4all.learning.fitting import FOLDS, Rows, folds
 from bc4all.learning.model_size import Room
 from bc4all.learning.plan import Plan, fit_plan
 from bc4all.learning.tasks import OneTask
-from bc4all.model.calibration import could_be_known, fit_calibrator
+from bc4all.model.calibration import fit_calibrator
 from bc4all.model.training_set import TrainingSet
 
 ROWS = 600
@@ -55,8 +55,7 @@ def test_a_temperature_is_learned_from_one_fold_of_many_rows(
     alone = LogisticRegression().fit(data.X[others], data.labels(others))
     answers = np.zeros((len(asked), 5))
     answers[:, np.searchsorted(data.names, alone.classes_)] = alone.predict_proba(data.X[asked])
-    sampled = data.codes[own < FOLDS]
-    counted = could_be_known(sampled)[own[own < FOLDS] == 0]
+    counted = data.codes[asked] < 3
     wanted = fit_calibrator(answers, data.codes[asked], data.names, "temperature", counted)
     np.testing.assert_allclose(model.calibrator.predict_proba(answers), wanted.predict_proba(answers), rtol=1e-5)  # type: ignore[attr-defined]
     found = float(model.calibrator.calibrated_classifiers_[0].calibrators[0].beta_)  # type: ignore[attr-defined]
@@ -103,5 +102,5 @@ def test_what_is_known_out_of_fold_is_not_asked_again(monkeypatch: pytest.Monkey
     known = np.random.default_rng(2).dirichlet(np.ones(5), ROWS)
     with TASK.shared(Rows(data, np.arange(ROWS), own)) as rows:
         model, _ = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], "temperature", {}), known)
-    wanted = fit_calibrator(known, data.codes, data.names, "temperature", could_be_known(data.codes))
+    wanted = fit_calibrator(known, data.codes, data.names, "temperature", data.codes < 3)
     np.testing.assert_allclose(model.calibrator.predict_proba(known), wanted.predict_proba(known))  # type: ignore[attr-defined]

@@ -22,7 +22,6 @@ from bc4all.model.blend import Blend, EmbeddedForest, placed, soft_vote
 from bc4all.model.calibration import (
     GivenProbabilities,
     best_method,
-    could_be_known,
     cross_fitted,
     fit_calibrator,
     log_loss,
@@ -86,14 +85,26 @@ def test_an_overconfident_model_is_calibrated_and_an_honest_one_is_not() -> None
     rng = np.random.default_rng(0)
     honest = rng.dirichlet(np.ones(4), 4000)
     codes = np.array([rng.choice(4, p=row) for row in honest])
-    assert best_method(honest, codes)[0] is None
+    assert best_method(honest, codes, codes >= 0)[0] is None
     sure = honest**4 / (honest**4).sum(axis=1, keepdims=True)
-    method, answers = best_method(sure, codes)
+    method, answers = best_method(sure, codes, codes >= 0)
     assert method == "temperature"
     np.testing.assert_array_equal(answers, cross_fitted(sure, codes, "temperature"))
     assert log_loss(answers, codes) == pytest.approx(log_loss(honest, codes), abs=0.01)
     calibrated = fit_calibrator(sure, codes, NAMES, "temperature").predict_proba(sure)
     assert log_loss(calibrated, codes) < log_loss(sure, codes) - 0.5
+
+
+def test_where_a_category_has_no_row_a_temperature_is_all() -> None:
+    """Scores that are wrong category by category have another remedy, but not for a category that was not met."""
+    rng = np.random.default_rng(3)
+    honest = rng.dirichlet(np.ones(4), 4000)
+    codes = np.array([rng.choice(4, p=row) for row in honest])
+    skewed = honest ** np.array([1, 1, 3, 3])
+    skewed /= skewed.sum(axis=1, keepdims=True)
+    assert best_method(skewed, codes, codes >= 0)[0] in ("sigmoid", "isotonic")
+    wide = np.c_[skewed, np.zeros(len(skewed))]
+    assert best_method(wide, codes, codes >= 0)[0] in ("temperature", None)
 
 
 def test_a_category_of_one_row_is_no_obstacle() -> None:
@@ -124,7 +135,7 @@ def test_what_nobody_could_know_does_not_blur_the_rest(method: str) -> None:
     answers = np.c_[rng.dirichlet(np.full(3, 0.2), 300), np.zeros(300)]
     codes = np.array([rng.choice(3, p=row[:3]) for row in answers])
     codes[7] = 3
-    of_all = fit_calibrator(answers, codes, NAMES, method, could_be_known(codes)).predict_proba(answers)
+    of_all = fit_calibrator(answers, codes, NAMES, method, np.arange(300) != 7).predict_proba(answers)
     others = np.arange(300) != 7
     of_others = fit_calibrator(answers[others, :3], codes[others], NAMES[:3], method).predict_proba(answers[:, :3])
     np.testing.assert_allclose(of_all[:, :3].argmax(axis=1), of_others.argmax(axis=1))
