@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clo
 
 from bc4all.model.ridge import fit_ridge, is_solved_here
 
+_CELLS = 1 << 23  # of margins at a time, rows x categories: 64 MB
 _SHARPNESS = 5.0  # of margins of the size 1: about what calibrators find for real titles
 
 
@@ -38,12 +39,15 @@ class MarginClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return self
         unfitted = clone(self.classifier)
         self.classifier_ = fit_ridge(unfitted, X, y) if is_solved_here(unfitted, X) else unfitted.fit(X, y)
-        margins = self.decision_function(X)
-        if margins.shape[1] != len(self.classes_):
-            kind = type(self.classifier).__name__
-            raise ValueError(f"{kind} gives {margins.shape[1]} margins for {len(self.classes_)} categories")
+        squares, step = 0.0, max(1, _CELLS // len(self.classes_))
+        for start in range(0, X.shape[0], step):
+            margins = self.decision_function(X[start : start + step])
+            if margins.shape[1] != len(self.classes_):
+                kind = type(self.classifier).__name__
+                raise ValueError(f"{kind} gives {margins.shape[1]} margins for {len(self.classes_)} categories")
+            squares += float((margins**2).sum())
         # Some classifiers' margins are as large as their features; a softmax of thousands tells nothing but the best.
-        self.sharpness_ /= float(np.sqrt((margins**2).mean())) or 1.0
+        self.sharpness_ /= float(np.sqrt(squares / X.shape[0] / len(self.classes_))) or 1.0
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
