@@ -10,14 +10,17 @@ from datetime import UTC, datetime
 import numpy as np
 
 from bc4all.config.clients import Client
+from bc4all.config.model_settings import BlendSettings
 from bc4all.data.failures import as_failure
-from bc4all.errors import ModelError
+from bc4all.errors import ConfigurationError, ModelError
 from bc4all.identity import Day
+from bc4all.learning.blending import planned
+from bc4all.learning.plan import Plan
 from bc4all.learning.training import Learned, Opponent
 from bc4all.model.ranking import score_frame
 from bc4all.registry.champions import Champions, Compared, behind_best
 from bc4all.registry.gate import Verdict, judge
-from bc4all.registry.versions import CHALLENGER, CHAMPION, Registry, Version
+from bc4all.registry.versions import CHALLENGER, CHAMPION, RECIPE, LoadedModel, Registry, Version
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,16 @@ def find_rival(registry: Registry, client: Client, day: Day) -> Rival:
         return Rival(Opponent(sides=sides), told)
     if sides is None:
         return Rival(Opponent(), "what the champion has learned from is not known: not compared")
-    return Rival(Opponent(champion.model, champion.features, sides))
+    return Rival(Opponent(champion.model, champion.features, sides, _recipe(champion)))
+
+
+def _recipe(champion: LoadedModel) -> Plan | None:
+    """Return what the champion was made by; None where it is not kept, or not to be said any more."""
+    try:
+        settings = BlendSettings.model_validate(champion.stored.get(RECIPE))
+        return planned(settings.name, champion.features, settings)
+    except (ValueError, ImportError, ConfigurationError):
+        return None
 
 
 def decide(registry: Registry, client: Client, version: Version, learned: Learned, incomparable: str) -> Verdict:
@@ -65,7 +77,8 @@ def decide(registry: Registry, client: Client, version: Version, learned: Learne
     _check_reloaded(registry, client, version, learned)
     asked = learned.champion is not None
     lost = behind_best(champions.changes(client.id), metric, datetime.now(UTC)) if asked else (0.0, 0.0)
-    verdict = judge(client.promotion, learned.challenger, learned.champion, incomparable or learned.incomparable, lost)
+    answers = learned.challenger, learned.champion, learned.recipes
+    verdict = judge(client.promotion, *answers, incomparable or learned.incomparable, lost)
     if verdict.promoted:
         champions.promote(client.id, version, verdict.reason, compared=_compared(verdict, metric))
         log.info("%s: version %d is champion: %s", client.id, version.number, verdict.reason)

@@ -40,7 +40,7 @@ from bc4all.model.held_out import SPLIT_SEED, TEST_SIZE
 from bc4all.model.training_set import TrainingSet
 from bc4all.reading.rows import Wanted
 from bc4all.registry.run import Run
-from bc4all.registry.versions import CURVES, PROFILE, SIDES
+from bc4all.registry.versions import CURVES, PROFILE, RECIPE, SIDES
 
 _EXAMPLE_ROWS = 5
 _MAX_PARAM_CHARS = 6000  # that MLflow takes
@@ -268,7 +268,7 @@ def _register(context: JobContext, member: _Member) -> Outcome:
     client, run, products, learned = member.client, member.run, member.progress.products, member.progress.learned
     _log_training(run, client, products, learned)
     facts = {"day": context.day, **{name: f"{value:.4f}" for name, value in learned.metrics.items()}}
-    stored = {PROFILE: learned.profile, **({CURVES: learned.curves} if learned.curves else {})}
+    stored = {PROFILE: learned.profile, RECIPE: learned.said} | ({CURVES: learned.curves} if learned.curves else {})
     example = learned.examples[:_EXAMPLE_ROWS]
     version = context.registry.register(client, run, learned.model, example, facts, stored, learned.judged)
     verdict = promotion.decide(context.registry, client, version, learned, member.progress.incomparable)

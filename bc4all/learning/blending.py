@@ -16,6 +16,7 @@ import numpy as np
 from bc4all.config.estimators import build_member
 from bc4all.config.model_settings import BlendSettings, MemberSettings
 from bc4all.errors import DataError, ModelError
+from bc4all.kinds import Features
 from bc4all.learning import fitting
 from bc4all.learning.candidates import fixed_list
 from bc4all.learning.fitting import COSTS, OutOfFold, Rows
@@ -214,19 +215,20 @@ def choose(tasks: Tasks, client: "Client", sample: Sample) -> tuple[Choice, list
     return choice, candidates
 
 
-def planned(client: "Client", settings: BlendSettings) -> Plan:
-    """Return the plan of a client's settings."""
+def planned(name: str, features: Features, settings: BlendSettings) -> Plan:
+    """Return the plan of some settings; `name` is its model's in errors."""
     # Made on the driver, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
-    estimators = [build_member(member, client.features) for member in settings.blend]
+    estimators = [build_member(member, features) for member in settings.blend]
     weights = [member.weight for member in settings.blend]
-    return Plan(client.model_name, estimators, weights, settings.calibrate, settings.said())
+    return Plan(name, estimators, weights, settings.calibrate, settings.said())
 
 
 def planner(client: "Client") -> Planner:
     """Return what says the client's plan: `model: auto` looks at the rows first."""
-    return Settled(planned(client, client.blend)) if client.blend else partial(_chosen, client)
+    own = client.model_name, client.features
+    return Settled(planned(*own, client.blend)) if client.blend else partial(_chosen, client)
 
 
 def _chosen(client: "Client", tasks: Tasks, rows: Shared[Rows]) -> tuple[Plan, np.ndarray | None]:
     choice, _ = choose(tasks, client, Sample.of(rows))
-    return planned(client, choice.blend), choice.probabilities
+    return planned(client.model_name, client.features, choice.blend), choice.probabilities

@@ -17,7 +17,8 @@ from bc4all.identity import ClientId
 from bc4all.kinds import Features
 from bc4all.learning.figures import evaluation_files
 from bc4all.learning.fitting import Rows, folds, run
-from bc4all.learning.plan import Planner, fit_plan
+from bc4all.learning.plan import Plan, Planner, fit_plan
+from bc4all.learning.recipes import recipe_answers, with_features
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
 from bc4all.model.abstention import curves
@@ -52,12 +53,14 @@ class Lesson:
 class Opponent:
     """The champion that a new model is compared with, of features that are among the client's present ones.
 
-    `sides` are None where they are not known; the model is None where it cannot be asked.
+    `sides` are None where they are not known; the model is None where it cannot be asked; `recipe` is what it was made
+    by, if that was kept.
     """
 
     model: Model | None = None
     features: Features | None = None
     sides: Sides | None = None
+    recipe: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Learned:
 
     `model` is to be used; `judged`, the same unless that was fitted again on all rows, is what was evaluated; `said` is
     what they were made by. `challenger` and `champion` are `Evaluation.answers` for held-out rows, as the gate compares
-    them. `files`: content by name, for people. `profile` and `curves` are stored with the model.
+    them, and `recipes` are both recipes' out of fold, where those are too few. `files`: content by name, for people.
+    `profile` and `curves` are stored with the model.
     """
 
     model: Model
@@ -84,6 +88,7 @@ class Learned:
     profile: Mapping[str, Any]
     curves: Mapping[str, Any] | None
     files: Mapping[str, bytes]
+    recipes: tuple[pd.DataFrame, pd.DataFrame] | None = None
     incomparable: str = ""  # why the champion did not answer
     warnings: tuple[str, ...] = ()
 
@@ -107,6 +112,7 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
     on_training, on_held_out = evaluated["training"], evaluated.get("held_out")
     best = (on_held_out or on_training).answers["predicted"]
     champion, incomparable = _champions_answers(tasks, lesson, data, held_out, opponent)
+    few = champion is not None and len(champion) < MIN_COMPARED_ROWS
     return Learned(
         model=model,
         judged=judged,
@@ -120,6 +126,7 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
         held_out=on_held_out.metrics if on_held_out else None,
         challenger=on_held_out.answers if on_held_out else None,
         champion=champion,
+        recipes=_recipes(tasks, lesson, data, plan, opponent) if few else None,
         incomparable=incomparable,
         profile=profile(rows_at(data.X, training), lesson.features, best),
         curves=curves(on_held_out.answers) if on_held_out else None,
@@ -148,6 +155,23 @@ def _champions_answers(
         except ModelError as error:
             return None, f"the champion cannot answer, and was not compared: {error.what}"
     return evaluated[0].answers.set_index(new), ""
+
+
+def _recipes(
+    tasks: Tasks, lesson: Lesson, data: TrainingSet, plan: Plan, opponent: Opponent
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Return what the new recipe and the champion's answer out of fold.
+
+    None where the champion's is not known, is the same, or is of no use for this data.
+    """
+    before, features = opponent.recipe, opponent.features
+    if before is None or features is None or (before.said == plan.said and list(features) == list(lesson.features)):
+        return None
+    try:
+        champion = recipe_answers(tasks, with_features(data, lesson.features, features), before)
+        return recipe_answers(tasks, data, plan), champion
+    except ModelError:  # what cannot be fitted on this data is no better than what was
+        return None
 
 
 def _evaluate_parts(

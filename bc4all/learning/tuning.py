@@ -114,7 +114,7 @@ def _present(tasks: Tasks, client: "Client", sample: Sample) -> tuple[Scores | N
         if client.blend is None:
             choice, candidates = choose(tasks, client, sample)
             return choice.scores, candidates
-        answers = plan_answers(tasks, sample.rows, planned(client, client.blend))
+        answers = plan_answers(tasks, sample.rows, planned(client.model_name, client.features, client.blend))
     except ModelError:  # all the more reason to look for another
         return None, []
     method = client.blend.calibrate

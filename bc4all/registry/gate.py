@@ -33,13 +33,15 @@ def judge(
     settings: PromotionSettings,
     challenger: pd.DataFrame | None,
     champion: pd.DataFrame | None,
+    recipes: tuple[pd.DataFrame, pd.DataFrame] | None = None,
     incomparable: str = "",
     behind_best: tuple[float, float] = (0.0, 0.0),
 ) -> Verdict:
     """Judge by `Evaluation.answers` of held-out rows, None where there are none.
 
     The challenger's may be of more rows than the champion's, whose index says which it has answered; `incomparable`
-    says why it has none. `behind_best`: how much the champion itself is behind the best one of the last year, and with
+    says why it has none; `recipes` are what both recipes answer out of fold, which counts where held-out rows are too
+    few, if it is known. `behind_best`: how much the champion itself is behind the best one of the last year, and with
     what doubt.
     """
     name, column = settings.metric, _COLUMNS[settings.metric]
@@ -53,6 +55,9 @@ def judge(
         if sign * value < sign * settings.min_value:
             worse = "above" if sign < 0 else "below"
             return _in_mode(settings, False, f"its {name} is {value:.4f}, {worse} {settings.min_value}", {})
+    against, few = "the champion's", champion is None or challenger is None or len(champion) < MIN_COMPARED_ROWS
+    if recipes and few and not incomparable:
+        (challenger, champion), against = recipes, "the champion's recipe, out of fold,"
     if champion is None or challenger is None or incomparable:
         reason = "there is no champion" if champion is None else "there are no held-out rows"
         return _in_mode(settings, True, incomparable or reason, {}, told=bool(incomparable))
@@ -65,7 +70,7 @@ def judge(
     lost, doubt = behind_best if back < 0 else (0.0, 0.0)  # what is no step back is not held against it
     together = back - lost
     behind = together < -settings.max_regression
-    told = f"{name} {differences.mean():+.4f} [{low:+.4f}, {high:+.4f}] against the champion's on {len(champion)} rows"
+    told = f"{name} {differences.mean():+.4f} [{low:+.4f}, {high:+.4f}] against {against} on {len(champion)} rows"
     metrics = {"gate_difference": back, "gate_low": low, "gate_high": high}
     if behind and together + float(np.hypot(high - back, _LUCK * doubt)) < 0:
         steps = f" with {lost:.4f} since the best champion of the last year" if lost else ""

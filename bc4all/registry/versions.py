@@ -42,7 +42,8 @@ from bc4all.registry.tracking import Tracking
 _Answer = TypeVar("_Answer")
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-CURVES, PROFILE = "curves", "profile"  # what training stores: `abstention.curves`, `drift.profile`
+# What training stores: `abstention.curves`, `drift.profile`, and what the model was made by, as JSON.
+CURVES, PROFILE, RECIPE = "curves", "profile", "recipe"
 SIDES = "training_ids.npy"  # of a version's run: `Sides`, of before those of the learned products alone
 
 

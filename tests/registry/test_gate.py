@@ -67,7 +67,7 @@ def stepping_back(steps: int, back: float) -> list[bool]:
         challenger = champion.copy()
         challenger[np.flatnonzero(champion)[: int(back * rows)]] = False
         lost = behind_best(changes, "accuracy", now)
-        verdict = judge(PromotionSettings(), answers(challenger), answers(champion), "", lost)
+        verdict = judge(PromotionSettings(), answers(challenger), answers(champion), behind_best=lost)
         promoted.append(verdict.promoted)
         if verdict.promoted:
             at, found = (now - timedelta(days=60 - number)).isoformat(), verdict.metrics
@@ -90,7 +90,7 @@ def test_what_is_no_step_back_is_not_held_against_a_version() -> None:
     better = champion.copy()
     better[np.flatnonzero(~champion)[:20]] = True
     for challenger in (champion, better):
-        assert judge(PromotionSettings(), answers(challenger), answers(champion), "", (0.05, 0.0)).promoted
+        assert judge(PromotionSettings(), answers(challenger), answers(champion), behind_best=(0.05, 0.0)).promoted
 
 
 def test_the_best_champion_is_looked_for_as_far_as_each_was_compared() -> None:
@@ -136,7 +136,10 @@ def test_chance_is_not_counted_together(rows: int) -> None:
             differs = rng.random(rows) < 0.05
             challenger = np.where(differs, rng.random(rows) < 0.8, champion)
             verdict = judge(
-                PromotionSettings(), answers(challenger), answers(champion), "", behind_best(changes, "accuracy", now)
+                PromotionSettings(),
+                answers(challenger),
+                answers(champion),
+                behind_best=behind_best(changes, "accuracy", now),
             )
             kept_out += not verdict.promoted
             if verdict.promoted:
@@ -173,6 +176,20 @@ def test_without_enough_rows_it_is_the_bar_alone() -> None:
     assert (verdict.promoted, verdict.reason) == (True, "only 29 held-out rows are new to the champion: not compared")
     assert judge(PromotionSettings(), None, few).reason == "there are no held-out rows"
     assert not judge(PromotionSettings(min_value=0.1), None, None).promoted
+
+
+def test_few_held_out_rows_leave_it_to_the_recipes() -> None:
+    """What both recipes answer out of fold decides, where that is known; the bar is of the held-out rows, as ever."""
+    few, settings = answers(right(MIN_COMPARED_ROWS - 1, 0.9)), PromotionSettings()
+    good, bad = answers(right(250, 0.9)), answers(right(250, 0.6, 1))
+    verdict = judge(settings, few, few, (bad, good))
+    assert not verdict.promoted
+    assert "against the champion's recipe, out of fold, on 250 rows: more than 0.01 behind" in verdict.reason
+    assert judge(settings, few, few, (good, bad)).promoted
+    assert not judge(settings, None, few[:0], (bad, good)).promoted
+    enough = answers(right(300, 0.9))
+    assert judge(settings, enough, enough, (bad, good)).promoted
+    assert judge(settings, few, few, (bad, good), "it cannot be asked").reason == "it cannot be asked"
 
 
 def test_only_common_rows_count() -> None:

@@ -116,6 +116,19 @@ def test_a_worse_version_stays_challenger_until_somebody_wills(job: JobContext, 
     assert [change.version for change in Champions(job.registry).changes("x")] == [1, 2, 1]
 
 
+def test_a_small_clients_recipes_are_compared(job: JobContext, deliver: Deliver) -> None:
+    """Where hardly a row is held out, the champion's recipe and the new one are asked out of fold, about all rows."""
+    deliver("train", "x", "a.csv", products(200))
+    assert train(job, make_client("x")).note == ""
+    outcome = train(job, make_client("x", **DUMMY))
+    assert outcome.note.startswith("version 2 was not promoted: accuracy -")
+    assert "against the champion's recipe, out of fold, on 200 rows: more than 0.01 behind" in outcome.note
+    assert "only 20 held-out rows are new to the champion" in train(job, make_client("x")).note
+    assert state(job) == ({"champion": 3}, [1, 2, 3])
+    assert train(job, make_client("x", **LINEAR)).note == ""
+    assert "out of fold" in latest_run(job)["gate"]
+
+
 def test_the_champion_is_not_asked_what_it_has_learned(job: JobContext, delivered: Deliver) -> None:
     """What was held out then is held out now, and one in ten of the products that came since."""
     overfitted = make_client("x", model="sklearn.neighbors.KNeighborsClassifier", model_params={"n_neighbors": 1})
