@@ -44,9 +44,11 @@ def main(sizes: tuple[tuple[int, int], ...], source: Path | None, column: str) -
     click.echo(_HEAD)
     peers = {way: peer for way, peer in _PEERS.items() if way != "fastText" or (_PACKAGES / "fasttext").exists()}
     with tempfile.TemporaryDirectory(prefix="bc4all-text-") as folder:  # what is compiled once is no set's time
-        first = _made_up(300, 3)
+        first = _made_up(3_000, 3)
         _ours(
-            Path(folder), first.assign(product_id=first.index.astype(str)), first.assign(product_id=first.index + 1000)
+            Path(folder),
+            first.assign(product_id=first.index.astype(str)),
+            first.assign(product_id=first.index + 10_000),
         )
     for data in (*([_delivered(source, column)] if source else []), *(_made_up(*size) for size in sizes)):
         with tempfile.TemporaryDirectory(prefix="bc4all-text-") as folder:

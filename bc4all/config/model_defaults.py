@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bc4all.config.model_settings import BlendSettings, MemberSettings
+from bc4all.config.model_settings import BlendSettings, MemberSettings, as_blend
 from bc4all.config.settings import ClientSettings
 from bc4all.kinds import TEXT, Features, all_numeric
 
@@ -14,11 +14,12 @@ TEXT_MODEL = BlendSettings(
     blend=[
         MemberSettings(
             classifier="sklearn.linear_model.RidgeClassifier",
-            params={"alpha": 0.2, "class_weight": "balanced", "tol": 0.1},  # what is left then finds no more
+            params={"alpha": 0.2, "class_weight": "balanced", "tol": 0.1},  # less finds no title's category more often
         )
     ],
     calibrate="temperature",
 )
+_EXACT = {"tol": 1e-3}  # where numbers or categories are beside the text, which tell more slowly
 
 
 def chosen_model(
@@ -39,4 +40,13 @@ def default_model(defaults: ClientSettings, features: Features) -> str | BlendSe
     if defaults.model:
         return defaults.model
     # A forest would be kept as scikit-learn's own, hundreds of megabytes, over text.
-    return TEXT_MODEL if TEXT in features.values() else RANDOM_FOREST if all_numeric(features) else LINEAR_MODEL
+    if TEXT in features.values():
+        return text_model(features)
+    return RANDOM_FOREST if all_numeric(features) else LINEAR_MODEL
+
+
+def text_model(features: Features) -> BlendSettings:
+    """Return the default of clients with text."""
+    if set(features.values()) == {TEXT}:
+        return TEXT_MODEL
+    return as_blend(TEXT_MODEL, _EXACT)

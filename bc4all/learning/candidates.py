@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from bc4all.config.estimators import EXTRA_TREES
-from bc4all.config.model_defaults import LINEAR_MODEL, LINEAR_PARAMS, RANDOM_FOREST, TEXT_MODEL
-from bc4all.config.model_settings import MemberSettings
+from bc4all.config.model_defaults import LINEAR_MODEL, LINEAR_PARAMS, RANDOM_FOREST, text_model
+from bc4all.config.model_settings import BlendSettings, MemberSettings
 from bc4all.kinds import NUMERIC, TEXT, Features, all_numeric
 
 _SCALE: tuple[str, dict[str, Any]] = ("sklearn.preprocessing.StandardScaler", {})
@@ -64,7 +64,7 @@ def families(features: Features, rows: int) -> dict[str, Family]:
     """Return those that suit a client's features, and its rows to fit on."""
     if TEXT in features.values():
         counts = NUMERIC not in features.values()  # as naive Bayes wants them: none is negative
-        linear: dict[str, Family] = {"ridge": _ridge, "linear": _linear}
+        linear: dict[str, Family] = {"ridge": lambda suggest: _ridge(suggest, text_model(features)), "linear": _linear}
         return {**linear, "bayes": _bayes} if counts else linear
     if not all_numeric(features):
         return {"linear": _linear, "extra_trees": _extra_trees, "forest": _forest, "neural": _network}
@@ -165,9 +165,9 @@ def _linear(suggest: Suggest) -> MemberSettings:
     return MemberSettings(classifier=LINEAR_MODEL, params={**LINEAR_PARAMS, "C": chosen[0], "class_weight": chosen[1]})
 
 
-def _ridge(suggest: Suggest) -> MemberSettings:
+def _ridge(suggest: Suggest, model: BlendSettings) -> MemberSettings:
     """Propose what clients with text have by default: least squares, and the margins of it."""
-    (default,) = TEXT_MODEL.blend
+    (default,) = model.blend
     strength, weights = default.params["alpha"], default.params["class_weight"]
     params = {
         "alpha": suggest.number("alpha", strength, 0.01, 10.0),

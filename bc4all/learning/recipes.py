@@ -4,6 +4,8 @@ A recipe is what a model is made by: the champion's is fitted on the present dat
 out of fold, about all rows. That tells whether a change of the configuration is for the worse; not whether the data is.
 """
 
+import json
+
 import numpy as np
 import pandas as pd
 
@@ -29,6 +31,11 @@ def recipe_answers(tasks: Tasks, data: TrainingSet, plan: Plan) -> pd.DataFrame:
         probabilities = cross_fitted(probabilities, codes, plan.calibrate)
     answers = evaluate(GivenProbabilities(data.names), probabilities[known], data.names[codes[known]]).answers
     return answers.set_index(np.flatnonzero(known))
+
+
+def is_same(one: Plan, other: Plan) -> bool:
+    """Return whether two recipes say the same, whether they were kept as JSON or not."""
+    return json.dumps(one.said, sort_keys=True) == json.dumps(other.said, sort_keys=True)
 
 
 def with_features(data: TrainingSet, own: Features, wanted: Features) -> TrainingSet:

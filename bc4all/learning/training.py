@@ -18,7 +18,7 @@ from bc4all.kinds import Features
 from bc4all.learning.figures import evaluation_files
 from bc4all.learning.fitting import Rows, folds, run
 from bc4all.learning.plan import Plan, Planner, fit_plan
-from bc4all.learning.recipes import recipe_answers, with_features
+from bc4all.learning.recipes import is_same, recipe_answers, with_features
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
 from bc4all.model.abstention import curves
@@ -165,12 +165,14 @@ def _recipes(
     None where the champion's is not known, is the same, or is of no use for this data.
     """
     before, features = opponent.recipe, opponent.features
-    if before is None or features is None or (before.said == plan.said and list(features) == list(lesson.features)):
+    if before is None or features is None or (is_same(before, plan) and list(features) == list(lesson.features)):
         return None
+    if (np.bincount(data.codes)[data.codes] > 1).sum() < MIN_COMPARED_ROWS:
+        return None
+    challenger = recipe_answers(tasks, data, plan)
     try:
-        champion = recipe_answers(tasks, with_features(data, lesson.features, features), before)
-        return recipe_answers(tasks, data, plan), champion
-    except ModelError:  # what cannot be fitted on this data is no better than what was
+        return challenger, recipe_answers(tasks, with_features(data, lesson.features, features), before)
+    except ModelError:  # what cannot be fitted on this data any more is no bar
         return None
 
 

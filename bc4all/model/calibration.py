@@ -65,9 +65,12 @@ def fit_calibrator(
 def cross_fitted(probabilities: np.ndarray, codes: np.ndarray, method: str) -> np.ndarray:
     """Probabilities (rows, categories), each row's as calibrated by what was fitted on the other half of the rows.
 
-    A category of one row has none in one of the halves: its probabilities stay as they are.
+    A temperature is of all categories. Otherwise one of a single row has none in one of the halves: its probabilities
+    stay as they are.
     """
     kept = np.bincount(codes, minlength=probabilities.shape[1]) > 1
+    if method == "temperature":
+        kept[:] = True
     rows, classes = kept[codes], np.arange(kept.sum())
     answers = probabilities.astype(np.float64)
     if len(classes) < 2:  # nothing to tell apart

@@ -13,11 +13,10 @@ import pyarrow as pa
 from bc4all.kinds import Features
 from bc4all.model.abstention import Thresholds
 from bc4all.model.features import Matrix, model_input
-from bc4all.model.kernel import best_k
 
 TOP = 5  # categories of a product; fewer where the client has fewer
 ANSWERED = "answered"  # a further column of the output, where some products are not
-_CELLS = 1 << 23  # of probabilities at a time, rows x categories: 64 MB, of which a model may need a few
+_ROWS, _CELLS = 10_000, 1 << 23  # at a time, and their probabilities: 64 MB, of which a model may need a few
 SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
 
 
@@ -45,7 +44,7 @@ def top_k(model: Model, X: Matrix, k: int = TOP) -> tuple[np.ndarray, np.ndarray
 
 def in_blocks(model: Model, X: Matrix) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield rows of X and their probabilities, float (rows, classes), in blocks that fit into memory; one at least."""
-    step = max(1, _CELLS // len(model.classes_))
+    step = max(1, min(_ROWS, _CELLS // len(model.classes_)))
     for start in range(0, max(len(X), 1), step):
         block = slice(start, start + step)
         yield block, model.predict_proba(X[block])
@@ -53,6 +52,8 @@ def in_blocks(model: Model, X: Matrix) -> Iterator[tuple[slice, np.ndarray]]:
 
 def rank(probabilities: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
     """As `top_k`, from probabilities (rows, classes)."""
+    from bc4all.model.kernel import best_k  # numba: what only names columns does without
+
     rows, classes = probabilities.shape
     best, scores = np.zeros((rows, min(k, classes)), dtype=np.int32), np.empty((rows, min(k, classes)), np.float32)
     best_k(np.ascontiguousarray(probabilities, dtype=np.float64), 1, 0.0, best, scores)

@@ -2,25 +2,28 @@
 
 scikit-learn solves the same system for one category after the other, from the beginning. Here it is solved for many of
 them together, in its dual form (Saunders, Gammerman and Vovk, Ridge regression learning algorithm in dual variables,
-1998): of a thousand rows exactly, by one factorisation, of more row by row (Shalev-Shwartz and Zhang, Stochastic
-dual coordinate ascent, 2013). Titles' largest eigenvalues are ten thousand times their least: conjugate gradients take
-60 steps of 20,000 titles and 200 of 100,000, where a dozen passes over the rows do, each of them a tenth of a step.
+1998): of a thousand rows exactly, by one factorisation, of more row by row (Shalev-Shwartz and Zhang, Stochastic dual
+coordinate ascent, 2013). Of titles, conjugate gradients take 60 steps of 20,000 and 200 of 100,000, as their largest
+eigenvalues are ten thousand times their least, where a dozen passes over the rows do, each of them a tenth of a step.
+Where they do not, as beside columns of numbers or to a small tolerance, it is left to `gradients`.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 from scipy import linalg, sparse  # type: ignore[import-untyped]
 
+from bc4all.model.gradients import by_gradients
 from bc4all.model.kernel import compile_cached
 
 _MOST_FACTORISED = 1000  # rows: of more, passes are sooner done (3,000: 0.2 s for 1.4)
 _BLOCK = 500  # rows of that square that are made at a time
 _CELLS = 1 << 26  # rows, or columns, x categories that are solved together: 256 MB
 _MOST_TOGETHER = 512  # categories: a row's coefficients stay in the cache
-_MOST_PASSES = 1000  # where `max_iter` does not say; a text takes tens
+_MOST_PASSES = 200  # to the tolerance: what takes more is sooner solved by gradients
+_FIRST_PASSES = 20  # by which it is foreseen how many there will be
 _SINGLE = 1e-5  # the tolerance from which on single precision is enough
+_TINY = float(np.finfo(np.float64).tiny)
 _SEED = 1234
 
 
@@ -35,7 +38,7 @@ def is_solved_here(classifier: Any, X: Any) -> bool:
 def fit_ridge(classifier: Any, X: Any, y: np.ndarray) -> Any:
     """Fit a RidgeClassifier that `is_solved_here` to sparse rows X (rows, columns), and return it.
 
-    Of many rows, until what is left is `tol` of the targets' length, but for `max_iter` passes.
+    Of many rows, until what is left is `tol` of the targets' length. `n_iter_` are each margin's passes, or steps.
     """
     from sklearn.preprocessing import LabelBinarizer
     from sklearn.utils import check_array
@@ -47,7 +50,8 @@ def fit_ridge(classifier: Any, X: Any, y: np.ndarray) -> Any:
     margins = len(labels.classes_) if len(labels.classes_) > 2 else 1
     weights = compute_sample_weight(classifier.class_weight, y)
     counted = np.flatnonzero(weights)  # a row of no weight has no place in the dual form
-    X = sparse.csr_matrix(check_array(X, accept_sparse="csr", dtype=(np.float64, np.float32)))[counted]
+    X = sparse.csr_matrix(check_array(X, accept_sparse="csr", dtype=(np.float64, np.float32)))
+    X = X[counted] if len(counted) < X.shape[0] else X
     truth, weights = truth[counted], weights[counted] / classifier.alpha
     if len(counted) <= _MOST_FACTORISED:
         coefficients, intercept, passes = *_factorised(X, truth, margins, weights, classifier.fit_intercept), None
@@ -75,7 +79,7 @@ def _factorised(
     gram[np.diag_indices_from(gram)] += 1 / weights
     # Transposed it is as LAPACK has it, and need not be copied.
     factor = linalg.cho_factor(gram.T, lower=False, overwrite_a=True, check_finite=False)
-    targets = np.where(truth[:, None] == np.arange(margins), 1, -1).astype(X.dtype)
+    targets = _targets(truth, margins).astype(X.dtype)
     ones = np.ones((len(truth), 1), dtype=X.dtype)
     solved = linalg.cho_solve(factor, np.hstack([targets, ones]), check_finite=False)
     dual, of_ones = solved[:, :-1], solved[:, -1]
@@ -83,10 +87,16 @@ def _factorised(
     return np.ascontiguousarray((X.T @ (dual - np.outer(of_ones, intercept))).T), intercept
 
 
+def _targets(truth: np.ndarray, margins: int) -> np.ndarray:
+    """Return 1.0 for each row's own margin, -1.0 for the others, (rows, margins)."""
+    return np.where(truth[:, None] == np.arange(margins), 1.0, -1.0)
+
+
 def _descended(
     X: sparse.csr_matrix, truth: np.ndarray, margins: int, weights: np.ndarray, classifier: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `_factorised`, to the classifier's tolerance; and the passes that each margin took (margins,)."""
+    """As `_factorised`, to the classifier's tolerance; and the passes, or steps, that each margin took (margins,)."""
+    whole = X
     if classifier.tol >= _SINGLE:
         X = X.astype(np.float32)
     rows, columns = X.shape
@@ -97,19 +107,18 @@ def _descended(
     means = 2 * np.bincount(np.maximum(truth, 0), shares * (truth >= 0), margins) - shares.sum()
     facts = np.column_stack([1 / weights, 1 / lengths, near, square - near]).astype(X.dtype)
     coefficients, passes = np.empty((margins, columns), dtype=X.dtype), np.empty(margins, dtype=np.int32)
-    intercept, most = np.empty(margins), classifier.max_iter or _MOST_PASSES
+    intercept = np.empty(margins)
     step = max(1, min(_MOST_TOGETHER, _CELLS // max(rows, columns)))
     for start in range(0, margins, step):
         some = slice(start, min(start + step, margins))
         own = np.zeros((columns, some.stop - start), dtype=X.dtype)
-        shift, beyond, passes[some] = _one_block(X, truth - start, facts, means[some], own, classifier.tol, most)
-        own -= np.outer(centre, shift).astype(X.dtype)
+        shift, beyond, passes[some] = _one_block(X, truth - start, facts, means[some], own, classifier.tol)
+        if not passes[start]:
+            by_steps = weights, classifier.fit_intercept, classifier.tol, classifier.max_iter
+            found, intercept, passes = by_gradients(whole, _targets(truth, margins), *by_steps)
+            return np.ascontiguousarray(found.T), intercept, passes
+        own -= np.outer(centre.astype(X.dtype), shift.astype(X.dtype))
         coefficients[some], intercept[some] = own.T, means[some] - (beyond - square * shift)
-    if passes.max() == most:
-        from sklearn.exceptions import ConvergenceWarning
-
-        told = f"ridge regression has not come to its tolerance in {most} passes"
-        warnings.warn(told, ConvergenceWarning, stacklevel=2)
     return coefficients, intercept, passes
 
 
@@ -120,23 +129,27 @@ def _one_block(
     means: np.ndarray,
     own: np.ndarray,
     tolerance: float,
-    most: int,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Solve for some margins: own (columns, margins) become their coefficients, before they are shifted.
 
     Return the sum of the dual coefficients and what the coefficients give the centre of the rows, float64 (margins,);
-    and how many passes that took.
+    and how many passes that took, 0 where it has not come to the tolerance.
     """
     rows, margins = len(truth), own.shape[1]
     of_target = np.bincount(truth[(truth >= 0) & (truth < margins)], minlength=margins)
     length = float((of_target * (1 - means) ** 2 + (rows - of_target) * (1 + means) ** 2).sum())
     dual, sums = np.zeros((rows, margins), dtype=X.dtype), np.zeros((2, margins))
     worked_on = truth, facts, means.astype(X.dtype), own, dual, sums, np.empty(margins, dtype=X.dtype)
-    orders, left, done = np.random.default_rng(_SEED), np.inf, 0
-    while left > tolerance**2 * length and done < most:
-        left = _pass_over(orders.permutation(rows), X.indptr, X.indices, X.data, *worked_on)
-        done += 1
-    return sums[0], sums[1], done
+    enough = np.log(max(tolerance**2 * length, _TINY))  # of what is left, squared
+    orders, left = np.random.default_rng(_SEED), [np.inf]
+    while left[-1] > enough:
+        squares = _pass_over(orders.permutation(rows), X.indptr, X.indices, X.data, *worked_on)
+        left.append(np.log(max(squares, _TINY)))
+        done = len(left) - 1
+        gain = (left[done // 2] - left[-1]) / (done - done // 2)  # of a pass: some are luckier
+        if done >= _FIRST_PASSES and left[-1] - enough > (_MOST_PASSES - done) * gain:
+            return sums[0], sums[1], 0
+    return sums[0], sums[1], len(left) - 1
 
 
 @compile_cached

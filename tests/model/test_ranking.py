@@ -44,17 +44,21 @@ def test_equal_ones_are_ranked_by_their_place(probabilities: np.ndarray, k: int,
     assert scores.tolist() == np.take_along_axis(probabilities, wanted, axis=1).astype(np.float32).tolist()
 
 
+@pytest.mark.parametrize(("bound", "most"), [("_CELLS", 12), ("_ROWS", 4)])
 @pytest.mark.parametrize("as_frame", [False, True])
-def test_blocks_are_put_together(monkeypatch: pytest.MonkeyPatch, as_frame: bool) -> None:
+def test_blocks_are_put_together(monkeypatch: pytest.MonkeyPatch, as_frame: bool, bound: str, most: int) -> None:
+    """A model is asked about so many rows at a time, and so many probabilities."""
+
     class Given:
         classes_ = np.arange(3)
 
         def predict_proba(self, X: np.ndarray) -> np.ndarray:
+            assert len(X) <= 4
             return np.asarray(X)
 
     X = np.random.default_rng(0).dirichlet(np.ones(3), 10)
     whole = rank(X, 2)
-    monkeypatch.setattr(ranking, "_CELLS", 12)  # four rows
+    monkeypatch.setattr(ranking, bound, most)
     for found, wanted in zip(top_k(Given(), pd.DataFrame(X) if as_frame else X, 2), whole, strict=True):
         assert np.array_equal(found, wanted)
 
