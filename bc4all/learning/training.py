@@ -113,6 +113,7 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
     best = (on_held_out or on_training).answers["predicted"]
     champion, incomparable = _champions_answers(tasks, lesson, data, held_out, opponent)
     few = champion is not None and len(champion) < MIN_COMPARED_ROWS
+    recipes, refused = _recipes(tasks, lesson, data, plan, opponent) if few else (None, "")
     return Learned(
         model=model,
         judged=judged,
@@ -126,8 +127,8 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
         held_out=on_held_out.metrics if on_held_out else None,
         challenger=on_held_out.answers if on_held_out else None,
         champion=champion,
-        recipes=_recipes(tasks, lesson, data, plan, opponent) if few else None,
-        incomparable=incomparable,
+        recipes=recipes,
+        incomparable=incomparable or refused,
         profile=profile(rows_at(data.X, training), lesson.features, best),
         curves=curves(on_held_out.answers) if on_held_out else None,
         files=evaluation_files(lesson.client_id, evaluated),
@@ -159,21 +160,24 @@ def _champions_answers(
 
 def _recipes(
     tasks: Tasks, lesson: Lesson, data: TrainingSet, plan: Plan, opponent: Opponent
-) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Return what the new recipe and the champion's answer out of fold.
+) -> tuple[tuple[pd.DataFrame, pd.DataFrame] | None, str]:
+    """Return what the new recipe and the champion's answer out of fold; or why the new one cannot.
 
-    None where the champion's is not known, is the same, or is of no use for this data.
+    None where the champion's is not known, is the same, or cannot be fitted on this data any more.
     """
     before, features = opponent.recipe, opponent.features
     if before is None or features is None or (is_same(before, plan) and list(features) == list(lesson.features)):
-        return None
+        return None, ""
     if (np.bincount(data.codes)[data.codes] > 1).sum() < MIN_COMPARED_ROWS:
-        return None
-    challenger = recipe_answers(tasks, data, plan)
+        return None, ""
     try:
-        return challenger, recipe_answers(tasks, with_features(data, lesson.features, features), before)
-    except ModelError:  # what cannot be fitted on this data any more is no bar
-        return None
+        challenger = recipe_answers(tasks, data, plan)
+    except ModelError as error:
+        return None, f"the model cannot be asked out of fold, and was not compared: {error.what}"
+    try:
+        return (challenger, recipe_answers(tasks, with_features(data, lesson.features, features), before)), ""
+    except ModelError:  # it is no bar
+        return None, ""
 
 
 def _evaluate_parts(

@@ -7,6 +7,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
 
 from bc4all.identity import ClientId
 from bc4all.learning.model_size import Room
@@ -17,6 +18,7 @@ from bc4all.learning.training import Learned, Lesson, Opponent, learn
 from bc4all.model.held_out import Sides
 from bc4all.model.training_set import TrainingSet
 
+NAMES = np.array([f"n{place:02}" for place in range(20)], dtype=object)
 FEATURES = {"a": "numeric", "b": "numeric"}
 TASK = OneTask(Room(1 << 30, "this test"))
 GOOD = Plan("good", [LogisticRegression()], [1.0], "temperature", {"blend": "good"})
@@ -72,6 +74,24 @@ def test_other_features_are_another_recipe() -> None:
 def test_a_recipe_that_the_data_refuses_is_no_bar() -> None:
     negative = Plan("bayes", [MultinomialNB()], [1.0], None, {"blend": "bayes"})
     assert learned(GOOD, negative).recipes is None
+
+
+def test_a_model_that_folds_are_too_small_for_is_not_compared() -> None:
+    """It says so, and is trained all the same."""
+    many = Plan("near", [KNeighborsClassifier(100)], [1.0], None, {"blend": "near"})
+    found = learned(many, GOOD)
+    assert found.recipes is None
+    assert found.incomparable.startswith(
+        "the model cannot be asked out of fold, and was not compared: Expected n_neigh"
+    )
+
+
+def test_where_hardly_a_row_can_be_known_nothing_is_compared() -> None:
+    data = TrainingSet(np.arange(40.0).reshape(20, 2), np.arange(20, dtype=np.int32), NAMES, np.arange(20))
+    champion = DummyClassifier().fit(data.X, data.labels(np.arange(20)))
+    lesson = Lesson(ClientId("x"), FEATURES, "test", Settled(BAD), refits=False)
+    rival = Opponent(champion, FEATURES, Sides(np.zeros(0, np.int64), None), GOOD)
+    assert learn(TASK, lesson, data, rival).recipes is None
 
 
 @pytest.mark.parametrize("rows", [120, 600])
