@@ -25,7 +25,7 @@ from bc4all.jobs.fleet import Outcome
 from bc4all.jobs.session import phase
 from bc4all.jobs.train_job import collect_products
 from bc4all.learning.blending import Candidate, Limits, Scores, cost
-from bc4all.learning.fitting import Rows, folds
+from bc4all.learning.folds import Rows, folds
 from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.tuning import Effort, Tuned, tune
 from bc4all.logs import log_context

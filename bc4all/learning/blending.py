@@ -19,7 +19,8 @@ from bc4all.errors import DataError, ModelError
 from bc4all.kinds import Features
 from bc4all.learning import fitting
 from bc4all.learning.candidates import fixed_list
-from bc4all.learning.fitting import COSTS, OutOfFold, Rows
+from bc4all.learning.fitting import COSTS, OutOfFold
+from bc4all.learning.folds import Rows
 from bc4all.learning.plan import Plan, Planner, Settled
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 
 from bc4all.errors import ModelError
+from bc4all.learning.folds import FOLDS, Rows
 from bc4all.learning.model_size import REMEDY, refusal
 from bc4all.learning.pieces import write_pieces
 from bc4all.learning.shared_value import Shared
@@ -29,53 +30,10 @@ from bc4all.model.training_set import TrainingSet
 
 T = TypeVar("T")
 
-FOLDS = 3
 COSTS = ("megabytes", "fit_seconds", "score_microseconds")
-MAX_COMPARED_ROWS = 50_000  # by which candidates are compared: more rows rank them no better
-_MAX_CELLS = 5_000_000  # rows of a fold x categories: 20 to 60 MB a candidate, of which the driver holds a dozen
-_FOLD_SEED = 1234
 _CHUNK_BYTES = 512 << 20  # of scikit-learn's dense trees, in one task
 _PIECE_BYTES = 1 << 20  # of a pickled model that is only measured
 _NODE_BYTES = 64  # of a scikit-learn tree's node, beside its float64 for every category
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What tasks work on: the data, the places of the rows to fit on, and each such row's fold, by `folds`."""
-
-    data: TrainingSet
-    places: np.ndarray
-    folds: np.ndarray
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether there are too many rows for each to have a fold."""
-        return bool((self.folds == FOLDS).any())
-
-    def asked(self, once: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return the categories of the rows that are asked, of the first fold alone or of all, int32 (rows,).
-
-        And whether each could be known, bool (rows,): whether what is fitted for its fold has met its category.
-        """
-        codes, known = self.data.codes[self.places], np.zeros(len(self.places), dtype=bool)
-        for fold in range(1 if once else FOLDS):
-            own = self.folds == fold
-            known[own] = np.isin(codes[own], self.data.codes[self.others(fold)])
-        asked = self.folds < (1 if once else FOLDS)
-        return codes[asked], known[asked]
-
-    def others(self, fold: int) -> np.ndarray:
-        """Return the places of rows to fit on while a fold is asked, in order, more than MAX_COMPARED_ROWS of none.
-
-        Sampled or not: a model of a sample alone would be asked of many categories that it has hardly met.
-        """
-        others = np.flatnonzero((self.folds != fold) & (self.folds < FOLDS))
-        more = np.flatnonzero(self.folds == FOLDS)
-        if len(more):
-            drawn = np.random.default_rng(_FOLD_SEED).permutation(more)[: max(0, MAX_COMPARED_ROWS - len(others))]
-            others = np.sort(np.concatenate([others, drawn]))
-        chosen: np.ndarray = self.places[others]
-        return chosen
 
 
 @dataclass(frozen=True)
@@ -90,21 +48,6 @@ class OutOfFold:
     probabilities: np.ndarray
     costs: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(COSTS, 0.0))
     error: str = ""
-
-
-def folds(codes: np.ndarray, most_rows: int = MAX_COMPARED_ROWS, most_cells: int = _MAX_CELLS) -> np.ndarray:
-    """Return a fold, 0 to FOLDS - 1, for each row, uint8: every category in as many as it has rows for.
-
-    FOLDS itself, for none, where there are more rows than that: a random sample will do, with every category in it.
-    """
-    order = np.random.default_rng(_FOLD_SEED).permutation(len(codes))
-    first = np.unique(codes[order], return_index=True)[1]
-    most = max(min(most_rows, FOLDS * most_cells // len(first)), 2 * len(first))
-    taken = np.concatenate([order[:most], order[first[first >= most]]])
-    by_category = taken[np.argsort(codes[taken], kind="stable")]
-    found = np.full(len(codes), FOLDS, dtype=np.uint8)
-    found[by_category] = np.arange(len(taken)) % FOLDS
-    return found
 
 
 def run(tasks: Tasks, about: str, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from bc4all.errors import ModelError
 from bc4all.learning import fitting
-from bc4all.learning.fitting import OutOfFold, Rows
+from bc4all.learning.fitting import OutOfFold
+from bc4all.learning.folds import Rows
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks
 from bc4all.model import blend

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bc4all.kinds import Features
-from bc4all.learning.fitting import Rows, folds
+from bc4all.learning.folds import Rows, folds
 from bc4all.learning.plan import Plan, plan_answers
 from bc4all.learning.tasks import Tasks
 from bc4all.model.calibration import GivenProbabilities, cross_fitted

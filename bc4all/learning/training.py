@@ -16,7 +16,8 @@ from bc4all.errors import ModelError
 from bc4all.identity import ClientId
 from bc4all.kinds import Features
 from bc4all.learning.figures import evaluation_files
-from bc4all.learning.fitting import Rows, folds, run
+from bc4all.learning.fitting import run
+from bc4all.learning.folds import Rows, folds
 from bc4all.learning.plan import Plan, Planner, fit_plan
 from bc4all.learning.recipes import is_same, recipe_answers, with_features
 from bc4all.learning.shared_value import Shared

@@ -30,7 +30,7 @@ from bc4all.learning.blending import (
     select,
 )
 from bc4all.learning.candidates import Defaults, families
-from bc4all.learning.fitting import FOLDS, Rows
+from bc4all.learning.folds import FOLDS, Rows
 from bc4all.learning.plan import plan_answers
 from bc4all.learning.shared_value import Shared
 from bc4all.learning.tasks import Tasks

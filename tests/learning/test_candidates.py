@@ -8,7 +8,8 @@ from bc4all.config.estimators import build_member, model_faults
 from bc4all.config.model_settings import BlendSettings
 from bc4all.learning.blending import Candidate, Limits, Scores
 from bc4all.learning.candidates import Defaults, families, fixed_list
-from bc4all.learning.fitting import COSTS, FOLDS, OutOfFold, folds
+from bc4all.learning.fitting import COSTS, OutOfFold
+from bc4all.learning.folds import FOLDS, folds
 from bc4all.learning.tuning import Proposals
 
 NUMBERS = {f"f{i}": "numeric" for i in range(5)}

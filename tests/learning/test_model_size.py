@@ -18,7 +18,7 @@ from bc4all.config.model_settings import MemberSettings
 from bc4all.data.failures import as_failure
 from bc4all.errors import ModelError
 from bc4all.learning import fitting, model_size
-from bc4all.learning.fitting import Rows, folds
+from bc4all.learning.folds import Rows, folds
 from bc4all.learning.model_size import Room, driver_room, estimated_bytes, refusal
 from bc4all.learning.tasks import OneTask, SparkTasks
 from bc4all.model.forest import CompactForest

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from bc4all.learning import fitting, plan
-from bc4all.learning.fitting import FOLDS, Rows, folds
+from bc4all.learning.folds import FOLDS, Rows, folds
 from bc4all.learning.model_size import Room
 from bc4all.learning.plan import Plan, fit_plan
 from bc4all.learning.tasks import OneTask

@@ -6,7 +6,8 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from bc4all.learning.blending import Sample
-from bc4all.learning.fitting import FOLDS, MAX_COMPARED_ROWS, Rows, folds, out_of_fold, side_by_side
+from bc4all.learning.fitting import out_of_fold, side_by_side
+from bc4all.learning.folds import FOLDS, MAX_COMPARED_ROWS, Rows, folds
 from bc4all.learning.model_size import Room
 from bc4all.learning.plan import Plan, fit_plan, plan_answers
 from bc4all.learning.tasks import OneTask

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from bc4all.learning import fitting, smoothing
-from bc4all.learning.fitting import Rows, fits, folds, side_by_side
+from bc4all.learning.fitting import fits, side_by_side
+from bc4all.learning.folds import Rows, folds
 from bc4all.learning.model_size import Room
 from bc4all.learning.smoothing import Votes
 from bc4all.learning.tasks import OneTask

@@ -22,7 +22,7 @@ from bc4all.errors import DataError
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
-from bc4all.learning.fitting import folds
+from bc4all.learning.folds import folds
 from bc4all.model.blend import Blend
 from bc4all.model.held_out import split
 from bc4all.model.model_file import SKOPS_FILE, TRUSTED_TYPES

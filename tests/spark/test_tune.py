@@ -29,7 +29,8 @@ from bc4all.jobs.tune_job import TuneJob
 from bc4all.learning import blending, tasks, tuning
 from bc4all.learning.blending import MIN_GAIN, Candidate, Choice, Scores
 from bc4all.learning.candidates import fixed_list
-from bc4all.learning.fitting import OutOfFold, Rows
+from bc4all.learning.fitting import OutOfFold
+from bc4all.learning.folds import Rows
 from bc4all.model.held_out import split
 from bc4all.registry.tracking import tracking_uri
 from bc4all.request import JobRequest
