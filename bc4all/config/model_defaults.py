@@ -14,7 +14,11 @@ TEXT_MODEL = BlendSettings(
     blend=[
         MemberSettings(
             classifier="sklearn.linear_model.RidgeClassifier",
-            params={"alpha": 0.2, "class_weight": "balanced", "tol": 0.1},  # less finds no title's category more often
+            params={
+                "alpha": 0.2,
+                "class_weight": "balanced",
+                "tol": 0.1,
+            },  # less finds no more: docs/quality.md
         )
     ],
     calibrate="temperature",

@@ -59,7 +59,7 @@ def find_rival(registry: Registry, client: Client, day: Day) -> Rival:
 
 
 def _recipe(champion: LoadedModel) -> Plan | None:
-    """Return what the champion was made by; None where it is not kept, or not to be said any more."""
+    """Return what the champion was made by; None where it was not kept, or is none any more."""
     try:
         settings = BlendSettings.model_validate(champion.stored.get(RECIPE))
         return planned(settings.name, champion.features, settings)

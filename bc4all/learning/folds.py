@@ -8,7 +8,7 @@ from bc4all.model.training_set import TrainingSet
 
 FOLDS = 3
 MAX_COMPARED_ROWS = 50_000  # by which candidates are compared: more rows rank them no better
-_MAX_CELLS = 5_000_000  # rows of a fold x categories: 20 to 60 MB a candidate, of which the driver holds a dozen
+_MAX_CELLS = 5_000_000  # rows of a fold x categories: 20 to 60 MB a candidate; the driver holds a dozen
 _FOLD_SEED = 1234
 
 
@@ -38,7 +38,7 @@ class Rows:
         return codes[asked], known[asked]
 
     def others(self, fold: int) -> np.ndarray:
-        """Return the places of rows to fit on while a fold is asked, in order, more than MAX_COMPARED_ROWS of none.
+        """Return the places of rows to fit on while a fold is asked, in order, up to MAX_COMPARED_ROWS.
 
         Sampled or not: a model of a sample alone would be asked of many categories that it has hardly met.
         """

@@ -5,6 +5,7 @@ out of fold, about all rows. That tells whether a change of the configuration is
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -43,4 +44,4 @@ def with_features(data: TrainingSet, own: Features, wanted: Features) -> Trainin
     if list(own) == list(wanted):
         return data
     X = model_input(pd.DataFrame(data.X, columns=list(own)), wanted)
-    return TrainingSet(X, data.codes, data.names, data.ids)
+    return replace(data, X=X)

@@ -2,8 +2,8 @@
 
 Trees that are fully grown give most categories no vote at all, and one of those is the truth more often than never. So
 some votes are spread evenly over the categories, as if a few more trees had cast them: the order of the categories
-stays, and each has a chance. How many is told by the rows that a bootstrap left out (Breiman, Out-of-bag estimation,
-1996), without another fit.
+stays, and each has a chance. The rows that a bootstrap left out say how many (Breiman, Out-of-bag estimation, 1996),
+without another fit.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def unseen_votes(fitted: Any, forest: CompactForest, data: TrainingSet, places: 
 def smoothing(parts: Sequence[Votes], categories: int) -> float:
     """Return the votes to be spread with which a forest's log-loss is least, by the votes of its parts; 0 without any.
 
-    Trees that are never wrong count as if they had been once: of no number of rows follows that there is no doubt.
+    One row more counts, whose category has no vote: trees that were never wrong may be.
     """
     of_truth = np.sum([part.of_truth for part in parts], axis=0)
     trees = np.sum([part.trees for part in parts], axis=0)

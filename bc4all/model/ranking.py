@@ -16,7 +16,7 @@ from bc4all.model.features import Matrix, model_input
 
 TOP = 5  # categories of a product; fewer where the client has fewer
 ANSWERED = "answered"  # a further column of the output, where some products are not
-_ROWS, _CELLS = 10_000, 1 << 23  # at a time, and their probabilities: 64 MB, of which a model may need a few
+_ROWS, _CELLS = 10_000, 1 << 23  # at a time, and their probabilities: 64 MB, and some more in the model
 SCORED_SCHEMA = "product_id string, pred_label string, pred_score float, rank int, model_version int"
 
 

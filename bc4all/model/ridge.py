@@ -4,8 +4,9 @@ scikit-learn solves the same system for one category after the other, from the b
 them together, in its dual form (Saunders, Gammerman and Vovk, Ridge regression learning algorithm in dual variables,
 1998): of a thousand rows exactly, by one factorisation, of more row by row (Shalev-Shwartz and Zhang, Stochastic dual
 coordinate ascent, 2013). Of titles, conjugate gradients take 60 steps of 20,000 and 200 of 100,000, as their largest
-eigenvalues are ten thousand times their least, where a dozen passes over the rows do, each of them a tenth of a step.
-Where they do not, as beside columns of numbers or to a small tolerance, it is left to `gradients`.
+eigenvalues are ten thousand times their least, where 7 to 50 passes over the rows do, each no dearer than a step, and
+of hundreds of categories a fifth of one. Where they do not, as beside columns of numbers or to a small tolerance, it is
+left to `gradients`.
 """
 
 from typing import Any
