@@ -17,6 +17,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown + (["…"] if len(names) > _MAX_NAMES else []))
 
 
+def inert(text: str) -> str:
+    """Return a text as a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def printable(text: str, controls: str = "") -> str:
     """Return a text without what a terminal or a log would obey, escapes and line breaks, but for these `controls`."""
     return "".join(letter if letter.isprintable() or letter in controls else "\ufffd" for letter in text)

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
@@ -21,6 +23,7 @@ from bc4all.data.sample_data import write_sample_data
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.session import SQL_SETTINGS
 from bc4all.layout import Layout
+from bc4all.model.training_set import TrainingSet
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.registry.versions import Registry
 from bc4all.state import State
@@ -186,6 +189,12 @@ def make_client(client_id: str, **settings: object) -> Client:
     """A client with a small forest."""
     params = {"n_estimators": 10, "random_state": 7}
     return Client(**{"id": client_id, "features": FEATURES, "model_params": params, **settings})
+
+
+def make_training_set(X: Any, codes: np.ndarray, names: Any, ids: np.ndarray | None = None) -> TrainingSet:
+    """Products of some categories, named by their numbers, or by the hashes of their ids."""
+    hashes = np.arange(len(codes)) if ids is None else ids
+    return TrainingSet(X, codes.astype(np.int32), np.array(names, dtype=object), hashes, pa.array(map(str, hashes)))
 
 
 def published_rows(prefix: Path, client_id: str, day: str = DAY) -> pd.DataFrame:

@@ -571,8 +571,11 @@ GUARDS: dict[str, list[Guard]] = {
         ),
         Guard("bc4all.learning.figures._words", "{escape(words)}", "{words}"),
         Guard("bc4all.learning.figures._tip", "{escape(told)}", "{told}"),
-        Guard("bc4all.learning.figures._inert", r'name.startswith(("=", "+", "-", "@", "\t", "\r"))', "False"),
+        Guard("bc4all.wording.inert", r'text.startswith(("=", "+", "-", "@", "\t", "\r"))', "False"),
         Guard("bc4all.wording.printable", "letter.isprintable()", "True"),
+    ],
+    "tests/learning/test_suspects.py::test_a_spreadsheet_takes_no_text_for_a_formula": [
+        Guard("bc4all.learning.suspects.Suspects.csv", "table[name].map(inert)", "table[name]"),
     ],
     "tests/faults/test_models.py::test_a_spoilt_version_is_refused": [
         Guard("bc4all.registry.versions.Registry._load", "files.refuse_strangers()", "pass"),

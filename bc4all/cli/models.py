@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bc4all.cli.options import CLIENT_ID
+from bc4all.errors import ModelError
 from bc4all.identity import ClientId
 from bc4all.layout import Layout
 
@@ -84,6 +85,38 @@ def rollback(client_id: ClientId) -> None:
 
 
 @click.command()
+@_CLIENT
+@click.option("--version", "number", type=click.IntRange(1), help="The version; else the champion.")
+@click.option("--rows", type=click.IntRange(1), default=25, show_default=True, help="How many are shown at most.")
+@click.option("--csv", "as_csv", is_flag=True, help="All that the training kept, as CSV.")
+def suspects(client_id: ClientId, number: int | None, rows: int, as_csv: bool) -> None:
+    """Show training products whose category is probably wrong.
+
+    The surest come first, each with the category that is suggested instead and that category's most similar product.
+
+    Example: bc4all suspects --client-id client_0 --csv > suspects.csv
+    """
+    from bc4all.cli.tables import suspects_table
+    from bc4all.learning.suspects import FILE, Suspects
+    from bc4all.terminal import console
+
+    registry, _ = _opened(client_id)
+    version = registry.find(client_id, number)
+    try:
+        found = Suspects.read(registry.tracking.run_file(version.run_id, FILE)) if version.run_id else None
+    except (ModelError, ValueError, TypeError, KeyError):  # of before, without a held-out product, or spoilt
+        found = None
+    if found is None:
+        raise ModelError(
+            f"the training of version {version.number} left no suspects to read", client_id, "train the client again"
+        )
+    if as_csv:
+        click.echo(found.csv(), nl=False)
+    else:
+        console().print(suspects_table(client_id, version.number, found, rows))
+
+
+@click.command()
 def relocate() -> None:
     """Let MLflow lead to a moved or copied DATA_PREFIX.
 
@@ -100,4 +133,4 @@ def relocate() -> None:
         click.echo(line)
 
 
-COMMANDS = (versions, promote, rollback, relocate)
+COMMANDS = (versions, promote, rollback, suspects, relocate)

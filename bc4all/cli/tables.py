@@ -16,6 +16,7 @@ from bc4all.schedule.agenda import Key, due_timings
 from bc4all.wording import printable, quantity
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs none
+    from bc4all.learning.suspects import Suspects
     from bc4all.registry.versions import Version
 
 _SHOWN_METRICS = {"accuracy": "accuracy", "top_5_accuracy": "top-5", "log_loss": "loss"}  # tags of a version
@@ -76,6 +77,24 @@ def versions_table(client_id: ClientId, versions: "Sequence[Version]", aliases: 
             " ".join(called), tags.get("day", "–"), model, *(tags.get(name, "–")[:6] for name in _SHOWN_METRICS)
         )
     return shown
+
+
+def suspects_table(client_id: ClientId, version: int, found: "Suspects", rows: int) -> Table:
+    """Return a row a suspect: what it is, its label, and what is suggested instead, each with its probability."""
+    shown = found.suspects[:rows]
+    of = f"{quantity(found.count, 'suspect')} among the {quantity(found.asked, 'product')} that were looked at"
+    all_of = f" of {found.products:,}" if found.asked < found.products else ""
+    least = f", the surest {len(shown)}" if len(shown) < found.count else ""
+    table = Table(title=f"{client_id} version {version}: {of}{all_of}{least}", title_justify="left")
+    texts = any(suspect.title for suspect in shown)
+    for name in ("product_id", *(["title"] if texts else []), "label", "suggested", *(["similar"] if texts else [])):
+        table.add_column(name, overflow="fold")
+    for suspect in shown:
+        label = f"{suspect.label}  {suspect.label_score:.2f}"
+        suggested = f"{suspect.suggested}  {suspect.suggested_score:.2f}"
+        words = (suspect.title, label, suggested, suspect.similar) if texts else (label, suggested)
+        table.add_row(*map(_plain, (suspect.product_id, *words)))
+    return table
 
 
 def _plain(text: str) -> Text:

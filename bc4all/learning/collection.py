@@ -44,5 +44,5 @@ def training_set(
     if len(names) < 2:
         found = f"{len(names)} category" if len(names) else "no category"
         raise DataError(f"there is {found} where a classifier needs two", CATEGORY_ID, "deliver more products")
-    X, ids = model_input(frame, features), id_hashes(pa.array(frame[PRODUCT_ID]))
-    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), ids)
+    X, ids = model_input(frame, features), pa.array(frame[PRODUCT_ID])
+    return TrainingSet(X, codes.astype(np.int32), np.asarray(names, dtype=object), id_hashes(ids), ids)

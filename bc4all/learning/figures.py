@@ -11,7 +11,7 @@ import numpy as np
 from bc4all.identity import ClientId
 from bc4all.model.abstention import curve
 from bc4all.model.evaluation import Evaluation
-from bc4all.wording import printable
+from bc4all.wording import inert, printable
 
 _SHOWN_CATEGORIES = 60  # categories of a confusion matrix; more cannot be read
 _CELL = 18  # pixels of one
@@ -27,7 +27,7 @@ def evaluation_files(client_id: ClientId, parts: Mapping[str, Evaluation]) -> di
     """
     found = {}
     for name, evaluation in parts.items():
-        table = evaluation.categories.assign(category=evaluation.categories["category"].map(_inert))
+        table = evaluation.categories.assign(category=evaluation.categories["category"].map(inert))
         found[f"categories_{name}.csv"] = table.to_csv(index=False, float_format="%.4f")
         found[f"confusion_{name}.svg"] = _confusion(evaluation, f"{client_id} · {name.replace('_', ' ')}")
     answers = parts.get("held_out", parts["training"]).answers
@@ -37,11 +37,6 @@ def evaluation_files(client_id: ClientId, parts: Mapping[str, Evaluation]) -> di
         "coverage.csv": table.to_csv(index=False, float_format="%.6g"),
     }
     return {name: content.encode() for name, content in found.items()}
-
-
-def _inert(name: str) -> str:
-    """Return a category's name as a cell that no spreadsheet takes for a formula."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def _confusion(evaluation: Evaluation, title: str) -> str:

@@ -34,8 +34,15 @@ class Rows:
         for fold in range(1 if once else FOLDS):
             own = self.folds == fold
             known[own] = np.isin(codes[own], self.data.codes[self.others(fold)])
-        asked = self.folds < (1 if once else FOLDS)
+        asked = self._is_asked(once)
         return codes[asked], known[asked]
+
+    def asked_places(self, once: bool) -> np.ndarray:
+        """Return where the rows stand in the data that are asked, of the first fold alone or of all, in order."""
+        return np.asarray(self.places[self._is_asked(once)])
+
+    def _is_asked(self, once: bool) -> np.ndarray:
+        return np.asarray(self.folds < (1 if once else FOLDS))
 
     def others(self, fold: int) -> np.ndarray:
         """Return the places of rows to fit on while a fold is asked, in order, up to MAX_COMPARED_ROWS.

@@ -53,10 +53,33 @@ class Settled:
         return self.plan, None
 
 
+@dataclass(frozen=True)
+class OutOfFoldAnswers:
+    """What a plan's model answers for rows that it was not fitted on, calibrated if it is.
+
+    places int (rows,): where these stand in the training set; probabilities (rows, categories).
+    """
+
+    places: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The model of a plan that was fitted on the rows to fit on, and the one to use: the same, or fitted on every row.
+
+    `answers` are None where nothing had to be asked out of fold.
+    """
+
+    judged: Model
+    model: Model
+    answers: OutOfFoldAnswers | None
+
+
 def fit_plan(
     tasks: Tasks, rows: Shared[Rows], plan: Plan, probabilities: np.ndarray | None = None, again: bool = False
-) -> tuple[Model, Model]:
-    """Return the model of a plan, and, `again`, the same fitted on every row of the data; else itself once more.
+) -> Fitted:
+    """Return the model of a plan, and, `again`, the same fitted on every row of the data.
 
     Its calibration, learned from rows that it had not seen, is that of both. All is fitted side by side.
     `probabilities`: its `plan_answers`, if they are known. Raises ModelError where scikit-learn refuses.
@@ -74,13 +97,17 @@ def fit_plan(
     done = fitting.side_by_side(tasks, plan.about, works)
     if asks:
         probabilities = _voted(plan, done.pop())
-    if len(plan.estimators) == 1 and not plan.calibrate:
-        return done[0][0], done[-1][0]
-    names, calibrator = rows.value.data.names, None
+    names, calibrator, answers = rows.value.data.names, None, None
     if calibrates and probabilities is not None:
         calibrator = fit_calibrator(probabilities, codes, names, calibrates, counted)
+        probabilities = calibrator.predict_proba(probabilities.astype(np.float64)).astype(np.float32)
+    if probabilities is not None:
+        answers = OutOfFoldAnswers(rows.value.asked_places(once), probabilities)
+    if len(plan.estimators) == 1 and not plan.calibrate:
+        return Fitted(done[0][0], done[-1][0], answers)
     judged = blend.Blend(done[0], plan.weights, names, calibrator)
-    return judged, blend.Blend(done[1], plan.weights, names, calibrator) if again else judged
+    model = blend.Blend(done[1], plan.weights, names, calibrator) if again else judged
+    return Fitted(judged, model, answers)
 
 
 def plan_answers(tasks: Tasks, rows: Shared[Rows], plan: Plan) -> np.ndarray:

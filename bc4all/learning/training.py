@@ -18,11 +18,13 @@ from bc4all.kinds import Features
 from bc4all.learning.figures import evaluation_files
 from bc4all.learning.fitting import run
 from bc4all.learning.folds import Rows, folds
-from bc4all.learning.plan import Plan, Planner, fit_plan
+from bc4all.learning.plan import OutOfFoldAnswers, Plan, Planner, fit_plan
 from bc4all.learning.recipes import is_same, recipe_answers, with_features
 from bc4all.learning.shared_value import Shared
+from bc4all.learning.suspects import FILE, find_suspects
 from bc4all.learning.tasks import Tasks
 from bc4all.model.abstention import curves
+from bc4all.model.calibration import GivenProbabilities
 from bc4all.model.distribution import profile
 from bc4all.model.evaluation import Evaluation, evaluate
 from bc4all.model.features import model_input, rows_at
@@ -107,17 +109,20 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
     training, held_out = hold_out(data, lesson.features, opponent.sides)
     with tasks.shared(Rows(data, training, folds(data.codes[training]))) as rows:
         plan, probabilities = lesson.planner(tasks, rows)
-        judged, model = fit_plan(tasks, rows, plan, probabilities, again=lesson.refits and len(held_out) > 0)
+        fitted = fit_plan(tasks, rows, plan, probabilities, again=lesson.refits and len(held_out) > 0)
         parts = {"training": training, **({"held_out": held_out} if len(held_out) else {})}
-        evaluated = _evaluate_parts(tasks, lesson, rows, judged, parts)
+        evaluated = _evaluate_parts(tasks, lesson, rows, fitted.judged, parts)
     on_training, on_held_out = evaluated["training"], evaluated.get("held_out")
     best = (on_held_out or on_training).answers["predicted"]
     champion, incomparable = _champions_answers(tasks, lesson, data, held_out, opponent)
+    unseen = [on_held_out.answers.set_index(held_out)] if on_held_out else []
+    unseen += [_out_of_fold(data, fitted.answers)] if fitted.answers else []
+    suspects = {FILE: find_suspects(data, lesson.features, unseen).stored()} if unseen else {}
     few = champion is not None and len(champion) < MIN_COMPARED_ROWS
     recipes, refused = _recipes(tasks, lesson, data, plan, opponent) if few else (None, "")
     return Learned(
-        model=model,
-        judged=judged,
+        model=fitted.model,
+        judged=fitted.judged,
         said=plan.said,
         rows=len(data.codes),
         categories=len(data.names),
@@ -132,8 +137,14 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
         incomparable=incomparable or refused,
         profile=profile(rows_at(data.X, training), lesson.features, best),
         curves=curves(on_held_out.answers) if on_held_out else None,
-        files=evaluation_files(lesson.client_id, evaluated),
+        files=evaluation_files(lesson.client_id, evaluated) | suspects,
     )
+
+
+def _out_of_fold(data: TrainingSet, answers: OutOfFoldAnswers) -> pd.DataFrame:
+    """Return `Evaluation.answers` out of fold, by the rows' places."""
+    given = GivenProbabilities(data.names)
+    return evaluate(given, answers.probabilities, data.labels(answers.places)).answers.set_index(answers.places)
 
 
 def _champions_answers(

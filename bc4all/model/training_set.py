@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bc4all.model.features import Matrix
 
@@ -16,13 +17,14 @@ class TrainingSet:
     """Labelled rows in file order.
 
     X (rows, features) of `model_input`; codes int32 (rows,): each row's place in `names`, the sorted categories; ids
-    int64 (rows,): hashes of the products' ids.
+    int64 (rows,): hashes of the products' ids; product_ids (rows,): themselves, as Arrow's strings.
     """
 
     X: Matrix
     codes: np.ndarray
     names: np.ndarray
     ids: np.ndarray
+    product_ids: pa.Array
 
     def labels(self, places: np.ndarray) -> np.ndarray:
         """Return the category names of some rows."""

@@ -5,6 +5,7 @@ Works through MlflowClient with explicit run ids, so that clients trained side b
 
 import logging
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -169,6 +170,14 @@ class Tracking:
             token = found.token
             if not token:
                 return
+
+    def run_file(self, run_id: RunId, name: str) -> bytes:
+        """Return the content of a run's file. Raises ModelError where it has no such file."""
+        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+            file = self.ask(
+                lambda: self.client.download_artifacts(run_id, name, scratch), f"run {run_id} has no file {name}"
+            )
+            return Path(file).read_bytes()
 
     def close_run(self, run_id: RunId) -> None:
         """End a run whose process was killed, and those inside it, if it has not ended and is still known."""

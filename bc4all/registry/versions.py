@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -208,17 +209,12 @@ class Registry:
 
         None where they were not kept.
         """
-        run_id = version.run_id
-        if run_id is None:
+        if version.run_id is None:
             return None
-        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
-            try:
-                file = self.tracking.ask(
-                    lambda: self._client.download_artifacts(run_id, SIDES, scratch), _no_files(version)
-                )
-                return Sides.read(np.load(file))
-            except (ModelError, ValueError, EOFError):  # of before they were kept, or spoilt
-                return None
+        try:
+            return Sides.read(np.load(BytesIO(self.tracking.run_file(version.run_id, SIDES))))
+        except (ModelError, ValueError, EOFError):  # of before they were kept, or spoilt
+            return None
 
     def load(self, client_id: ClientId, version: Version) -> LoadedModel:
         """Download a version and read it. Raises ModelError where it is not what this client registered."""

@@ -14,8 +14,7 @@ from bc4all.learning.blending import planner
 from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.training import Lesson, Opponent, learn
 from bc4all.model.held_out import split
-from bc4all.model.training_set import TrainingSet
-from tests.conftest import make_client
+from tests.conftest import make_client, make_training_set
 
 HEAP_MB = 512
 ROWS, CATEGORIES = 9_000, 2_000  # a float64 a category in each of some 16,000 nodes
@@ -30,8 +29,7 @@ def main() -> None:
     spark = SparkSession.builder.getOrCreate()
     rng = np.random.default_rng(0)
     codes = (np.arange(ROWS) % CATEGORIES).astype(np.int32)
-    names = np.array([f"category {n:04}" for n in range(CATEGORIES)], dtype=object)
-    data = TrainingSet(rng.normal(size=(ROWS, 2)), codes, names, np.arange(ROWS))
+    data = make_training_set(rng.normal(size=(ROWS, 2)), codes, [f"category {n:04}" for n in range(CATEGORIES)])
     tree = "sklearn.tree.ExtraTreeClassifier"
     client = make_client("x", features=("f0", "f1"), model=tree, model_params={"random_state": 0}, refit=False)
     lesson = Lesson(client.id, client.features, client.model_name, planner(client), refits=False)

@@ -24,7 +24,7 @@ from bc4all.learning.tasks import OneTask, SparkTasks
 from bc4all.model.forest import CompactForest
 from bc4all.model.margins import MarginClassifier
 from bc4all.model.preprocessing import with_preprocessing
-from bc4all.model.training_set import TrainingSet
+from tests.conftest import make_training_set
 
 GB = 10**9
 
@@ -87,7 +87,7 @@ def test_what_cannot_fit_is_refused_before_the_fit(spark: SparkSession, monkeypa
     monkeypatch.setattr(model_size, "memory_bytes", lambda: 2 * 100_000)
     rng = np.random.default_rng(0)
     codes = (np.arange(600) % 6).astype(np.int32)
-    data = TrainingSet(rng.normal(size=(600, 2)), codes, np.array(list("abcdef"), dtype=object), np.arange(600))
+    data = make_training_set(rng.normal(size=(600, 2)), codes, list("abcdef"))
     context, places = spark.sparkContext, np.arange(600)
     tasks = SparkTasks(spark)
     large, small = (RandomForestClassifier(trees, random_state=0) for trees in (1000, 1))
@@ -123,7 +123,7 @@ def test_a_fit_without_memory_is_refused_for_good() -> None:
         def fit(self, *_: Any) -> None:  # type: ignore[override]
             np.zeros(1 << 50)
 
-    data = TrainingSet(np.zeros((4, 1)), np.array([0, 0, 1, 1], np.int32), np.array(["a", "b"], object), np.arange(4))
+    data = make_training_set(np.zeros((4, 1)), np.array([0, 0, 1, 1]), ["a", "b"])
     tasks, rows = OneTask(Room(GB, "x")), Rows(data, np.arange(4), np.zeros(4, np.uint8))
     told = r"not memory enough for it \(Unable to allocate .*fewer categories"
     with tasks.shared(rows) as shared, pytest.raises(ModelError, match=told) as refused:

@@ -13,6 +13,7 @@ from bc4all.learning.plan import Plan, fit_plan
 from bc4all.learning.tasks import OneTask
 from bc4all.model.calibration import fit_calibrator
 from bc4all.model.training_set import TrainingSet
+from tests.conftest import make_training_set
 
 ROWS = 600
 TASK = OneTask(Room(1 << 30, "this test"))
@@ -24,7 +25,7 @@ def products() -> TrainingSet:
     codes = np.arange(ROWS) % 3
     codes[:2] = 3, 4
     X = rng.normal(size=(ROWS, 2)) + codes[:, None]
-    return TrainingSet(X, codes.astype(np.int32), np.array(list("abcde"), dtype=object), np.arange(ROWS))
+    return make_training_set(X, codes, list("abcde"))
 
 
 @pytest.mark.parametrize("most", [50_000, 90], ids=["all", "a sample"])
@@ -44,8 +45,8 @@ def test_a_temperature_is_learned_from_one_fold_of_many_rows(
     monkeypatch.setattr(fitting, "_fit_whole", noted)
     own = folds(data.codes, most)
     with TASK.shared(Rows(data, np.arange(ROWS), own)) as rows:
-        model, same = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], method, {}))
-    assert same is model
+        fitted = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], method, {}))
+    assert fitted.model is fitted.judged
     if method != "temperature":
         assert len(fitted_on) == 1 + FOLDS
         return
@@ -57,8 +58,12 @@ def test_a_temperature_is_learned_from_one_fold_of_many_rows(
     answers[:, np.searchsorted(data.names, alone.classes_)] = alone.predict_proba(data.X[asked])
     counted = data.codes[asked] < 3
     wanted = fit_calibrator(answers, data.codes[asked], data.names, "temperature", counted)
-    np.testing.assert_allclose(model.calibrator.predict_proba(answers), wanted.predict_proba(answers), rtol=1e-5)  # type: ignore[attr-defined]
-    found = float(model.calibrator.calibrated_classifiers_[0].calibrators[0].beta_)  # type: ignore[attr-defined]
+    calibrator = fitted.model.calibrator  # type: ignore[attr-defined]
+    np.testing.assert_allclose(calibrator.predict_proba(answers), wanted.predict_proba(answers), rtol=1e-5)
+    assert fitted.answers is not None
+    np.testing.assert_array_equal(fitted.answers.places, asked)
+    np.testing.assert_allclose(fitted.answers.probabilities, wanted.predict_proba(answers), rtol=1e-4)
+    found = float(calibrator.calibrated_classifiers_[0].calibrators[0].beta_)
     assert 0.5 < found < 2.0
 
 
@@ -84,8 +89,8 @@ def test_what_is_fitted_again_has_seen_every_row(calibrate: str | None) -> None:
     data, plan_ = products(), Plan("test", [LogisticRegression()], [1.0], calibrate, {})
     places = np.delete(np.arange(ROWS), np.arange(50, 100))
     with TASK.shared(Rows(data, places, folds(data.codes[places]))) as rows:
-        judged, model = fit_plan(TASK, rows, plan_, again=True)
-        (alone, _) = fit_plan(TASK, rows, plan_)
+        fitted, alone = fit_plan(TASK, rows, plan_, again=True), fit_plan(TASK, rows, plan_).judged
+    judged, model = fitted.judged, fitted.model
     every = LogisticRegression().fit(data.X, data.labels(np.arange(ROWS))).predict_proba(data.X)
     if calibrate:
         assert model.calibrator is judged.calibrator  # type: ignore[attr-defined]
@@ -101,6 +106,6 @@ def test_what_is_known_out_of_fold_is_not_asked_again(monkeypatch: pytest.Monkey
     data, own = products(), folds(products().codes)
     known = np.random.default_rng(2).dirichlet(np.ones(5), ROWS)
     with TASK.shared(Rows(data, np.arange(ROWS), own)) as rows:
-        model, _ = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], "temperature", {}), known)
+        model = fit_plan(TASK, rows, Plan("test", [LogisticRegression()], [1.0], "temperature", {}), known).model
     wanted = fit_calibrator(known, data.codes, data.names, "temperature", data.codes < 3)
     np.testing.assert_allclose(model.calibrator.predict_proba(known), wanted.predict_proba(known))  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from bc4all.learning.tasks import OneTask
 from bc4all.learning.training import Learned, Lesson, Opponent, learn
 from bc4all.model.held_out import Sides
 from bc4all.model.training_set import TrainingSet
+from tests.conftest import make_training_set
 
 NAMES = np.array([f"n{place:02}" for place in range(20)], dtype=object)
 FEATURES = {"a": "numeric", "b": "numeric"}
@@ -31,7 +32,7 @@ def products(rows: int = 120) -> TrainingSet:
     codes = (np.arange(rows) % 3).astype(np.int32)
     codes[0] = 3
     X = np.column_stack([codes + rng.normal(scale=0.2, size=rows), rng.normal(size=rows)])
-    return TrainingSet(X, codes, np.array(list("abcd"), dtype=object), np.arange(rows))
+    return make_training_set(X, codes, list("abcd"))
 
 
 def learned(plan: Plan, recipe: Plan | None, features: dict[str, str] = FEATURES, rows: int = 120) -> Learned:
@@ -87,7 +88,7 @@ def test_a_model_that_folds_are_too_small_for_is_not_compared() -> None:
 
 
 def test_where_hardly_a_row_can_be_known_nothing_is_compared() -> None:
-    data = TrainingSet(np.arange(40.0).reshape(20, 2), np.arange(20, dtype=np.int32), NAMES, np.arange(20))
+    data = make_training_set(np.arange(40.0).reshape(20, 2), np.arange(20), NAMES)
     champion = DummyClassifier().fit(data.X, data.labels(np.arange(20)))
     lesson = Lesson(ClientId("x"), FEATURES, "test", Settled(BAD), refits=False)
     rival = Opponent(champion, FEATURES, Sides(np.zeros(0, np.int64), None), GOOD)

@@ -12,6 +12,7 @@ from bc4all.learning.model_size import Room
 from bc4all.learning.plan import Plan, fit_plan, plan_answers
 from bc4all.learning.tasks import OneTask
 from bc4all.model.training_set import TrainingSet
+from tests.conftest import make_training_set
 
 CATEGORIES, ROWS = 1_000, 30_000
 TASK = OneTask(Room(4 << 30, "this test"))
@@ -24,8 +25,7 @@ def products() -> TrainingSet:
     codes = np.r_[np.repeat(np.arange(CATEGORIES), 2), rng.choice(CATEGORIES, ROWS, p=shares / shares.sum())]
     centres = rng.uniform(size=(CATEGORIES, 6))
     X = centres[codes] + 0.1 * rng.normal(size=(len(codes), 6))
-    names = np.array([f"c{place:04}" for place in range(CATEGORIES)], dtype=object)
-    return TrainingSet(X, codes.astype(np.int32), names, np.arange(len(codes)))
+    return make_training_set(X, codes, [f"c{place:04}" for place in range(CATEGORIES)])
 
 
 def test_a_thousand_categories_are_as_good_as_they_are() -> None:
@@ -53,19 +53,19 @@ def test_what_is_known_of_a_sample_calibrates() -> None:
     """A blend that was chosen by a fold's answers is calibrated by these, with the rows that they are of."""
     data = products()
     places = np.arange(10_000)
-    data = TrainingSet(data.X[places], data.codes[places], data.names, data.ids[places])
+    data = make_training_set(data.X[places], data.codes[places], data.names)
     trees = ExtraTreesClassifier(3, random_state=0, max_depth=8)
     plan = Plan("test", [trees], [1.0], "temperature", {})
     with TASK.shared(Rows(data, places, folds(data.codes, most_cells=CATEGORIES))) as rows:
         known = plan_answers(TASK, rows, plan)
-        model, _ = fit_plan(TASK, rows, plan, known)
+        model = fit_plan(TASK, rows, plan, known).model
     assert 600 < len(known) < 2_000
     assert 0.2 < float(model.calibrator.calibrated_classifiers_[0].calibrators[0].beta_) < 5  # type: ignore[attr-defined]
 
 
 def test_more_rows_than_are_compared_are_not_fitted_on() -> None:
     codes = np.arange(2 * MAX_COMPARED_ROWS, dtype=np.int32) % 3
-    data = TrainingSet(codes[:, None].astype(float), codes, np.array(list("abc"), dtype=object), codes.astype(np.int64))
+    data = make_training_set(codes[:, None].astype(float), codes, list("abc"))
     rows = Rows(data, np.arange(len(codes)), folds(codes))
     others = rows.others(0)
     assert len(others) == MAX_COMPARED_ROWS

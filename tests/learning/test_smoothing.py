@@ -17,6 +17,7 @@ from bc4all.learning.tasks import OneTask
 from bc4all.model.calibration import log_loss
 from bc4all.model.forest import CompactForest
 from bc4all.model.training_set import TrainingSet
+from tests.conftest import make_training_set
 
 ROWS, TREES = 400, 30
 TASK = OneTask(Room(1 << 30, "this test"))
@@ -27,8 +28,7 @@ def products(rows: int = ROWS, categories: int = 8) -> TrainingSet:
     rng = np.random.default_rng(5)
     codes = np.arange(rows, dtype=np.int32) % categories
     X = rng.normal(size=(rows, 3)).round(2) + codes[:, None]
-    names = np.array([f"c{place}" for place in range(categories)], dtype=object)
-    return TrainingSet(X, codes, names, np.arange(rows))
+    return make_training_set(X, codes, [f"c{place}" for place in range(categories)])
 
 
 def fitted(estimator: Any, data: TrainingSet, places: np.ndarray) -> CompactForest:

@@ -10,14 +10,15 @@ from sklearn.naive_bayes import GaussianNB
 
 from bc4all.model.held_out import Sides, hold_out, split
 from bc4all.model.training_set import TrainingSet
+from tests.conftest import make_training_set
 
 NUMBERS = {"f": "numeric"}
 IDS = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 3000)
 
 
 def of(codes: np.ndarray, ids: np.ndarray, X: object = None) -> TrainingSet:
-    names = np.array([f"c{code:03}" for code in range(codes.max() + 1)], dtype=object)
-    return TrainingSet(np.zeros((len(codes), 1)) if X is None else X, codes.astype(np.int32), names, ids)
+    names = [f"c{code:03}" for code in range(codes.max() + 1)]
+    return make_training_set(np.zeros((len(codes), 1)) if X is None else X, codes, names, ids)
 
 
 def sides(data: TrainingSet, before: Sides | None = None) -> Sides:

@@ -343,6 +343,7 @@ def test_wrong_words_are_answered(job: JobContext) -> None:
         (["promote", "--client-id", "x", "--version", "9"], 2, "x_model has no version 9 (it has 1)"),
         (["rollback", "--client-id", "x"], 1, "no version was champion before this one"),
         (["versions", "--client-id", "y"], 1, "y_model has no version"),
+        (["suspects", "--client-id", "x", "--version", "9"], 1, "x_model has no version 9"),
     ):
         done = CliRunner().invoke(main, words)
         assert (done.exit_code, said in done.output) == (code, True), done.output

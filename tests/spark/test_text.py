@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from click.testing import CliRunner
 from pyspark.sql import SparkSession
 from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import train_test_split
 
+from bc4all.cli.main import main
 from bc4all.config.clients import Client
 from bc4all.config.model_defaults import LINEAR_MODEL, TEXT_MODEL
 from bc4all.errors import DataError
@@ -48,6 +51,34 @@ def shop(client_id: str, features: dict[str, str] = TITLE) -> Client:
 def plain() -> Any:
     """The default model as scikit-learn's own parts, not calibrated."""
     return with_preprocessing(RidgeClassifier(alpha=0.2, class_weight="balanced"), TITLE)
+
+
+def test_products_whose_label_is_wrong_are_shown(job: JobContext, prefix: Path, merchants: Path) -> None:
+    """Ten of a real shop's labels are wrong: the command shows most of them, with their titles, and gives a CSV."""
+    shutil.copytree(merchants / "train" / "client_id=merchant_14", prefix / "train" / "client_id=merchant_14")
+    file = next((prefix / "train" / "client_id=merchant_14").glob("*.gz"))
+    data = pd.read_csv(file, dtype=str, keep_default_na=False)
+    rng = np.random.default_rng(3)
+    wrong = rng.choice(len(data), 10, replace=False)
+    categories = data["category_id"].unique()
+    truth = data.loc[wrong, "category_id"]
+    data.loc[wrong, "category_id"] = [rng.choice(categories[categories != name]) for name in truth]
+    data.to_csv(file, index=False)
+    train(job, shop("merchant_14"))
+    shown = CliRunner().invoke(main, ["suspects", "--client-id", "merchant_14", "--csv"])
+    assert shown.exit_code == 0, shown.output
+    suspects = pd.read_csv(StringIO(shown.stdout), dtype=str, keep_default_na=False).set_index("product_id")
+    planted = data.loc[wrong].assign(truth=truth).set_index("product_id")
+    found = planted.join(suspects, how="inner", rsuffix="_shown")
+    assert len(found) >= 6
+    assert (found["suggested"] == found["truth"]).mean() > 0.8
+    assert (found["title"] == found["product_title"]).all()
+    assert set(suspects["similar"]) <= set(data["product_title"])
+    table = CliRunner().invoke(main, ["suspects", "--client-id", "merchant_14", "--rows", "3"]).stdout
+    assert table.startswith(f"merchant_14 version 1: {len(suspects)} suspects among the ")
+    assert ", the surest 3" in table.splitlines()[0]
+    assert suspects.index[0] in table
+    assert suspects.index[3] not in table
 
 
 def test_a_real_shop_equals_plain_scikit_learn(job: JobContext, prefix: Path, merchants: Path) -> None:
