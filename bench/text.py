@@ -92,7 +92,9 @@ def _ours(folder: Path, training: pd.DataFrame, test: pd.DataFrame) -> tuple[flo
     for kind, part in (("train", training), ("prediction", test.drop(columns="category_id"))):
         (prefix / kind / "client_id=shop").mkdir(parents=True)
         part.to_parquet(prefix / kind / "client_id=shop" / "data.parquet", index=False)
-    config = write_fleet(folder / "clients.yaml", {"features": [{"name": TITLE, "kind": "text"}]}, ["shop"])
+    # Those that are made up are paths; to delivered ones without such a letter it makes no difference.
+    settings = {"features": [{"name": TITLE, "kind": "text"}], "category_separator": ">"}
+    config = write_fleet(folder / "clients.yaml", settings, ["shop"])
     took = {}
     for job in (TRAIN, PREDICT):
         results = folder / f"{job.name}.jsonl"

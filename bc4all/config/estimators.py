@@ -70,10 +70,10 @@ def build_estimator(path: str, params: Mapping[str, Any], role: str = "classifie
     return estimator_class(path, role)(**params)
 
 
-def build_member(member: MemberSettings, features: Features) -> Any:
+def build_member(member: MemberSettings, features: Features, separator: str | None = None) -> Any:
     """Return an unfitted classifier of one core, behind what makes numbers of its features.
 
-    Raises ConfigurationError as `build_estimator`.
+    `separator`: between the parts of categories that are paths. Raises ConfigurationError as `build_estimator`.
     """
     classifier = build_estimator(member.classifier, member.params, margins=True)
     if classifier.get_params().get("n_jobs") not in (None, 1):
@@ -81,7 +81,7 @@ def build_member(member: MemberSettings, features: Features) -> Any:
     if not hasattr(classifier, "predict_proba"):
         from bc4all.model.margins import MarginClassifier
 
-        classifier = MarginClassifier(classifier)
+        classifier = MarginClassifier(classifier, separator)
     if not member.transform:
         return with_preprocessing(classifier, features)
     from sklearn.pipeline import make_pipeline

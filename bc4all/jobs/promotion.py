@@ -55,14 +55,14 @@ def find_rival(registry: Registry, client: Client, day: Day) -> Rival:
         return Rival(Opponent(sides=sides), told)
     if sides is None:
         return Rival(Opponent(), "what the champion has learned from is not known: not compared")
-    return Rival(Opponent(champion.model, champion.features, sides, _recipe(champion)))
+    return Rival(Opponent(champion.model, champion.features, sides, _recipe(champion, client.category_separator)))
 
 
-def _recipe(champion: LoadedModel) -> Plan | None:
+def _recipe(champion: LoadedModel, separator: str | None) -> Plan | None:
     """Return what the champion was made by; None where it was not kept, or is none any more."""
     try:
         settings = BlendSettings.model_validate(champion.stored.get(RECIPE))
-        return planned(settings.name, champion.features, settings)
+        return planned(settings.name, champion.features, settings, separator)
     except (ValueError, ImportError, ConfigurationError):
         return None
 

@@ -126,7 +126,7 @@ def compare(
     tasks: Tasks, client: "Client", sample: Sample, members: Sequence[tuple[str, MemberSettings]]
 ) -> list[Candidate]:
     """Return each member's answers out of fold, all of them fitted side by side."""
-    estimators = [build_member(member, client.features) for _, member in members]
+    estimators = [build_member(member, client.features, client.category_separator) for _, member in members]
     asking = fitting.out_of_fold(tasks, sample.rows, estimators, sample.rows.value.is_sampled)
     (answers,) = fitting.side_by_side(tasks, "candidates", [asking])
     return [
@@ -216,20 +216,24 @@ def choose(tasks: Tasks, client: "Client", sample: Sample) -> tuple[Choice, list
     return choice, candidates
 
 
-def planned(name: str, features: Features, settings: BlendSettings) -> Plan:
-    """Return the plan of some settings; `name` is its model's in errors."""
+def planned(name: str, features: Features, settings: BlendSettings, separator: str | None) -> Plan:
+    """Return the plan of some settings; `name` is its model's in errors, `separator` that of categories' parts."""
     # Made on the driver, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
-    estimators = [build_member(member, features) for member in settings.blend]
+    estimators = [build_member(member, features, separator) for member in settings.blend]
     weights = [member.weight for member in settings.blend]
     return Plan(name, estimators, weights, settings.calibrate, settings.said())
 
 
+def planned_for(client: "Client", settings: BlendSettings) -> Plan:
+    """Return a client's plan of some settings."""
+    return planned(client.model_name, client.features, settings, client.category_separator)
+
+
 def planner(client: "Client") -> Planner:
     """Return what says the client's plan: `model: auto` looks at the rows first."""
-    own = client.model_name, client.features
-    return Settled(planned(*own, client.blend)) if client.blend else partial(_chosen, client)
+    return Settled(planned_for(client, client.blend)) if client.blend else partial(_chosen, client)
 
 
 def _chosen(client: "Client", tasks: Tasks, rows: Shared[Rows]) -> tuple[Plan, np.ndarray | None]:
     choice, _ = choose(tasks, client, Sample.of(rows))
-    return planned(client.model_name, client.features, choice.blend), choice.probabilities
+    return planned_for(client, choice.blend), choice.probabilities

@@ -26,7 +26,7 @@ from bc4all.learning.blending import (
     best_of_each,
     choose,
     compare,
-    planned,
+    planned_for,
     select,
 )
 from bc4all.learning.candidates import Defaults, families
@@ -114,7 +114,7 @@ def _present(tasks: Tasks, client: "Client", sample: Sample) -> tuple[Scores | N
         if client.blend is None:
             choice, candidates = choose(tasks, client, sample)
             return choice.scores, candidates
-        answers = plan_answers(tasks, sample.rows, planned(client.model_name, client.features, client.blend))
+        answers = plan_answers(tasks, sample.rows, planned_for(client, client.blend))
     except ModelError:  # all the more reason to look for another
         return None, []
     method = client.blend.calibrate

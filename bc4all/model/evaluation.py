@@ -8,7 +8,7 @@ import pandas as pd
 
 from bc4all.model.features import Matrix
 from bc4all.model.ranking import Model, in_blocks, rank
-from bc4all.model.taxonomy import levels
+from bc4all.model.taxonomy import levels, members
 
 _BINS = 10
 
@@ -126,20 +126,13 @@ def _level_accuracy(
     """
     right: dict[str, int] = {}
     found = levels(names.tolist(), separator)
-    parents = [(level, _members(places[of_known], len(above)), places) for level, above, places in found]
+    parents = [(level, members(places[of_known], len(above)), places) for level, above, places in found]
     for block, probabilities in in_blocks(model, X):
         for level, children, places in parents:
             best = (probabilities @ children).argmax(axis=1)
             hits = int((best == places[truth[block]]).sum())
             right[f"accuracy_level_{level}"] = right.get(f"accuracy_level_{level}", 0) + hits
     return {name: count / len(truth) for name, count in right.items()}
-
-
-def _members(places: np.ndarray, groups: int) -> Any:
-    """Return a sparse (len(places), groups) matrix by which columns are summed up to their groups."""
-    from scipy.sparse import csr_array
-
-    return csr_array((np.ones(len(places)), (np.arange(len(places)), places)), shape=(len(places), groups))
 
 
 def _reliability(score: np.ndarray, correct: np.ndarray) -> pd.DataFrame:

@@ -4,6 +4,7 @@ A category such as `Home > Kitchen > Kettles` has a parent at each level; its pr
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,3 +26,18 @@ def levels(names: Sequence[str], separator: str) -> Iterator[tuple[int, np.ndarr
     for level in range(1, max(map(len, paths), default=0)):
         parents, places = np.unique([joined.join(path[:level]) for path in paths], return_inverse=True)
         yield level, parents, places
+
+
+def members(places: np.ndarray, groups: int) -> Any:
+    """Return a sparse (len(places), groups) matrix by which columns are summed up to the groups of these places."""
+    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+
+    return csr_array((np.ones(len(places)), (np.arange(len(places)), places)), shape=(len(places), groups))
+
+
+def parents(names: Sequence[str], separator: str) -> Any:
+    """Return a sparse (names, parents) matrix that says which names are below each parent, of all levels."""
+    from scipy.sparse import csr_array, hstack
+
+    above = [members(places, len(found)) for _, found, places in levels(names, separator)]
+    return csr_array(hstack(above)) if above else csr_array((len(names), 0))

@@ -123,6 +123,20 @@ def test_the_default_model_is_good_and_not_perfect_for_titles(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_of_paths_more_truths_are_among_the_five_best(tmp_path: Path) -> None:
+    """Where a client says what stands between the parts; as many are best, give or take three of 600."""
+    list(write_sample_data(tmp_path, 1, 3000, 1, 200, titles=True))
+    train, test = train_test_split(read(tmp_path), test_size=0.2, random_state=1234)
+    truth, scores = test["category_id"].to_numpy()[:, None], []
+    for separator in (None, ">"):
+        model = build_member(TEXT_MODEL.blend[0], {TITLE: "text"}, separator).fit(train[[TITLE]], train["category_id"])
+        best = model.classes_[np.argsort(-model.predict_proba(test[[TITLE]]), axis=1)[:, :5]]
+        scores.append(((best[:, :1] == truth).mean(), (best == truth).any(axis=1).mean()))
+    assert scores[1][0] == pytest.approx(scores[0][0], abs=0.005)
+    assert scores[1][1] > scores[0][1] + 0.005
+
+
+@pytest.mark.slow
 def test_a_default_forest_is_good_and_not_perfect(tmp_path: Path) -> None:
     """Plain scikit-learn's default forest reaches a top-5 accuracy between 0.7 and 0.95 with 5,000 products."""
     for number, client_id in enumerate(write_sample_data(tmp_path, 3, 5000, 2)):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.linear_model import SGDClassifier
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import Ridge, RidgeClassifier, SGDClassifier
 from sklearn.svm import SVC, LinearSVC
 
 from bc4all.config.estimators import build_estimator, build_member, estimator_faults, listed
@@ -82,6 +83,43 @@ def test_is_found_behind_transformers() -> None:
     assert is_by_margins(build_member(ridge, {"f": "numeric"}))
     bayes = MemberSettings(classifier="sklearn.naive_bayes.MultinomialNB")
     assert not any(is_by_margins(build_member(bayes, {"f": kind})) for kind in ("text", "numeric"))
+
+
+PATHS = np.array(["A > x", "A > y", "B > z", "B > w", "B > z > v", "C"], dtype=object)
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_a_path_is_learned_of_with_its_parents(sparse: bool) -> None:
+    """What a regression of their own finds for the parents, of targets 0 and 1, is added by half: level by level."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, len(PATHS), 300)
+    rows = rng.normal(size=(300, 7)) + codes[:, None] * [1, 0, 0, 0.5, 0, 0, 0]
+    given = csr_matrix(rows) if sparse else rows
+    ridge = RidgeClassifier(alpha=0.5, tol=1e-10)
+    plain = MarginClassifier(ridge).fit(given, PATHS[codes])
+    model = MarginClassifier(ridge, ">").fit(given, PATHS[codes])
+    expected = plain.decision_function(rows)
+    for level in (1, 2):
+        above = [" > ".join(path.split(" > ")[:level]) for path in PATHS]
+        for parent in set(above):
+            below = np.array([name == parent for name in above])
+            target = Ridge(alpha=0.5).fit(rows, below[codes].astype(float)).predict(rows)
+            expected[:, np.searchsorted(plain.classes_, PATHS[below])] += 0.5 * target[:, None]
+    np.testing.assert_allclose(model.decision_function(rows), expected, atol=1e-6)
+    assert model.predict_proba(rows).sum(axis=1) == pytest.approx(1)
+
+
+def test_a_separator_changes_nothing_else() -> None:
+    """Categories that are no paths, two of them, and classifiers that are no least squares."""
+    separated = MarginClassifier(RidgeClassifier(), ">").fit(X, Y)
+    np.testing.assert_array_equal(
+        separated.predict_proba(X), MarginClassifier(RidgeClassifier()).fit(X, Y).predict_proba(X)
+    )
+    for classifier in (LinearSVC(random_state=0), RidgeClassifier()):
+        rows = np.flatnonzero(Y != "c") if isinstance(classifier, RidgeClassifier) else np.arange(90)
+        names = np.char.add("a > ", Y[rows].astype(str)).astype(object)
+        with_one, without = (MarginClassifier(classifier, one).fit(X[rows], names) for one in (">", None))
+        np.testing.assert_array_equal(with_one.decision_function(X), without.decision_function(X))
 
 
 def test_margins_that_are_not_the_categories_are_refused() -> None:
