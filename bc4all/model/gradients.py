@@ -10,6 +10,7 @@ import numpy as np
 from scipy import linalg, sparse  # type: ignore[import-untyped]
 
 from bc4all.model.kernel import compile_cached
+from bc4all.model.progress import part, report
 
 _AT_ONCE = 32  # columns in one product: of two hundred thousand terms 51 MB
 _WIDE = 16  # columns from which the compiled product is faster
@@ -19,6 +20,7 @@ _EIGENVALUES = 200, 400
 _EIGENVALUES_A_CATEGORY = 4
 _MOST_SKETCHED = 16_000_000  # rows x eigenvalues: 128 MB, four times while they are found
 _ROWS_AN_EIGENVALUE = 10
+_TINY = float(np.finfo(np.float64).tiny)
 _SEED = 1234
 
 
@@ -47,10 +49,12 @@ def by_gradients(
     nearly_solve = _preconditioner(gram, *targets.shape)
     coefficients, steps = np.empty((X.shape[1], targets.shape[1])), np.empty(targets.shape[1], dtype=np.int32)
     intercept = np.empty(targets.shape[1])
-    for start in range(0, targets.shape[1], _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
+    margins = targets.shape[1]
+    for start in range(0, margins, _AT_ONCE):
+        some = slice(start, min(start + _AT_ONCE, margins))
         asked = roots * (targets[:, some] - means[some])
-        solved, steps[some] = _conjugate_gradients(gram, nearly_solve, asked, tolerance, most or 10 * len(targets))
+        with part(start / margins, some.stop / margins):
+            solved, steps[some] = _conjugate_gradients(gram, nearly_solve, asked, tolerance, most or 10 * len(targets))
         dual = roots * solved
         dual -= dual.sum(axis=0) * shares[:, None]  # they add up to nothing but for what was left off
         coefficients[frequent, some] = _product(columns, dual)
@@ -112,10 +116,13 @@ def _conjugate_gradients(
     gain = (left * direction).sum(axis=0)
     squares = (left**2).sum(axis=0)
     enough, steps = tolerance**2 * squares, np.zeros(targets.shape[1], dtype=np.int32)
+    goal = np.log(np.maximum(enough, _TINY))  # a logarithm: what is left falls by about as much of it each step
+    way = np.maximum(np.log(np.maximum(squares, _TINY)) - goal, _TINY)
     for _ in range(most):
         open_ = np.flatnonzero(squares > enough)
         if not len(open_):
             break
+        report(1 - float(((np.log(squares[open_]) - goal[open_]) / way[open_]).max()))
         towards = direction[:, open_]
         image = towards + gram(towards)
         length = gain[open_] / (towards * image).sum(axis=0)

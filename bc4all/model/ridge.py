@@ -16,6 +16,7 @@ from scipy import linalg, sparse  # type: ignore[import-untyped]
 
 from bc4all.model.gradients import by_gradients
 from bc4all.model.kernel import compile_cached
+from bc4all.model.progress import part, report
 
 _MOST_FACTORISED = 1000  # rows: of more, passes are sooner done (3,000: 0.2 s for 1.4)
 _BLOCK = 500  # rows of that square that are made at a time
@@ -113,7 +114,8 @@ def _descended(
     for start in range(0, margins, step):
         some = slice(start, min(start + step, margins))
         own = np.zeros((columns, some.stop - start), dtype=X.dtype)
-        shift, beyond, passes[some] = _one_block(X, truth - start, facts, means[some], own, classifier.tol)
+        with part(start / margins, some.stop / margins):
+            shift, beyond, passes[some] = _one_block(X, truth - start, facts, means[some], own, classifier.tol)
         if not passes[start]:
             by_steps = weights, classifier.fit_intercept, classifier.tol, classifier.max_iter
             found, intercept, passes = by_gradients(whole, _targets(truth, margins), *by_steps)
@@ -150,6 +152,8 @@ def _one_block(
         gain = (left[done // 2] - left[-1]) / (done - done // 2)  # of a pass: some are luckier
         if done >= _FIRST_PASSES and left[-1] - enough > (_MOST_PASSES - done) * gain:
             return sums[0], sums[1], 0
+        if done > 1 and gain > 0:
+            report(done / (done + max(left[-1] - enough, 0) / gain))
     return sums[0], sums[1], len(left) - 1
 
 
