@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Event
+from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
@@ -20,6 +21,9 @@ from bc4all.layout import Layout
 from bc4all.registry.run import Run
 from bc4all.registry.versions import Registry
 from bc4all.state import State
+
+if TYPE_CHECKING:
+    from bc4all.learning.tasks import SparkTasks
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class JobContext:
         context = self.spark.sparkContext
         page = {"application_page": context.uiWebUrl} if context.uiWebUrl else {}
         return {"application_id": context.applicationId, **page}
+
+    def tasks(self, client: Client, job: str) -> "SparkTasks":
+        """Return where a large client is fitted: a phase on a terminal says how far it is, a line a minute the log."""
+        from bc4all.learning.tasks import SparkTasks  # with scikit-learn, which a prediction may do without
+
+        return SparkTasks(self.spark, f"{client.id}: {job}", partial(self.phases.at, client.id))
 
     def _refuse_forgotten(self, client: Client) -> None:
         mark = self.layout.forgetting(client.id)

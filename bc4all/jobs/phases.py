@@ -9,14 +9,17 @@ class Phases:
     """The phases that go on: one for each thread that works."""
 
     def __init__(self) -> None:
-        self._now: dict[int, str] = {}
+        self._now: dict[int, tuple[object, ...]] = {}
 
     @contextmanager
-    def at(self, told: str) -> Iterator[None]:
-        """Let this be what goes on for as long as the block lasts, then what went on before."""
+    def at(self, *parts: object) -> Iterator[None]:
+        """Let this be what goes on for as long as the block lasts, then what went on before.
+
+        Each part is shown as the text that it is when it is looked at.
+        """
         thread = threading.get_ident()
         before = self._now.get(thread)
-        self._now[thread] = told
+        self._now[thread] = parts
         try:
             yield
         finally:
@@ -27,4 +30,4 @@ class Phases:
 
     def __str__(self) -> str:
         """Return all of them, as one line."""
-        return "; ".join(list(self._now.values()))
+        return "; ".join(" · ".join(map(str, parts)) for parts in list(self._now.values()))

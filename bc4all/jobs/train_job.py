@@ -34,7 +34,6 @@ from bc4all.learning.lessons import Given, learned_together
 from bc4all.learning.plan import Settled
 from bc4all.learning.shared_value import SharedValue
 from bc4all.learning.task_results import Answers, Fetched
-from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.training import Learned, Lesson, learn
 from bc4all.model.held_out import SPLIT_SEED, TEST_SIZE
 from bc4all.model.training_set import TrainingSet
@@ -240,7 +239,8 @@ def _learn_large(context: JobContext, wave: Wave[_Training], member: _Member) ->
     member.progress.incomparable = rival.incomparable
     data = collect_products(context, member.client, TRAIN.name, member.progress.products)
     with wave.at([member], "fit"), phase(context.spark, member.client.id, TRAIN.name, "fit"):
-        member.progress.learned = learn(SparkTasks(context.spark), member.progress.lesson, data, rival.opponent)
+        tasks = context.tasks(member.client, TRAIN.name)
+        member.progress.learned = learn(tasks, member.progress.lesson, data, rival.opponent)
 
 
 def collect_products(context: JobContext, client: Client, job: str, products: Products) -> TrainingSet:

@@ -26,7 +26,6 @@ from bc4all.jobs.session import phase
 from bc4all.jobs.train_job import collect_products
 from bc4all.learning.blending import Candidate, Limits, Scores, cost
 from bc4all.learning.folds import Rows, folds
-from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.tuning import Effort, Tuned, tune
 from bc4all.logs import log_context
 from bc4all.model.held_out import hold_out
@@ -66,7 +65,7 @@ class TuneJob:
             products, data = self._collect(client)
             rival = promotion.find_rival(context.registry, client, context.day)
             training, _ = hold_out(data, client.features, rival.opponent.sides)
-            tasks, fitted_on = SparkTasks(context.spark), Rows(data, training, folds(data.codes[training]))
+            tasks, fitted_on = context.tasks(client, "tune"), Rows(data, training, folds(data.codes[training]))
             with tasks.shared(fitted_on) as rows, phase(context.spark, client.id, "tune", "search"):
                 tuned = tune(tasks, client, rows, self.effort, self.limits, _Progress(self, client, run).tell)
             text = as_yaml(tuned.choice.blend, _note(context.day, tuned))

@@ -128,7 +128,7 @@ def compare(
     """Return each member's answers out of fold, all of them fitted side by side."""
     estimators = [build_member(member, client.features, client.category_separator) for _, member in members]
     asking = fitting.out_of_fold(tasks, sample.rows, estimators, sample.rows.value.is_sampled)
-    (answers,) = fitting.side_by_side(tasks, "candidates", [asking])
+    (answers,) = fitting.side_by_side(tasks, "candidates", [asking], "compare")
     return [
         Candidate(name, member, answer, None if answer.error else scores_of(sample, estimator, answer.probabilities))
         for (name, member), estimator, answer in zip(members, estimators, answers, strict=True)

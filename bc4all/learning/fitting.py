@@ -50,8 +50,8 @@ class OutOfFold:
     error: str = ""
 
 
-def run(tasks: Tasks, about: str, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
-    """`work` on each item; what scikit-learn refuses comes back as a ModelError `about` it."""
+def run(tasks: Tasks, about: str, items: Sequence[Any], work: Callable[[Any], Any], name: str = "fit") -> list[Any]:
+    """`work` of a name on each item; what scikit-learn refuses comes back as a ModelError `about` it."""
 
     def answer(item: Any) -> tuple[Any, str]:
         try:
@@ -59,7 +59,7 @@ def run(tasks: Tasks, about: str, items: Sequence[Any], work: Callable[[Any], An
         except (ValueError, MemoryError) as error:  # of data and parameters that it does not take, or cannot hold
             return None, _refusal(error)
 
-    answers = tasks.each(items, answer)
+    answers = tasks.each(items, answer, name)
     for _, error in answers:
         if error:
             raise ModelError(error, about, "change its data, `model` or `model_params`")
@@ -80,14 +80,14 @@ class Work(Generic[T]):
     end: Callable[[Sequence[Any]], T]
 
 
-def side_by_side(tasks: Tasks, about: str, works: Sequence[Work[Any]]) -> list[Any]:
+def side_by_side(tasks: Tasks, about: str, works: Sequence[Work[Any]], name: str = "fit") -> list[Any]:
     """Return what each of some works comes to, handed out together: a core that one leaves idle does another's.
 
     Raises ModelError as `run` does.
     """
     doing = [work.do for work in works]
     items = [(n, item) for n, work in enumerate(works) for item in work.items]
-    answers = iter(run(tasks, about, items, lambda item: doing[item[0]](item[1])))
+    answers = iter(run(tasks, about, items, lambda item: doing[item[0]](item[1]), name))
     return [work.end([next(answers) for _ in work.items]) for work in works]
 
 

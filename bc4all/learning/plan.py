@@ -116,7 +116,7 @@ def plan_answers(tasks: Tasks, rows: Shared[Rows], plan: Plan) -> np.ndarray:
     Raises ModelError where scikit-learn refuses.
     """
     asking = fitting.out_of_fold(tasks, rows, plan.estimators, rows.value.is_sampled)
-    (answers,) = fitting.side_by_side(tasks, plan.about, [asking])
+    (answers,) = fitting.side_by_side(tasks, plan.about, [asking], "compare")
     return _voted(plan, answers)
 
 

@@ -5,14 +5,16 @@ handing out.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from pyspark.sql import SparkSession
 
 from bc4all.learning.model_size import Room, driver_room
+from bc4all.learning.progress import Progress
 from bc4all.learning.shared_value import Shared, SharedValue
+from bc4all.learning.task_progress import watch
 from bc4all.learning.task_results import collect
 
 T = TypeVar("T")
@@ -27,23 +29,30 @@ class Tasks(Protocol):
     @property
     def room(self) -> Room: ...
 
-    def each(self, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
-        """Return what `work` answers to each item, in their order."""
+    def each(self, items: Sequence[Any], work: Callable[[Any], Any], name: str) -> list[Any]:
+        """Return what `work`, which has a name for those who wait, answers to each item, in their order."""
 
     def shared(self, value: T) -> AbstractContextManager[Shared[T]]:
         """Let work have a value for as long as the block lasts."""
 
 
 class SparkTasks:
-    """Each piece of work is a Spark task."""
+    """Each piece of work is a Spark task. `show` is where its progress is seen; the log says what it is `about`."""
 
-    def __init__(self, spark: SparkSession) -> None:
-        self._spark = spark
+    def __init__(
+        self,
+        spark: SparkSession,
+        about: str = "learning",
+        show: Callable[[Progress], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self._spark, self._about, self._show = spark, about, show
         self.at_once, self.room = spark.sparkContext.defaultParallelism, driver_room(spark)
 
-    def each(self, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
+    def each(self, items: Sequence[Any], work: Callable[[Any], Any], name: str) -> list[Any]:
         """Start a Spark task for each; raises TransientFailure as `task_results.collect` does."""
-        return collect(self._spark, items, work)
+        progress = Progress(name, len(items), self.at_once)
+        with self._show(progress), watch(self._spark, progress, self._about, work) as numbered:
+            return collect(self._spark, list(enumerate(items)), numbered)
 
     @contextmanager
     def shared(self, value: T) -> Iterator[Shared[T]]:
@@ -72,7 +81,7 @@ class OneTask:
     room: Room  # of the driver, which a model has to come to
     at_once: int = 1
 
-    def each(self, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
+    def each(self, items: Sequence[Any], work: Callable[[Any], Any], name: str) -> list[Any]:
         """Do it."""
         return [work(item) for item in items]
 

@@ -164,7 +164,8 @@ def _champions_answers(
     asked = opponent.model, model_input(frame, opponent.features), data.labels(places)
     with tasks.shared(asked) as shared:
         try:
-            evaluated: list[Evaluation] = run(tasks, lesson.model_name, [None], lambda _: evaluate(*shared.value))
+            about, named = lesson.model_name, "evaluate champion"
+            evaluated: list[Evaluation] = run(tasks, about, [None], lambda _: evaluate(*shared.value), named)
         except ModelError as error:
             return None, f"the champion cannot answer, and was not compared: {error.what}"
     return evaluated[0].answers.set_index(new), ""
@@ -203,4 +204,4 @@ def _evaluate_parts(
             data, (fitted, places) = rows.value.data, shared.value
             return evaluate(fitted, rows_at(data.X, places[name]), data.labels(places[name]), separator)
 
-        return dict(zip(parts, run(tasks, lesson.model_name, list(parts), work), strict=True))
+        return dict(zip(parts, run(tasks, lesson.model_name, list(parts), work, "evaluate"), strict=True))
