@@ -2,8 +2,9 @@
 
 import logging
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from bc4all.model.held_out import hold_out
 from bc4all.model.training_set import TrainingSet
 from bc4all.registry.run import Run
 from bc4all.request import JobRequest
+from bc4all.wording import about_time
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +126,7 @@ class _Progress:
     work: TuneJob
     client: Client
     run: Run
+    begun: float = field(default_factory=time.monotonic)
 
     def tell(self, found: Sequence[Candidate], tried: int, best: Candidate | None) -> None:
         for candidate in found:
@@ -133,9 +136,11 @@ class _Progress:
             except Failure as failure:  # the search goes on: what it finds is what matters
                 log.warning("%s: tune: a candidate is not recorded: %s", self.client.id, failure)
         best_so_far = f"best: {best.scores} ({best.name})" if best else "none can be had so far"
-        budget = self.work.effort.candidates
-        of = f" of {budget}" if budget else ""
-        self.work._print(f"{self.client.id}: tune: {tried}{of} tried, {best_so_far}")
+        effort = self.work.effort
+        of = f" of {effort.candidates}" if effort.candidates else ""
+        left = effort.left(tried, time.monotonic() - self.begun)
+        time_left = f", about {about_time(left)} left" if left else ""
+        self.work._print(f"{self.client.id}: tune: {tried}{of} tried, {best_so_far}{time_left}")
 
 
 def _write(config: Path, client_id: ClientId, model: BlendSettings, text: str) -> str:

@@ -52,6 +52,12 @@ class Effort:
     candidates: int | None
     seconds: float | None = None
 
+    def left(self, tried: int, elapsed: float) -> float:
+        """Return about how many seconds are left after so many candidates and seconds."""
+        by_candidates = elapsed / tried * (self.candidates - tried) if self.candidates else math.inf
+        by_time = self.seconds - elapsed if self.seconds else math.inf
+        return max(0.0, min(by_candidates, by_time))
+
 
 @dataclass(frozen=True)
 class Tuned:

@@ -31,6 +31,7 @@ from bc4all.learning.blending import MIN_GAIN, Candidate, Choice, Scores
 from bc4all.learning.candidates import fixed_list
 from bc4all.learning.fitting import OutOfFold
 from bc4all.learning.folds import Rows
+from bc4all.learning.tuning import Effort
 from bc4all.model.held_out import split
 from bc4all.registry.tracking import tracking_uri
 from bc4all.request import JobRequest
@@ -286,6 +287,16 @@ def test_time_ends_the_search(job: JobContext, few: Path) -> None:
     work.tune(make_client("client_0"))
     lines = [line for line in printed.getvalue().splitlines() if " tried, best" in line]
     assert len(lines) == 1
+    assert "left" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("effort", "left"),
+    [(Effort(60), 150), (Effort(None, 600), 550), (Effort(60, 120), 70), (Effort(15), 0), (Effort(60, 30), 0)],
+)
+def test_the_time_left_is_that_of_the_pace_or_of_the_limit(effort: Effort, left: float) -> None:
+    """Fifteen candidates took 50 s: what is less, of the time for the others and of what is left of --minutes."""
+    assert effort.left(15, 50) == left
 
 
 def test_a_client_without_labels_fails(job: JobContext, deliver: Deliver) -> None:
