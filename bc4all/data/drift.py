@@ -62,10 +62,11 @@ def compare(
     new: dict[str, dict[str, int]] = {name: {} for name in features}
     for name, bin_, is_new, products in bins:
         (new if is_new else now)[name][bin_] = products
+    answers = stored["predicted"]
     index = {name: psi(then[name], now[name]) for name in features}
     values = [name for name, kind in features.items() if kind == CATEGORY]
     return Drift(
-        psi={**index, PREDICTED: psi(stored["predicted"]["counts"], predicted)},
+        psi={**index, PREDICTED: psi(answers["counts"], predicted, answers.get("distinct"))},
         new={name: _frequent(new[name]) for name in values if now[name].get(OTHER) and OTHER not in then[name]},
         vanished={name: sorted(set(then[name]) - set(now[name]) - {"", OTHER})[:_NAMED] for name in values},
     )
@@ -76,17 +77,21 @@ def _frequent(counts: Mapping[str, int]) -> list[str]:
     return sorted(counts, key=lambda value: (-counts[value], value))[:_NAMED]
 
 
-def psi(then: Mapping[str, int], now: Mapping[str, int]) -> float:
-    """Return the population stability index of two distributions, given as counts by bin, less what chance explains."""
+def psi(then: Mapping[str, int], now: Mapping[str, int], distinct: int | None = None) -> float:
+    """Return the population stability index of two distributions, given as counts by bin, less what chance explains.
+
+    `distinct` of `then` say something of their own, by default all: chance moves variants of a product together.
+    """
     named = {bin_: now.get(bin_, 0) for bin_ in then if bin_ != OTHER}
     now = {**named, OTHER: sum(now.values()) - sum(named.values())}
     bins = [bin_ for bin_ in {**named, OTHER: 0} if then.get(bin_) or now[bin_]]
     n, m = sum(then.values()), sum(now.values())
-    if min(n, m) < _MIN_ROWS:
+    independent = distinct or n
+    if min(independent, m) < _MIN_ROWS:
         return 0.0
     p = np.maximum([then.get(bin_, 0) / n for bin_ in bins], _FLOOR)
     q = np.maximum([now[bin_] / m for bin_ in bins], _FLOOR)
-    by_chance = (len(bins) - 1) * (1 / n + 1 / m)
+    by_chance = (len(bins) - 1) * (1 / independent + 1 / m)
     return max(0.0, float(((q - p) * np.log(q / p)).sum()) - by_chance)
 
 

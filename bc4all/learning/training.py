@@ -25,10 +25,10 @@ from bc4all.learning.suspects import FILE, find_suspects
 from bc4all.learning.tasks import Tasks
 from bc4all.model.abstention import curves
 from bc4all.model.calibration import GivenProbabilities
-from bc4all.model.distribution import profile
+from bc4all.model.distribution import profile, standing_for_all
 from bc4all.model.evaluation import Evaluation, evaluate
 from bc4all.model.features import model_input, rows_at
-from bc4all.model.held_out import Sides, hold_out
+from bc4all.model.held_out import Sides, distinct_rows, hold_out
 from bc4all.model.ranking import Model
 from bc4all.model.training_set import MIN_COMPARED_ROWS, TrainingSet
 
@@ -113,7 +113,7 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
         parts = {"training": training, **({"held_out": held_out} if len(held_out) else {})}
         evaluated = _evaluate_parts(tasks, lesson, rows, fitted.judged, parts)
     on_training, on_held_out = evaluated["training"], evaluated.get("held_out")
-    best = (on_held_out or on_training).answers["predicted"]
+    answers = (on_held_out or on_training).answers
     champion, incomparable = _champions_answers(tasks, lesson, data, held_out, opponent)
     unseen = [on_held_out.answers.set_index(held_out)] if on_held_out else []
     unseen += [_out_of_fold(data, fitted.answers)] if fitted.answers else []
@@ -135,7 +135,7 @@ def learn(tasks: Tasks, lesson: Lesson, data: TrainingSet, opponent: Opponent) -
         champion=champion,
         recipes=recipes,
         incomparable=incomparable or refused,
-        profile=profile(rows_at(data.X, training), lesson.features, best),
+        profile=_profile(lesson.features, data, training, held_out if on_held_out else training, answers),
         curves=curves(on_held_out.answers) if on_held_out else None,
         files=evaluation_files(lesson.client_id, evaluated) | suspects,
     )
@@ -145,6 +145,15 @@ def _out_of_fold(data: TrainingSet, answers: OutOfFoldAnswers) -> pd.DataFrame:
     """Return `Evaluation.answers` out of fold, by the rows' places."""
     given = GivenProbabilities(data.names)
     return evaluate(given, answers.probabilities, data.labels(answers.places)).answers.set_index(answers.places)
+
+
+def _profile(
+    features: Features, data: TrainingSet, training: np.ndarray, places: np.ndarray, answers: pd.DataFrame
+) -> Mapping[str, Any]:
+    """Return what drift is measured from: the rows learned from, and the answers for those at some places."""
+    distinct, best = distinct_rows(rows_at(data.X, places), features), answers["predicted"].to_numpy()
+    predicted = standing_for_all(best, data.codes[places], data.codes, data.names)
+    return profile(rows_at(data.X, training), features, *predicted, distinct)
 
 
 def _champions_answers(

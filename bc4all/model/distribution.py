@@ -24,15 +24,39 @@ _MAX_VALUE_CHARS = 200  # of a value that tell it from others
 _MAX_NEW_VALUES = 100  # of a feature in what a task counts at once, the frequent ones: others are not named
 
 
-def profile(X: Matrix, features: Features, predicted: Iterable[str]) -> dict[str, Any]:
+def profile(
+    X: Matrix,
+    features: Features,
+    predicted: Iterable[str],
+    weights: np.ndarray | None = None,
+    distinct: int | None = None,
+) -> dict[str, Any]:
     """Return what the training products looked like, as JSON can hold it: counts by bin.
 
-    X (rows, features) of `model_input`; `predicted` the model's best categories of products that it has not learned.
+    X (rows, features) of `model_input`; `predicted` the model's best categories of products that it has not learned,
+    how much each of them counts, 1 by default, and how many are `distinct`, by default all: the others are variants.
     """
     frame = pd.DataFrame(X, columns=list(features))
     looked_at = list(features.items())[:_FEATURES]
     found: dict[str, Any] = {name: feature_profile(frame[name], kind) for name, kind in looked_at}
-    return {"features": found, "predicted": {"counts": value_counts(pd.Series(predicted, dtype=object))}}
+    counts = value_counts(pd.Series(predicted, dtype=object), weights)
+    return {"features": found, "predicted": {"counts": counts, "distinct": distinct or sum(counts.values())}}
+
+
+def standing_for_all(
+    predicted: np.ndarray, truth: np.ndarray, codes: np.ndarray, names: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return best categories that spread as those of the whole catalogue would, and how much each of them counts.
+
+    predicted (held-out rows,) are a model's best categories of rows whose true ones are `truth`; codes (rows,) those of
+    all rows, numbers of `names`. Variants of a product are held out together: of some categories too many rows are, of
+    others too few. So each row stands for its share of its category (Holt and Smith, Post stratification, 1979), and a
+    category of which none is held out for itself. In all they count as many as are held out.
+    """
+    every, held_out = (np.bincount(some, minlength=len(names)) for some in (codes, truth))
+    missing = np.flatnonzero((held_out == 0) & (every > 0))
+    weights = np.concatenate([every[truth] / held_out[truth], every[missing]])
+    return np.concatenate([np.asarray(predicted, dtype=object), names[missing]]), weights * len(truth) / len(codes)
 
 
 def feature_profile(values: pd.Series, kind: str) -> dict[str, Any]:
@@ -45,9 +69,12 @@ def feature_profile(values: pd.Series, kind: str) -> dict[str, Any]:
     return {"edges": edges.tolist(), "counts": dict(_count_numbers(numbers, edges))}
 
 
-def value_counts(values: pd.Series) -> dict[str, int]:
-    """Value -> rows; those of rare ones, and of all beyond many, are one."""
+def value_counts(values: pd.Series, weights: np.ndarray | None = None) -> dict[str, int]:
+    """Value -> rows, or their weights; those of rare ones, and of all beyond many, are one."""
     counts = _texts(values).value_counts()
+    if weights is not None:
+        summed = pd.Series(weights).groupby(_texts(values).to_numpy()).sum()
+        counts = summed.round().astype(int).sort_values(ascending=False, kind="stable")
     kept = {
         str(value): int(count) for value, count in counts.iloc[:_MAX_VALUES].items() if count >= _MIN_VALUE_PRODUCTS
     }

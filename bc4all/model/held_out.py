@@ -111,6 +111,11 @@ def _same(X: Matrix, features: Features) -> np.ndarray:
     return np.asarray(pd.factorize(keys)[0])
 
 
+def distinct_rows(X: Matrix, features: Features) -> int:
+    """Return how many rows say something of their own: variants of a product count once."""
+    return len(np.unique(_same(X, features)))
+
+
 def _mixed(ids: np.ndarray) -> np.ndarray:
     """Return uint64 that tell nothing of the ids but which are equal (Steele, Lea and Flood, SplitMix, 2014)."""
     mixed = ids.view(np.uint64) + _SALT

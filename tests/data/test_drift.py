@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc4all.data.drift import Drift, drift_metrics, is_lasting, psi
-from bc4all.model.distribution import profile
+from bc4all.model.distribution import profile, standing_for_all
 
 _COUNTS = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 1000), min_size=1)
 
@@ -41,6 +41,22 @@ def test_samples_of_one_distribution_do_not_drift(rows: int, categories: int) ->
         found.append(psi(stored, pd.Series(now).value_counts().to_dict()))
     assert np.median(found) < 0.1
     assert np.mean(np.array(found) > 0.2) < 0.1
+
+
+def test_held_out_answers_stand_for_the_whole_catalogue() -> None:
+    """Of `a` too many are held out, of `c` none: the answers spread as the catalogue's 60, 30 and 10 products would."""
+    codes, names = np.repeat([0, 1, 2], [600, 300, 100]), np.array(["a", "b", "c"], dtype=object)
+    truth, best = np.repeat([0, 1], [80, 20]), np.repeat(np.array(["a", "b", "b", "a"], dtype=object), [60, 20, 10, 10])
+    predicted, weights = standing_for_all(best, truth, codes, names)
+    stored = profile(np.zeros((1, 1)), {"x": "numeric"}, predicted, weights)["predicted"]["counts"]
+    assert stored == {"a": 60, "b": 30, "c": 10}  # 60 * 6 / 8 + 30 / 2, 60 * 2 / 8 + 30 / 2, 10
+
+
+def test_chance_moves_variants_together() -> None:
+    """Where a fifth of the rows say something of their own, chance explains five times as much; of too few, all."""
+    then, now = {"a": 300, "b": 200}, {"a": 3000, "b": 7000}
+    assert psi(then, now) - psi(then, now, 100) == pytest.approx(1 / 100 - 1 / 500)
+    assert psi(then, now, 29) == 0
 
 
 def test_rare_values_are_one_bin() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 from sklearn.naive_bayes import GaussianNB
 
-from bc4all.model.held_out import Sides, hold_out, split
+from bc4all.model.held_out import Sides, distinct_rows, hold_out, split
 from bc4all.model.training_set import TrainingSet
 from tests.conftest import make_training_set
 
@@ -108,6 +108,13 @@ def test_products_of_the_same_text_stand_on_one_side() -> None:
     np.testing.assert_array_equal(apart[2000:2200], apart[2200:2400])
     assert 5 < apart[2000:2200].sum() < 40
     assert 20 < apart[2400:].sum() < 60
+
+
+def test_variants_say_one_thing_together() -> None:
+    """Rows that differ in spelling alone count once; those without a text, and of features without one, each."""
+    titles = pd.DataFrame({"title": ["Phone 64 GB", "phone 64-gb", "Phone 32 GB", "", "--"]})
+    assert distinct_rows(titles, {"title": "text"}) == 4
+    assert distinct_rows(np.zeros((5, 1)), NUMBERS) == 5
 
 
 def test_what_was_kept_can_be_read_and_nothing_else() -> None:

@@ -27,8 +27,7 @@ from bc4all.learning.tasks import SparkTasks
 from bc4all.learning.training import Lesson, Opponent, learn
 from bc4all.logs import _add_context, log_context
 from bc4all.model.progress import report
-from bc4all.model.training_set import TrainingSet
-from tests.conftest import make_client
+from tests.conftest import make_client, make_training_set
 
 
 def waiting(folder: Path) -> Callable[[int], int]:
@@ -191,7 +190,7 @@ def test_a_training_says_what_it_is_at(spark: SparkSession) -> None:
     codes = rng.integers(0, 30, 2400).astype(np.int32)
     titles = [f"thing {code} of size {size}" for code, size in zip(codes, rng.integers(0, 500, 2400), strict=True)]
     names = np.array([f"c{code:02}" for code in range(30)], dtype=object)
-    data = TrainingSet(pd.DataFrame({"title": titles}), codes, names, np.arange(2400))
+    data = make_training_set(pd.DataFrame({"title": titles}), codes, names)
     client = make_client("x", features={"title": "text"}, model=TEXT_MODEL, model_params={})
     shown: list[Progress] = []
 
