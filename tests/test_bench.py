@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.count_data import FEATURES, SHARES, count_products
 from bench.pictures import draw_lines
 from bench.results import MEMORY_HEAD, Weight, lost, read_ratios, read_sections, render, render_section
 from bench.turns import HEAD, OURS, Turns, in_turn
@@ -50,3 +51,16 @@ def test_a_figure_is_the_same_for_the_same_numbers(tmp_path: Path) -> None:
     one, two = ((tmp_path / folder / "a.svg").read_text() for folder in ("one", "two"))
     assert one == two
     assert "bc4all" in one
+
+
+def test_counts_are_those_of_the_set_that_they_stand_for() -> None:
+    """Equal calls give equal products: sparse counts with a long tail, in nine categories of very unlike shares."""
+    products = count_products(3_000)
+    assert products.equals(count_products(3_000))
+    counts = products.drop(columns=["product_id", "category_id"])
+    assert counts.shape == (3_000, FEATURES)
+    assert 0.6 < (counts == 0).mean().mean() < 0.85
+    assert counts.min().min() == 0
+    assert counts.max().max() > 100
+    shares = products["category_id"].value_counts(normalize=True).sort_index()
+    assert abs(shares.to_numpy() - SHARES).max() < 0.05
