@@ -19,6 +19,7 @@ from bc4all.kinds import TEXT, Features, all_numeric
 from bc4all.model.preprocessing import takes_sparse, with_preprocessing
 
 EXTRA_TREES = "sklearn.ensemble.ExtraTreesClassifier"
+BOOSTING = "sklearn.ensemble.HistGradientBoostingClassifier"
 Place: TypeAlias = tuple[str | int, ...]
 _ONE_AT_A_TIME = threading.Lock()
 

@@ -206,7 +206,9 @@ def choose(tasks: Tasks, client: "Client", sample: Sample) -> tuple[Choice, list
 
     Raises ModelError where scikit-learn refuses all of it.
     """
-    candidates = compare(tasks, client, sample, fixed_list(client.features, len(sample.rows.value.places)))
+    rows = sample.rows.value
+    members = fixed_list(client.features, len(rows.places), len(rows.data.names))
+    candidates = compare(tasks, client, sample, members)
     for candidate in candidates:
         log.info("%s: %s: %s", client.id, candidate.name, candidate.scores or candidate.answers.error)
     if not best_of_each(candidates):

@@ -87,7 +87,7 @@ def tune(
     ModelError where none can be fitted within the limits.
     """
     end, budget = time.monotonic() + (effort.seconds or math.inf), effort.candidates or math.inf
-    sample, proposals = Sample.of(rows), Proposals(client, len(rows.value.places))
+    sample, proposals = Sample.of(rows), Proposals(client, len(rows.value.places), len(rows.value.data.names))
     present, known = _present(tasks, client, sample)
     tried: list[Candidate] = []
     kept: list[Candidate] = []
@@ -145,9 +145,9 @@ def _compared(
 class Proposals:
     """The members to try: first each family's defaults, then what Optuna makes of the answers."""
 
-    def __init__(self, client: "Client", rows: int) -> None:
+    def __init__(self, client: "Client", rows: int, categories: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._families = families(client.features, rows)
+        self._families = families(client.features, rows, categories)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         # group: parameters of one family are looked at together. constant_liar: candidates of one round keep their
         # distance from one another.

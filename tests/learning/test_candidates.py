@@ -13,15 +13,17 @@ from bc4all.learning.folds import FOLDS, folds
 from bc4all.learning.tuning import Proposals
 
 NUMBERS = {f"f{i}": "numeric" for i in range(5)}
+MANY = {f"f{i}": "numeric" for i in range(30)}
 MIXED = {"price": "numeric", "brand": "category"}
 TITLES = {"title": "text"}
 
 
 @pytest.mark.parametrize("features", [NUMBERS, MIXED, TITLES, dict.fromkeys(map(str, range(500)), "numeric")])
 @pytest.mark.parametrize("rows", [50, 100_000, 10_000_000])
-def test_each_candidate_may_stand_in_a_configuration(features: dict[str, str], rows: int) -> None:
+@pytest.mark.parametrize("categories", [2, 50])
+def test_each_candidate_may_stand_in_a_configuration(features: dict[str, str], rows: int, categories: int) -> None:
     """The fixed list has one candidate at least, and scikit-learn takes each of them."""
-    listed = fixed_list(features, rows)
+    listed = fixed_list(features, rows, categories)
     assert listed
     for _, member in listed:
         assert model_faults(BlendSettings(blend=[member]), {}, features) == []
@@ -30,9 +32,9 @@ def test_each_candidate_may_stand_in_a_configuration(features: dict[str, str], r
 
 def test_what_would_not_fit_into_memory_is_not_tried() -> None:
     """A client of ten million rows, or of hundreds of features, has no kernel and no polynomial."""
-    assert {"kernel", "polynomial"} <= set(families(NUMBERS, 10_000))
-    assert not {"kernel", "polynomial"} & set(families(NUMBERS, 10_000_000))
-    assert "polynomial" not in families(dict.fromkeys(map(str, range(500)), "numeric"), 1000)
+    assert {"kernel", "polynomial"} <= set(families(NUMBERS, 10_000, 30))
+    assert not {"kernel", "polynomial"} & set(families(NUMBERS, 10_000_000, 30))
+    assert "polynomial" not in families(dict.fromkeys(map(str, range(500)), "numeric"), 1000, 30)
 
 
 def answered(name: str, member: object, loss: float | None) -> Candidate:
@@ -41,11 +43,11 @@ def answered(name: str, member: object, loss: float | None) -> Candidate:
     return Candidate(name, member, OutOfFold(np.zeros((0, 0))), scores)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("features", [NUMBERS, MIXED, TITLES])
+@pytest.mark.parametrize("features", [NUMBERS, MANY, MIXED, TITLES])
 def test_proposals_begin_with_the_defaults_and_never_repeat(features: dict[str, str]) -> None:
     """First the fixed list, then other members, each sound and new, whether they fail or not."""
     client = Client(id="x", features=features)
-    proposals, seen = Proposals(client, 5000), []
+    proposals, seen = Proposals(client, 5000, 4), []
     while len(seen) < 40:
         members = proposals.next(4)
         assert members
@@ -53,14 +55,14 @@ def test_proposals_begin_with_the_defaults_and_never_repeat(features: dict[str, 
             assert model_faults(BlendSettings(blend=[member]), {}, features) == []
         seen += members
         proposals.learn([answered(name, one, None if len(seen) % 3 else 2.0) for name, one in members])
-    listed = fixed_list(features, 5000)
+    listed = fixed_list(features, 5000, 4)
     assert seen[: len(listed)] == listed
     assert len({member.model_dump_json() for _, member in seen}) == len(seen)
 
 
 def test_optuna_learns_what_is_good() -> None:
     """Told that one family is best by far, it proposes that one far oftener than one in seven."""
-    proposals = Proposals(Client(id="x", features=NUMBERS), 5000)
+    proposals = Proposals(Client(id="x", features=NUMBERS), 5000, 30)
     names = []
     for _ in range(30):
         members = proposals.next(2)

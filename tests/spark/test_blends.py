@@ -170,7 +170,7 @@ def test_numbers_may_be_missing(job: JobContext, prefix: Path, sample: Path) -> 
     assert predict(job, client).rows == 600
     data.loc[::5, ["f1", "f2"]] = np.nan
     X = data[list(FEATURES)].to_numpy()
-    for name, member in fixed_list(client.features, len(X)):
+    for name, member in fixed_list(client.features, len(X), data["category_id"].nunique()):
         model = build_member(member, client.features).fit(X, data["category_id"])
         assert np.isfinite(model.predict_proba(X)).all(), name
 

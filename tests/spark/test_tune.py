@@ -79,7 +79,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Searched:
 
         def tune(spark: SparkSession, client: Client, rows: Broadcast[Rows], *more: Any) -> tuning.Tuned:
             given.append(rows.value)
-            name, member = fixed_list(client.features, len(rows.value.places))[0]
+            name, member = fixed_list(client.features, len(rows.value.places), len(rows.value.data.names))[0]
             found = Candidate(name, member, OutOfFold(np.zeros((0, 0))), FOUND)
             more[-1]([found], 1, found)
             choice = Choice(BlendSettings(blend=[member]), [found], np.zeros((0, 0)), FOUND)
