@@ -57,6 +57,7 @@ class Client(BaseModel):
     refit: bool | None = None  # None: where there is text
     keep_versions: int = 10  # the newest, beside the champion, the one before it and the challenger
     timezone: str | None = None  # None: the zone of the machine that starts the jobs
+    labels: dict[str, str] = {}  # by which people group clients
     train: TrainSettings = TrainSettings()
     predict: JobSettings = JobSettings()
 
@@ -89,7 +90,7 @@ class Client(BaseModel):
     def sha(self) -> str:
         """A short digest of what decides the results: a job's time is not among it."""
         decides = self.model_dump(
-            exclude={"timezone", "category_map", "drift", "promotion", "keep_versions", *SCHEDULED_JOBS}
+            exclude={"timezone", "category_map", "drift", "promotion", "keep_versions", "labels", *SCHEDULED_JOBS}
         )
         decides["features"] = list(self.features.items())  # in order
         decides["category_map"] = self.category_map.renamings if self.category_map else ()

@@ -136,6 +136,7 @@ def _merge(
         if its.get("metric", theirs.get("metric")) != theirs.get("metric"):
             theirs = {key: value for key, value in theirs.items() if key not in OF_METRIC}
         merged[name] = theirs | its
+    merged["labels"] = (defaults.labels or {}) | (own.labels or {})
     said = {**shared, **mine, "model": model, "model_params": params, **merged}
     if "features" not in said:
         places = (("clients", client_id, "features"), ("defaults", "features"))

@@ -197,6 +197,9 @@ class KeepSettings(BaseModel):
     event_logs: _Seconds = 30 * _DAY_S  # Spark's, which the history server shows
 
 
+_Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\n\r]*$")]
+
+
 class ClientSettings(BaseModel):
     """What `defaults:` and each client may say; None is what was not said."""
 
@@ -216,6 +219,7 @@ class ClientSettings(BaseModel):
     timezone: str | None = None
     train: TrainSettings | None = None
     predict: JobSettings | None = None
+    labels: dict[_Label, _Label] | None = None  # by which people group clients
 
     @field_validator("timezone")
     @classmethod

@@ -435,3 +435,18 @@ def test_a_name_that_jobs_need_is_no_feature(tmp_path: Path, name: str) -> None:
     file.write_text(f"defaults: {{features: [{name}]}}\nclients: {{x: }}\n")
     with pytest.raises(ConfigurationError, match=f"features: '{name}' is no feature"):
         load_fleet(file)
+
+
+def test_a_clients_labels_go_over_the_defaults(tmp_path: Path) -> None:
+    """One by one; they decide no result, so that the client's digest is the same."""
+    text = "defaults: {features: [q], labels: {plan: gold, country: de}}\nclients:\n  a: {labels: {plan: free}}\n  b:\n"
+    fleet = load_fleet(write(tmp_path, text))
+    a, b = fleet.clients.values()
+    assert (a.labels, b.labels) == ({"plan": "free", "country": "de"}, {"plan": "gold", "country": "de"})
+    assert a.sha == a.model_copy(update={"labels": {}}).sha
+
+
+@pytest.mark.parametrize("labels", ["[gold]", "{plan: }", '{plan: ""}', '{plan: "a\\nb"}'])
+def test_a_label_is_a_short_line(tmp_path: Path, labels: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"clients.yaml:3:\d+: labels"):
+        load_fleet(write(tmp_path, f"defaults: {{features: [q]}}\nclients:\n  a: {{labels: {labels}}}\n"))
