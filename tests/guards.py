@@ -393,6 +393,22 @@ GUARDS: dict[str, list[Guard]] = {
     "tests/learning/test_look_alikes.py::test_two_that_look_alike_are_told": [
         Guard("bc4all.learning.look_alikes._looks", "unicodedata.normalize('NFC', name)", "name"),
     ],
+    "tests/site/test_report.py::test_what_is_delivered_is_text_on_a_page": [
+        Guard(
+            "bc4all.site.pages._environment",
+            'Environment(loader=PackageLoader("bc4all.site"), autoescape=True, undefined=StrictUndefined, '
+            "trim_blocks=True, lstrip_blocks=True)",
+            'Environment(loader=PackageLoader("bc4all.site"), autoescape=False, undefined=StrictUndefined, '
+            "trim_blocks=True, lstrip_blocks=True)",
+        ),
+    ],
+    "tests/site/test_report.py::test_a_clients_own_page_names_no_other_client": [
+        Guard(
+            "bc4all.cli.report.report",
+            "fleet.select([client_id]) if client_id else list(fleet.clients.values())",
+            "list(fleet.clients.values())",
+        ),
+    ],
     "tests/cli/test_cli.py::test_check_warns_of_ids_that_are_one_number": [
         Guard("bc4all.identity.equal_numbers", "Decimal(client_id)", "client_id"),
     ],

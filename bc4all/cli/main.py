@@ -12,6 +12,7 @@ from bc4all.cli.crontab import crontab
 from bc4all.cli.forget import forget
 from bc4all.cli.models import COMMANDS as MODEL_COMMANDS
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
+from bc4all.cli.report import report
 from bc4all.cli.runs import COMMANDS as RUN_COMMANDS
 from bc4all.errors import Failure
 from bc4all.identity import ClientId, Day, equal_numbers
@@ -150,7 +151,7 @@ def sample_data(clients: int, rows: int, categories: int | None, seed: int, out:
         click.echo(f"{client_id}: {rows} products to train on, {rows} to predict", err=True)
 
 
-for _command in (crontab, forget, *MODEL_COMMANDS, *RUN_COMMANDS):
+for _command in (crontab, forget, report, *MODEL_COMMANDS, *RUN_COMMANDS):
     main.add_command(_command)
 
 if __name__ == "__main__":

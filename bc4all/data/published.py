@@ -74,6 +74,24 @@ def published_days(layout: Layout, client_id: ClientId) -> list[Day]:
     return sorted(days)
 
 
+def newest_published(layout: Layout, client_id: ClientId) -> tuple[Day, dict[str, Any]] | None:
+    """Return the newest date that was not filled in later, and its manifest; None where nothing is published."""
+    if not published_days(layout, client_id):
+        return None
+    day = _latest(client_id, layout)
+    return day, manifests(layout, client_id, [day]).get(day, {})
+
+
+def manifests(layout: Layout, client_id: ClientId, days: Sequence[Day]) -> dict[Day, dict[str, Any]]:
+    """Return what the manifests of some published dates say; of a partition without one, nothing."""
+    storage, root = open_folder(layout, layout.published_client(client_id))
+    found = {}
+    for day in days:
+        with contextlib.suppress(FileNotFoundError):  # replaced in this moment, or written by something else
+            found[day] = _read_manifest(storage, f"{root}/date={day}")
+    return found
+
+
 def _read_manifest(storage: fs.FileSystem, folder: str) -> dict[str, Any]:
     with storage.open_input_stream(f"{folder}/{MANIFEST}") as stream:
         told: dict[str, Any] = json.loads(stream.read())

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from bc4all.errors import ConfigurationError, ModelError
@@ -18,6 +19,7 @@ from bc4all.registry.versions import CHALLENGER, CHAMPION, Registered, Registry,
 _RECORD = "champions"  # the tag
 _WHOLE_REASONS, _SHORT = 10, 40  # of the latest changes, where there are many; characters of the others' reasons
 _REMEMBERED = timedelta(days=365)  # a champion of before is no bar for what comes
+_MODELS_A_PAGE = 1000
 _MAX_TAG_CHARS = 4900  # characters of it; MLflow's own databases take 5000
 
 
@@ -58,6 +60,20 @@ class Champions:
         One that MLflow's pages made so among them, once it is met.
         """
         return _changes(self._registry.registered(client_id))
+
+    def current(self) -> dict[ClientId, int]:
+        """Return the number of each client's champion, of those that have one."""
+        tracking, found = self._registry.tracking, dict[ClientId, int]()
+        token: str | None = None
+        while True:
+            search = partial(tracking.client.search_registered_models, max_results=_MODELS_A_PAGE, page_token=token)
+            page = tracking.ask(search)
+            for model in page:
+                if CHAMPION in (model.aliases or {}) and "client_id" in (model.tags or {}):
+                    found[ClientId(model.tags["client_id"])] = int(model.aliases[CHAMPION])
+            token = page.token
+            if not token:
+                return found
 
     def promote(
         self, client_id: ClientId, version: Version, why: str, back: bool = False, compared: Compared | None = None

@@ -229,6 +229,15 @@ class History:
         chosen = f"id IN (SELECT max(id) FROM runs WHERE {on_time} GROUP BY client, job)"  # noqa: S608 - constants
         return {(run.client, run.job): run for run in self._find(chosen)}
 
+    def recent(self, count: int) -> dict[tuple[ClientId, str], list[Run]]:
+        """Return the last `count` runs of each client's jobs, the latest last; none that was backfilled."""
+        place = "row_number() OVER (PARTITION BY client, job ORDER BY id DESC) AS place"
+        ranked = f"SELECT id, {place} FROM runs WHERE trigger != 'backfill'"  # noqa: S608 - constants
+        found: dict[tuple[ClientId, str], list[Run]] = {}
+        for run in self._find(f"id IN (SELECT id FROM ({ranked}) WHERE place <= ?)", [count]):  # noqa: S608 - constants
+            found.setdefault((run.client, run.job), []).append(run)
+        return found
+
     def failed_before(self, run: Run) -> bool:
         """Return whether the last finished run of the same client and job, before this scheduled time, had failed."""
         before = "client = ? AND job = ? AND ended IS NOT NULL AND scheduled_for < ?"

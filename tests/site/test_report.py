@@ -1,0 +1,227 @@
+"""The fleet's pages, from a history, manifests and an MLflow that are real."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bc4all.cli.main import main
+from bc4all.identity import ClientId, Day
+from bc4all.layout import Layout
+from bc4all.schedule.history import History, iso
+from bc4all.state import State
+from tests.conftest import ROOT
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+NASTY = "<img src=x onerror=alert(1)>&\"'</td>"
+SITE = ROOT / "bc4all" / "site"
+
+
+class Page(HTMLParser):
+    """A page's tags, and the text in each row of its tables."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[str] = []
+        self._inside = False
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self._inside = True
+            self.rows.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag != "tr"
+
+    def handle_data(self, data: str) -> None:
+        if self._inside and data.strip():
+            self.rows[-1] += f"{data.strip()} "
+
+
+@pytest.fixture
+def history(prefix: Path) -> Iterator[History]:
+    opened = History(State.from_environment(Layout.from_environment()).history)
+    yield opened
+    opened.close()
+
+
+def configure(prefix: Path, clients: Sequence[str] | dict[str, object]) -> Path:
+    """A configuration whose jobs are due at six each day."""
+    every = clients if isinstance(clients, dict) else dict.fromkeys(clients)
+    timing = {"schedule": "0 6 * * *"}
+    defaults = {"features": ["f0"], "train": timing, "predict": timing, "timezone": "UTC"}
+    file = prefix / "clients.yaml"
+    file.write_text(json.dumps({"defaults": defaults, "clients": every}))
+    return file
+
+
+def note(
+    history: History, client_id: str, job: str, at: datetime, state: str = "done", seconds: float = 9, **values: object
+) -> None:
+    """A run in the history."""
+    day = at.date().isoformat()
+    run = history.add(ClientId(client_id), job, Day(day), at.isoformat(), "schedule")
+    assert run is not None
+    ended = iso(at.timestamp() + seconds)
+    history.update([run.id], state=state, started=iso(at.timestamp()), ended=ended, **values)
+
+
+def note_all(history: History, client_id: str, **values: object) -> None:
+    """Both jobs' runs of the last days, the latest an hour ago at most."""
+    for job in ("train", "predict"):
+        for days in range(3):
+            note(history, client_id, job, NOW - timedelta(days=days, minutes=1), **values)  # type: ignore[arg-type]
+
+
+def publish(prefix: Path, client_id: str, day: str, **facts: object) -> None:
+    """A partition's manifest."""
+    folder = prefix / "products_categories" / f"client_id={client_id}" / f"date={day}"
+    folder.mkdir(parents=True)
+    told = {"rows_in": 100, "rows_quarantined": 3, "model_version": 1, "backfilled": False, **facts}
+    (folder / "_manifest.json").write_text(json.dumps(told))
+
+
+def report(out: Path, config: Path, *words: str) -> str:
+    done = CliRunner().invoke(main, ["report", "--out", str(out), "--config", str(config), *words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def row_of(page: Page, client_id: str) -> str:
+    (row,) = [row for row in page.rows if row.startswith(f"{client_id} ")]
+    return row
+
+
+def test_a_fleet_is_shown_whole_what_wants_a_person_first(prefix: Path, history: History, tmp_path: Path) -> None:
+    """Each client once, with its reason; the counts lead to the first of their rows, with scripts and without."""
+    config = configure(prefix, ["calm", "failing", "late", "new"])
+    for client_id in ("calm", "failing"):
+        note_all(history, client_id)
+    note(history, "failing", "predict", NOW, "failed", error="no room on the disk")
+    note(history, "late", "predict", NOW - timedelta(days=3))
+    said = report(tmp_path / "site", config)
+    assert said.startswith("4 clients, 4 pages written anew, ")
+    assert said.rstrip().endswith((tmp_path / "site" / "index.html").as_uri())
+    page = Page(tmp_path / "site" / "index.html")
+    ids = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert ids == ["#state=failing", "#state=late", "#state=without-champion"] + [
+        f"clients/{client_id}.html" for client_id in ("failing", "late", "calm", "new")
+    ]
+    anchors = [attributes["id"] for tag, attributes in page.tags if tag == "tr" and "id" in attributes]
+    assert anchors == ["state=failing", "state=late", "state=without-champion"]
+    assert "predict: no room on the disk" in row_of(page, "failing")
+    assert "predict was due" in row_of(page, "late")
+    assert "without champion" in row_of(page, "new")
+
+
+@pytest.mark.slow
+@pytest.mark.starts_from("published_sample")
+def test_a_real_clients_page_says_what_its_training_and_its_dates_were(prefix: Path, tmp_path: Path) -> None:
+    """Its version, its categories, its published date: of a client that was trained and predicted."""
+    config = configure(prefix, ["client_0"])
+    report(tmp_path / "site", config)
+    page = Page(tmp_path / "site" / "clients" / "client_0.html")
+    text = (tmp_path / "site" / "clients" / "client_0.html").read_text()
+    assert any(row.startswith("1 champion ") and "RandomForest" in row for row in page.rows)
+    categories = [row for row in page.rows if re.fullmatch(r"\S+ \d+( [01]\.\d+){4} ", row)]
+    assert len(categories) > 3
+    assert 'class="curve"' in text
+    assert "version 1 became" not in text
+    assert "there is no champion" in text
+
+
+def test_a_page_is_written_again_when_something_has_changed(prefix: Path, history: History, tmp_path: Path) -> None:
+    """Nothing new: no page; a new run: its client's alone; a client that has left: its page goes."""
+    config, site = configure(prefix, ["a", "b"]), tmp_path / "site"
+    note_all(history, "a")
+    assert report(site, config).startswith("2 clients, 2 pages written anew, ")
+    assert report(site, config).startswith("2 clients, 0 pages written anew, ")
+    note(history, "b", "predict", NOW, "failed", error="the first")
+    assert report(site, config).startswith("2 clients, 1 pages written anew, ")
+    assert "the first" in (site / "clients" / "b.html").read_text()
+    publish(prefix, "a", NOW.date().isoformat())
+    assert report(site, config).startswith("2 clients, 1 pages written anew, ")
+    assert report(site, configure(prefix, ["a"])).startswith("1 client, 0 pages written anew, ")
+    assert [file.name for file in (site / "clients").iterdir()] == ["a.html"]
+
+
+def test_a_clients_own_page_names_no_other_client(prefix: Path, history: History, tmp_path: Path) -> None:
+    """It can be sent to that client: no file of the folder holds another one's id."""
+    config = configure(prefix, ["client_a", "client_b"])
+    for client_id in ("client_a", "client_b"):
+        note_all(history, client_id)
+        publish(prefix, client_id, NOW.date().isoformat())
+    report(tmp_path / "site", config, "--client-id", "client_a")
+    files = [file for file in (tmp_path / "site").rglob("*") if file.is_file()]
+    assert "client_a.html" in {file.name for file in files}
+    assert [file.name for file in files if "client_b" in file.read_text()] == []
+    assert "index.html" not in (tmp_path / "site" / "client_a.html").read_text()
+
+
+def test_what_is_delivered_is_text_on_a_page(prefix: Path, history: History, tmp_path: Path) -> None:
+    """Markup in an error, a note or a label is shown as it is."""
+    config = configure(prefix, {"a": {"labels": {"plan": NASTY}}})
+    note(history, "a", "predict", NOW, "failed", error=NASTY)
+    note(history, "a", "train", NOW, note=NASTY)
+    report(tmp_path / "site", config)
+    for file in ("index.html", "clients/a.html"):
+        page = Page(tmp_path / "site" / file)
+        assert "img" not in {tag for tag, _ in page.tags}
+        assert any(NASTY in row for row in page.rows)
+
+
+def test_a_date_is_published_missing_failed_backfilled_or_outdated(
+    prefix: Path, history: History, tmp_path: Path
+) -> None:
+    """Each date of the last weeks from the first one on."""
+    config = configure(prefix, ["a"])
+    days = [(NOW - timedelta(days=number)).date().isoformat() for number in (5, 4, 3, 2)]
+    publish(prefix, "a", days[0])
+    publish(prefix, "a", days[1], backfilled=True)
+    note(history, "a", "predict", datetime.fromisoformat(f"{days[2]}T06:00:00+00:00"), "failed")
+    report(tmp_path / "site", config)
+    text = re.sub(r"<[^>]+>|\s+", " ", (tmp_path / "site" / "clients" / "a.html").read_text())
+    text = re.sub(r" +", " ", text)
+    for day, state in zip(days, ("published, version 1", "backfilled, version 1", "failed", "missing"), strict=True):
+        assert f"{day} {state}" in text
+    assert f"--from {days[2]} --to" in text
+
+
+@pytest.mark.parametrize("file", sorted(SITE.glob("templates/*")), ids=lambda file: file.name)
+def test_a_strict_policy_finds_nothing_to_refuse(file: Path) -> None:
+    """No style, script or handler stands in a page: its policy takes files of its own alone."""
+    text = file.read_text()
+    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! src=)|javascript:|\| *safe(?! if not loop)", text)
+
+
+def test_the_script_is_small_and_writes_text_alone() -> None:
+    text = (SITE / "static" / "script.js").read_text()
+    assert len(text.splitlines()) <= 300
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|import ", text)
+
+
+@pytest.mark.slow
+def test_a_thousand_clients_fit_on_a_page(prefix: Path, history: History, tmp_path: Path) -> None:
+    """1,000 clients x 2 jobs x 30 runs in at most 1.5 MB, a client's page in 300 kB."""
+    ids = [f"merchant_{number:04}" for number in range(1000)]
+    config = configure(prefix, {client_id: {"labels": {"plan": "gold", "country": "de"}} for client_id in ids})
+    states = ["done"] * 9 + ["failed"]
+    with history.transaction():
+        for place, client_id in enumerate(ids):
+            for job in ("train", "predict"):
+                for days in range(30, 0, -1):
+                    state, at = states[(place + days) % 10], NOW - timedelta(days=days - 1, minutes=1)
+                    note(history, client_id, job, at, state, error="x" * 200 if state == "failed" else None)
+    report(tmp_path / "site", config)
+    page = tmp_path / "site" / "index.html"
+    assert page.stat().st_size < 1_500_000
+    assert len([row for row in Page(page).rows if row.startswith("merchant_")]) == 1000
+    assert max(file.stat().st_size for file in (tmp_path / "site" / "clients").iterdir()) < 300_000
