@@ -112,17 +112,19 @@ def _nodes(tree: Any, rows: int) -> float:
     return 2 * min(leaves)
 
 
-def _vectorizers(columns: Any) -> list[tuple[Any, str]]:
-    """Return the parts that make terms of text, each with its column."""
-    return [(part, name) for _, part, name in columns.transformers if hasattr(part, "ngram_range")]
+def _vectorizers(columns: Any) -> list[tuple[Any, list[str]]]:
+    """Return the parts that make terms of text, each with its columns."""
+    parts = ((part, names) for _, part, names in columns.transformers if hasattr(part, "ngram_range"))
+    return [(part, [names] if isinstance(names, str) else names) for part, names in parts]
 
 
 def _terms(columns: Any, X: pd.DataFrame) -> int:
     """At most so many columns are made of those of X."""
     total = 0
-    for part, name in _vectorizers(columns):
+    for part, names in _vectorizers(columns):
         shortest, longest = part.ngram_range
-        seen = 2 * (longest - shortest + 1) * int(X[name].str.len().sum())  # each n-gram, and its shape
+        letters = sum(int(X[name].str.len().sum()) + len(X) for name in names)  # and what stands between
+        seen = 2 * (longest - shortest + 1) * letters  # each n-gram, and its shape
         total += min(seen, part.max_features or seen)
     for _, part, names in columns.transformers:
         if hasattr(part, "categories"):

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bc4all.kinds import TEXT, Features
-from bc4all.model.features import rows_at
+from bc4all.model.features import joined, rows_at
 from bc4all.model.training_set import TrainingSet
 from bc4all.wording import inert
 
@@ -122,8 +122,7 @@ def _titles(data: TrainingSet, features: Features, places: np.ndarray) -> list[s
     names = [name for name, kind in features.items() if kind == TEXT]
     if not names or not isinstance(data.X, pd.DataFrame):
         return [""] * len(places)
-    rows = rows_at(data.X[names], places).itertuples(index=False)
-    return [" · ".join(filter(None, texts))[:_MAX_TITLE_CHARS] for texts in rows]
+    return [title[:_MAX_TITLE_CHARS] for title in joined(rows_at(data.X[names], places), " · ")]
 
 
 def _most_similar(data: TrainingSet, features: Features, places: np.ndarray, suggestions: np.ndarray) -> list[str]:

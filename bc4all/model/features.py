@@ -28,6 +28,11 @@ def _column(values: pd.Series, kind: str) -> np.ndarray:
     return values.astype(object).where(values.notna(), "").to_numpy()
 
 
+def joined(texts: pd.DataFrame, separator: str = " ") -> list[str]:
+    """Return the columns' texts of each row as one, without those that are empty."""
+    return [separator.join(filter(None, row)) for row in texts.itertuples(index=False)]
+
+
 def rows_at(X: Matrix, places: np.ndarray) -> Matrix:
     """Return some rows of a model input, in the order of `places`."""
     return X.iloc[places] if isinstance(X, pd.DataFrame) else X[places]

@@ -13,15 +13,19 @@ import numpy as np
 import pandas as pd
 
 from bc4all.model.blend import Blend
+from bc4all.model.features import joined
 from bc4all.model.ngrams import SPACES, NGrams, decide, slots_of
 from bc4all.model.preprocessing import split_columns
 
 
 @dataclass(frozen=True, eq=False)
 class _Vocabulary:
-    """One text column: where the hash of an n-gram stands in `slots`, its weight, and its row in `weights`."""
+    """One text column, or several as one.
 
-    column: str
+    Where the hash of an n-gram stands in `slots`, its weight, and its row in `weights`.
+    """
+
+    columns: Sequence[str]
     ngrams: NGrams
     slots: np.ndarray  # of `slots_of`
     idf: np.ndarray  # float64 (n-grams,), 1 where rare ones count no more than others
@@ -59,7 +63,8 @@ class LinearText:
         for transformer, columns, weights in self._others:
             decision += transformer.transform(X[columns]) @ weights
         for text in self._texts:
-            _add_texts(text, X[text.column].tolist(), decision)
+            (first, *others) = text.columns
+            _add_texts(text, joined(X[list(text.columns)]) if others else X[first].tolist(), decision)
         decision = decision * self._sides
         decision -= decision.max(axis=1, keepdims=True)
         np.exp(decision, out=decision)
@@ -86,7 +91,7 @@ def compiled(model: Any) -> Any:
     for name, part, names in fitted:
         rows = np.ascontiguousarray(weights[columns.output_indices_[name]])
         if isinstance(part, TextVectorizer):
-            texts.append(_vocabulary(names, part, rows))
+            texts.append(_vocabulary([names] if isinstance(names, str) else names, part, rows))
         else:
             others.append((part, names, rows))
     return LinearText(texts, others, intercept, sides, classifier.classes_)
@@ -130,11 +135,11 @@ def _is_supported(vectorizer: Any) -> bool:
     return NGrams.of(vectorizer) is not None and vectorizer.norm == "l2" and not vectorizer.binary
 
 
-def _vocabulary(column: str, vectorizer: Any, weights: np.ndarray) -> _Vocabulary:
+def _vocabulary(columns: Sequence[str], vectorizer: Any, weights: np.ndarray) -> _Vocabulary:
     terms, ngrams = list(vectorizer.get_feature_names_out()), cast(NGrams, NGrams.of(vectorizer))
     parts = np.array([len(term) if vectorizer.shaped else 0 for term in terms], dtype=np.uint8)
     idf = vectorizer.idf_ if vectorizer.use_idf else np.ones(len(terms))
-    return _Vocabulary(column, ngrams, slots_of(terms), idf, weights, parts, vectorizer.sublinear_tf)
+    return _Vocabulary(columns, ngrams, slots_of(terms), idf, weights, parts, vectorizer.sublinear_tf)
 
 
 def _add_texts(text: _Vocabulary, values: list[str], decision: np.ndarray) -> None:

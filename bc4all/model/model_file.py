@@ -29,6 +29,7 @@ TRUSTED_TYPES = (
     "bc4all.model.blend.EmbeddedForest",  # checks itself as it is read
     "bc4all.model.calibration.GivenProbabilities",
     "bc4all.model.margins.MarginClassifier",
+    "bc4all.model.text.JoinedVectorizer",
     "bc4all.model.text.TextVectorizer",  # of before there was the other
     "bc4all.model.text.TitleVectorizer",
     "numpy.dtype",

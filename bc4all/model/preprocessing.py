@@ -30,6 +30,8 @@ def with_preprocessing(classifier: Any, features: Features) -> Any:
     trees = is_forest(classifier) and not texts
     sparse = takes_sparse(classifier) and not trees
     parts: list[tuple[str, Any, Any]] = [(f"text {place}", _text(), name) for place, name in enumerate(texts)]
+    if len(texts) > 1:
+        parts.append(("texts", _text(together=True), texts))
     for label, kind, part in (("categories", CATEGORY, _categories(sparse, trees)), ("numbers", NUMERIC, _numbers())):
         columns = [name for name in features if features[name] == kind]
         if columns:
@@ -49,12 +51,13 @@ def takes_sparse(classifier: Any) -> bool:
     return bool(classifier.__sklearn_tags__().input_tags.sparse)
 
 
-def _text() -> Any:
-    from bc4all.model.text import TitleVectorizer
+def _text(together: bool = False) -> Any:
+    from bc4all.model.text import JoinedVectorizer, TitleVectorizer
 
+    vectorizer = JoinedVectorizer if together else TitleVectorizer
     # Characters, over the ends of words, too: brands, models and sizes are spelled, and parted, in many ways. Rare ones
     # weigh no more than others: in a title, what is rare is the model's number.
-    return TitleVectorizer(analyzer="char", ngram_range=(1, 4), use_idf=False, max_features=_MAX_TERMS)
+    return vectorizer(analyzer="char", ngram_range=(1, 4), use_idf=False, max_features=_MAX_TERMS)
 
 
 def _categories(sparse: bool, trees: bool) -> Any:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse  # type: ignore[import-untyped]
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from bc4all.model.features import joined
 from bc4all.model.ngrams import NGrams
 
 _DIGITS = str.maketrans("123456789", "0" * 9)
@@ -88,3 +90,19 @@ class TitleVectorizer(TextVectorizer):
         parts = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)) * (self.ngram_range[1] + 1) + lengths
         rows.data /= np.sqrt(np.bincount(parts, rows.data**2))[parts]
         return rows
+
+
+class JoinedVectorizer(TitleVectorizer):
+    """As TitleVectorizer, of several columns' texts as one; beside each column's own it is what they say together."""
+
+    def fit_transform(self, raw_documents: Any, y: object = None) -> Any:
+        """As `transform` gives them; a DataFrame of texts is taken."""
+        return super().fit_transform(_as_one(raw_documents), y)
+
+    def transform(self, raw_documents: Any) -> Any:
+        """As TitleVectorizer's; a DataFrame of texts is taken."""
+        return super().transform(_as_one(raw_documents))
+
+
+def _as_one(texts: Any) -> Iterable[str]:
+    return joined(texts) if isinstance(texts, pd.DataFrame) else texts

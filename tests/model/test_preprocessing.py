@@ -43,6 +43,15 @@ def test_the_order_of_features_is_theirs() -> None:
     assert list(model_input(FRAME, KINDS)) == list(KINDS)
 
 
+def test_several_text_columns_tell_apart_and_together() -> None:
+    """Each has a vocabulary of its own, and all of them have one more; a single column has no second."""
+    parts = with_preprocessing(LogisticRegression(), KINDS)[0].transformers[:3]
+    columns = {label: names for label, _, names in parts}
+    assert columns == {"text 0": "title", "text 1": "color", "texts": ["title", "color"]}
+    alone = with_preprocessing(LogisticRegression(), {"title": "text", "price": "numeric"})[0].transformers
+    assert [label for label, _, _ in alone] == ["text 0", "numbers"]
+
+
 def test_a_stored_model_answers_as_before(tmp_path: Path) -> None:
     """A Pipeline with text comes back from its file, compiled, with the same probabilities."""
     X = model_input(FRAME, KINDS)

@@ -3,13 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from bc4all.model import ngrams
-from bc4all.model.text import TextVectorizer, TitleVectorizer
+from bc4all.model.text import JoinedVectorizer, TextVectorizer, TitleVectorizer
 
 TEXTS = st.lists(
     st.text() | st.text("ab eÄİ\t\n\u3000\x1c\x00\ud800 é😀", max_size=40) | st.text("aA0195 ", max_size=9),
@@ -82,3 +83,16 @@ def test_what_is_no_n_gram_of_characters_is_scikit_learns() -> None:
         found, wanted = TextVectorizer(**params), TfidfVectorizer(**params)
         assert (found.fit_transform(["Ä b cd cd", "cd ef"]) != wanted.fit_transform(["Ä b cd cd", "cd ef"])).nnz == 0
         assert found.vocabulary_ == wanted.vocabulary_
+
+
+def test_several_columns_are_one_text() -> None:
+    """Those of a row, a space between them; what is empty is not there."""
+    frame = pd.DataFrame({"name": ["Bosch KGN36", "", "Smeg"], "path": ["", "", "Fridges"]}, dtype=object)
+    params: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 4), "use_idf": False}
+    one, plain = JoinedVectorizer(**params), TitleVectorizer(**params)
+    texts = ["Bosch KGN36", "", "Smeg Fridges"]
+    assert (one.fit_transform(frame) != plain.fit_transform(texts)).nnz == 0
+    assert (one.transform(frame[::-1]) != plain.transform(texts[::-1])).nnz == 0
+    assert list(one.get_feature_names_out()) == list(plain.get_feature_names_out())
+    none = pd.DataFrame({"name": ["", ""], "path": ["", ""]}, dtype=object)
+    assert JoinedVectorizer(**params).fit_transform(none).nnz == 0
