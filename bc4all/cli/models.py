@@ -88,11 +88,17 @@ def rollback(client_id: ClientId) -> None:
 @_CLIENT
 @click.option("--version", "number", type=click.IntRange(1), help="The version; else the champion.")
 @click.option("--rows", type=click.IntRange(1), default=25, show_default=True, help="How many are shown at most.")
-@click.option("--csv", "as_csv", is_flag=True, help="All that the training kept, as CSV.")
+@click.option(
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="All that the training kept, as CSV; a ' goes before what a spreadsheet would take for a formula.",
+)
 def suspects(client_id: ClientId, number: int | None, rows: int, as_csv: bool) -> None:
     """Show training products whose category is probably wrong.
 
     The surest come first, each with the category that is suggested instead and that category's most similar product.
+    In the CSV, a ' stands before each text that a spreadsheet would take for a formula.
 
     Example: bc4all suspects --client-id client_0 --csv > suspects.csv
     """
@@ -104,7 +110,7 @@ def suspects(client_id: ClientId, number: int | None, rows: int, as_csv: bool) -
     version = registry.find(client_id, number)
     try:
         found = Suspects.read(registry.tracking.run_file(version.run_id, FILE)) if version.run_id else None
-    except (ModelError, ValueError, TypeError, KeyError):  # of before, without a held-out product, or spoilt
+    except ModelError:  # of before, without a held-out product, or spoilt
         found = None
     if found is None:
         raise ModelError(

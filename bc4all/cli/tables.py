@@ -84,8 +84,9 @@ def suspects_table(client_id: ClientId, version: int, found: "Suspects", rows: i
     shown = found.suspects[:rows]
     of = f"{quantity(found.count, 'suspect')} among the {quantity(found.asked, 'product')} that were looked at"
     all_of = f" of {found.products:,}" if found.asked < found.products else ""
+    small = f", {found.small} categories of too few products apart" if found.small else ""
     least = f", the surest {len(shown)}" if len(shown) < found.count else ""
-    table = Table(title=f"{client_id} version {version}: {of}{all_of}{least}", title_justify="left")
+    table = Table(title=f"{client_id} version {version}: {of}{all_of}{small}{least}", title_justify="left")
     texts = any(suspect.title for suspect in shown)
     for name in ("product_id", *(["title"] if texts else []), "label", "suggested", *(["similar"] if texts else [])):
         table.add_column(name, overflow="fold")

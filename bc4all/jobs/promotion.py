@@ -14,7 +14,7 @@ from bc4all.config.model_settings import BlendSettings
 from bc4all.data.failures import as_failure
 from bc4all.errors import ConfigurationError, ModelError
 from bc4all.identity import Day
-from bc4all.learning.blending import planned
+from bc4all.learning.blending import SEPARATOR, planned
 from bc4all.learning.plan import Plan
 from bc4all.learning.training import Learned, Opponent
 from bc4all.model.ranking import score_frame
@@ -55,15 +55,17 @@ def find_rival(registry: Registry, client: Client, day: Day) -> Rival:
         return Rival(Opponent(sides=sides), told)
     if sides is None:
         return Rival(Opponent(), "what the champion has learned from is not known: not compared")
-    return Rival(Opponent(champion.model, champion.features, sides, _recipe(champion, client.category_separator)))
+    return Rival(Opponent(champion.model, champion.features, sides, _recipe(champion)))
 
 
-def _recipe(champion: LoadedModel, separator: str | None) -> Plan | None:
+def _recipe(champion: LoadedModel) -> Plan | None:
     """Return what the champion was made by; None where it was not kept, or is none any more."""
     try:
-        settings = BlendSettings.model_validate(champion.stored.get(RECIPE))
+        recipe = dict(champion.stored[RECIPE])
+        separator = recipe.pop(SEPARATOR, None)
+        settings = BlendSettings.model_validate(recipe)
         return planned(settings.name, champion.features, settings, separator)
-    except (ValueError, ImportError, ConfigurationError):
+    except (KeyError, TypeError, ValueError, ImportError, ConfigurationError):
         return None
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _BOOTSTRAP_DRAWS = 20
 _OF_FAMILY = 4  # candidates of which a blend is made: the best of each family, since unlike ones vote better
+SEPARATOR = "category_separator"  # in what a plan is made of
 MIN_GAIN = 0.003  # of log-loss, by which a blend must be better than its best member: it costs more
 log = logging.getLogger(__name__)
 
@@ -223,7 +224,8 @@ def planned(name: str, features: Features, settings: BlendSettings, separator: s
     # Made on the driver, because looking a classifier up imports all of scikit-learn: seconds, in every worker.
     estimators = [build_member(member, features, separator) for member in settings.blend]
     weights = [member.weight for member in settings.blend]
-    return Plan(name, estimators, weights, settings.calibrate, settings.said())
+    said = settings.said() | ({SEPARATOR: separator} if separator else {})
+    return Plan(name, estimators, weights, settings.calibrate, said)
 
 
 def planned_for(client: "Client", settings: BlendSettings) -> Plan:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from bc4all.errors import ModelError
 from bc4all.kinds import TEXT, Features
 from bc4all.model.features import joined, rows_at
 from bc4all.model.training_set import TrainingSet
@@ -51,11 +52,13 @@ _NAMES = [field.name for field in fields(Suspect)]
 class Suspects:
     """The suspects of a training, the most certain first.
 
-    `count` of them were found among `asked` of all `products`; `suspects` are the first of them.
+    `count` of them were found among `asked` of all `products`; `suspects` are the first of them. `small` categories had
+    too few products among those to be blamed or suggested.
     """
 
     products: int
     asked: int
+    small: int
     count: int
     suspects: tuple[Suspect, ...]
 
@@ -71,10 +74,13 @@ class Suspects:
 
     @classmethod
     def read(cls, content: bytes) -> "Suspects":
-        """Return what `stored` gave."""
-        values = json.loads(content)
-        suspects = tuple(Suspect(**one) for one in values.pop("suspects"))
-        return cls(suspects=suspects, **values)
+        """Return what `stored` gave. Raises ModelError for anything else."""
+        try:
+            values = json.loads(content)
+            suspects = tuple(Suspect(**one) for one in values.pop("suspects"))
+            return cls(suspects=suspects, **values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelError(f"{FILE} is not what a training has written", remedy="train the client again") from error
 
 
 def find_suspects(data: TrainingSet, features: Features, answers: Sequence[pd.DataFrame]) -> Suspects:
@@ -98,7 +104,8 @@ def find_suspects(data: TrainingSet, features: Features, answers: Sequence[pd.Da
         "similar": _most_similar(data, features, places[rows], best[rows]),
     }
     suspects = tuple(Suspect(*values) for values in zip(*(columns[name] for name in _NAMES), strict=True))
-    return Suspects(len(data.codes), len(places), count, suspects)
+    small = int((np.bincount(labels, minlength=len(data.names)) < _MIN_PRODUCTS).sum())
+    return Suspects(len(data.codes), len(places), small, count, suspects)
 
 
 def _best(data: TrainingSet, answers: pd.DataFrame) -> np.ndarray:
@@ -122,7 +129,7 @@ def _titles(data: TrainingSet, features: Features, places: np.ndarray) -> list[s
     names = [name for name, kind in features.items() if kind == TEXT]
     if not names or not isinstance(data.X, pd.DataFrame):
         return [""] * len(places)
-    return [title[:_MAX_TITLE_CHARS] for title in joined(rows_at(data.X[names], places), " · ")]
+    return [title[:_MAX_TITLE_CHARS] for title in joined(rows_at(data.X, places)[names], " · ")]
 
 
 def _most_similar(data: TrainingSet, features: Features, places: np.ndarray, suggestions: np.ndarray) -> list[str]:

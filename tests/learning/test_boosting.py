@@ -17,6 +17,7 @@ from bc4all.learning.plan import fit_plan
 from bc4all.learning.tasks import OneTask
 from bc4all.model.model_file import digest, load_model, save_model
 from bc4all.model.training_set import TrainingSet
+from tests.conftest import make_training_set
 
 ROWS = 2_400
 TASK = OneTask(Room(1 << 30, "this test"))
@@ -30,7 +31,7 @@ def products() -> TrainingSet:
     evidence = (2.0 * (X > 1) - 1.0) @ rng.normal(size=len(COUNTS))
     X[rng.random(X.shape) < 0.02] = np.nan
     codes = (evidence > np.median(evidence)).astype(np.int32)
-    return TrainingSet(X, codes, np.array(["a", "b"], dtype=object), np.arange(ROWS))
+    return make_training_set(X, codes, ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_it_comes_back_from_its_file(tmp_path: Path, calibrate: str | None) -> N
     data, member = products(), dict(fixed_list(COUNTS, ROWS, 2))["boosting"]
     settings = BlendSettings(blend=[member], calibrate=calibrate)
     with TASK.shared(Rows(data, np.arange(ROWS), folds(data.codes))) as rows:
-        model, _ = fit_plan(TASK, rows, planned("x", COUNTS, settings))
+        model = fit_plan(TASK, rows, planned("x", COUNTS, settings, None)).model
     file = save_model(model, tmp_path)
     loaded = load_model(file, digest(file))
     np.testing.assert_array_equal(loaded.predict_proba(data.X), model.predict_proba(data.X))

@@ -6,12 +6,14 @@ from dataclasses import fields
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
+from bc4all.errors import ModelError
 from bc4all.identity import ClientId
 from bc4all.learning.folds import Rows, folds
 from bc4all.learning.model_size import Room
@@ -97,6 +99,7 @@ def test_of_a_sample_it_is_known_how_many_were_looked_at() -> None:
     probabilities: np.ndarray = LogisticRegression().fit(CENTRES, [0, 1, 2]).predict_proba(data.X[one_fold])
     found = find_suspects(data, NUMBERS, [asked(data, one_fold, probabilities)])
     assert (found.products, found.asked) == (300, 30)
+    assert found.small == (np.bincount(data.codes[one_fold]) < 10).sum()
     assert {int(suspect.product_id) for suspect in found.suspects} == set(wrong) & set(one_fold)
 
 
@@ -125,12 +128,18 @@ def test_a_title_is_shown_beside_the_most_similar_one() -> None:
 def test_a_spreadsheet_takes_no_text_for_a_formula() -> None:
     """Ids, labels and titles are delivered: a cell that begins as a formula does is made text."""
     suspect = Suspect("-1", "=a", 0.1, "@b", 0.9, "+title, x", "\trest")
-    rows = list(csv.reader(io.StringIO(Suspects(2, 1, 1, (suspect,)).csv())))
+    rows = list(csv.reader(io.StringIO(Suspects(2, 1, 0, 1, (suspect,)).csv())))
     assert rows[0] == [field.name for field in fields(Suspect)]
     assert rows[1] == ["'-1", "'=a", "0.1", "'@b", "0.9", "'+title, x", "'\trest"]
-    assert Suspects(2, 1, 0, ()).csv() == ",".join(rows[0]) + "\n"
+    assert Suspects(2, 1, 0, 0, ()).csv() == ",".join(rows[0]) + "\n"
 
 
 def test_what_is_stored_is_read_again() -> None:
-    suspects = Suspects(9, 5, 1, (Suspect("1", "ä", 0.1, "b", 0.9, "<b>", ""),))
+    suspects = Suspects(9, 5, 2, 1, (Suspect("1", "ä", 0.1, "b", 0.9, "<b>", ""),))
     assert Suspects.read(suspects.stored()) == suspects
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"suspects": [{"id": 1}]}', b'{"suspects": [], "more": 1}'])
+def test_what_is_no_list_of_suspects_is_refused(content: bytes) -> None:
+    with pytest.raises(ModelError, match=r"suspects\.json is not what a training has written"):
+        Suspects.read(content)
