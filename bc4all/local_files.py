@@ -10,7 +10,7 @@ def replace_text(file: Path, text: str, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # its owner's alone until it is whole
     unfinished = Path(name)
     try:
-        with os.fdopen(descriptor, "w") as out:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             out.write(text)
         unfinished.chmod(mode)
         unfinished.replace(file)

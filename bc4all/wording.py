@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 _MAX_NAME_CHARS = 60
 _MAX_NAMES = 20
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which one begins
 _MAX_SECONDS, _MAX_MINUTES = 90, 120  # up to which an estimate is given in them
 
 
@@ -21,7 +22,12 @@ def listed(names: Sequence[str]) -> str:
 
 def inert(text: str) -> str:
     """Return a text as a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def delivered(cell: str) -> str:
+    """Return the text that `inert` was given."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def printable(text: str, controls: str = "") -> str:

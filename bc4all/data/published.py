@@ -74,20 +74,27 @@ def published_days(layout: Layout, client_id: ClientId) -> list[Day]:
     return sorted(days)
 
 
-def newest_published(layout: Layout, client_id: ClientId) -> tuple[Day, dict[str, Any]] | None:
-    """Return the newest date that was not filled in later, and its manifest; None where nothing is published."""
-    if not published_days(layout, client_id):
-        return None
-    day = _latest(client_id, layout)
-    return day, manifests(layout, client_id, [day]).get(day, {})
+def newest_published(layout: Layout, client_id: ClientId, days: Sequence[Day]) -> tuple[Day, dict[str, Any]] | None:
+    """Return the newest of some dates that was not filled in later, and its manifest.
+
+    Where all were: the newest; None where no date has a manifest.
+    """
+    filled_in = None
+    for day in sorted(days, reverse=True):
+        for found in manifests(layout, client_id, [day]).items():
+            if not found[1].get("backfilled"):
+                return found
+            filled_in = filled_in or found
+    return filled_in
 
 
 def manifests(layout: Layout, client_id: ClientId, days: Sequence[Day]) -> dict[Day, dict[str, Any]]:
-    """Return what the manifests of some published dates say; of a partition without one, nothing."""
+    """Return what the manifests of some published dates say; nothing of a partition without one that can be read."""
     storage, root = open_folder(layout, layout.published_client(client_id))
     found = {}
     for day in days:
-        with contextlib.suppress(FileNotFoundError):  # replaced in this moment, or written by something else
+        # Replaced in this moment, or not written by a job.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             found[day] = _read_manifest(storage, f"{root}/date={day}")
     return found
 

@@ -4,6 +4,7 @@ Every change is recorded in a tag of the registered model. `gate` decides, peopl
 it out.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from bc4all.errors import ConfigurationError, ModelError
 from bc4all.identity import ClientId
 from bc4all.registry.deletion import delete_version
-from bc4all.registry.versions import CHALLENGER, CHAMPION, Registered, Registry, Version, model_name
+from bc4all.registry.versions import CHALLENGER, CHAMPION, Registered, Registry, Version, as_registered, model_name
 
 _RECORD = "champions"  # the tag
 _WHOLE_REASONS, _SHORT = 10, 40  # of the latest changes, where there are many; characters of the others' reasons
@@ -61,19 +62,21 @@ class Champions:
         """
         return _changes(self._registry.registered(client_id))
 
-    def current(self) -> dict[ClientId, int]:
-        """Return the number of each client's champion, of those that have one."""
-        tracking, found = self._registry.tracking, dict[ClientId, int]()
+    def registered(self) -> dict[ClientId, Registered]:
+        """Return every client's registered model, asked for many at a time."""
+        tracking, models = self._registry.tracking, dict[ClientId, Registered]()
         token: str | None = None
         while True:
             search = partial(tracking.client.search_registered_models, max_results=_MODELS_A_PAGE, page_token=token)
             page = tracking.ask(search)
             for model in page:
-                if CHAMPION in (model.aliases or {}) and "client_id" in (model.tags or {}):
-                    found[ClientId(model.tags["client_id"])] = int(model.aliases[CHAMPION])
+                with contextlib.suppress(ConfigurationError):  # another team's, of whatever name
+                    client_id = ClientId(str(model.name).removesuffix("_model"))
+                    if model.name == model_name(client_id):
+                        models[client_id] = as_registered(model)
             token = page.token
             if not token:
-                return found
+                return models
 
     def promote(
         self, client_id: ClientId, version: Version, why: str, back: bool = False, compared: Compared | None = None

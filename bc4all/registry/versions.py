@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from mlflow.entities import LoggedModelOutput
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -193,8 +193,7 @@ class Registry:
         """Return a client's registered model. Raises ModelError where it has none."""
         name = model_name(client_id)
         found = self.tracking.ask(lambda: self._client.get_registered_model(name), f"{name} has no version")
-        aliases = {alias: int(number) for alias, number in (found.aliases or {}).items()}
-        return Registered(aliases, dict(found.tags or {}))
+        return as_registered(found)
 
     def tag_model(self, client_id: ClientId, key: str, value: str) -> None:
         """Set a tag of a client's registered model."""
@@ -288,6 +287,12 @@ def _no_files(version: Version) -> str:
 
 def _training_run(version: ModelVersion) -> RunId | None:
     return RunId(version.run_id) if version.run_id else None
+
+
+def as_registered(model: RegisteredModel) -> Registered:
+    """Return what MLflow says of a registered model."""
+    aliases = {alias: int(number) for alias, number in (model.aliases or {}).items()}
+    return Registered(aliases, dict(model.tags or {}))
 
 
 def model_name(client_id: ClientId) -> str:

@@ -10,20 +10,27 @@ from typing import Any
 
 from bc4all.config.clients import Client
 from bc4all.config.timing import firings
-from bc4all.data.published import manifests, published_days
+from bc4all.data.published import manifests
 from bc4all.errors import ModelError
 from bc4all.identity import ClientId, Day, RunId
 from bc4all.job_kinds import PREDICT
 from bc4all.layout import Layout
 from bc4all.learning.suspects import FILE, Suspects
 from bc4all.registry.champions import Champions, Change
-from bc4all.registry.versions import Registry, Version
+from bc4all.registry.versions import CHAMPION, Registry, Version
 from bc4all.schedule.history import FAILED, Run
+from bc4all.site.fleet import LATE_AFTER
+from bc4all.wording import delivered
 
 SHOWN_DAYS = 60
 # What became of a date. Outdated: made by a version that was rolled back since.
 DAY_STATES = ("published", "outdated", "backfilled", "failed", "missing")
-_TABLES = ("categories_held_out.csv", "categories_training.csv", "coverage.csv")
+_NUMBERS = ("rows", "precision", "recall", "f1", "top_5")
+_TABLES = {  # of a training's run, and the columns of each that hold numbers
+    "categories_held_out.csv": _NUMBERS,
+    "categories_training.csv": _NUMBERS,
+    "coverage.csv": ("coverage", "accuracy"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,41 +74,61 @@ def model_facts(registry: Registry, client_id: ClientId) -> ModelFacts | None:
     if not versions:
         return None
     aliases = registry.aliases(client_id)
-    champion = next((one for one in versions if one.number == aliases.get("champion")), versions[0])
-    contents = _files(registry, champion.run_id) if champion.run_id else {}
-    suspects = Suspects.read(contents.pop(FILE)) if FILE in contents else None
-    tables = {name: _table(content) for name, content in contents.items()}
-    return ModelFacts(versions, aliases, Champions(registry).changes(client_id), tables, suspects)
+    run_id = next((version.run_id for version in versions if version.number == aliases.get(CHAMPION)), None)
+    contents = _files(registry, run_id) if run_id else {}
+    tables = {name: _table(contents[name], columns) for name, columns in _TABLES.items() if name in contents}
+    changes = Champions(registry).changes(client_id)
+    return ModelFacts(versions, aliases, changes, tables, _suspects(contents.get(FILE)))
 
 
 def _files(registry: Registry, run_id: RunId) -> dict[str, bytes]:
-    found = {}
+    contents = {}
     for name in (*_TABLES, FILE):
         with contextlib.suppress(ModelError):  # of a release that did not keep it, or without held-out products
-            found[name] = registry.tracking.run_file(run_id, name)
-    return found
+            contents[name] = registry.tracking.run_file(run_id, name)
+    return contents
 
 
-def _table(content: bytes) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(content.decode())))
+def _table(content: bytes, columns: Sequence[str]) -> list[Mapping[str, str]]:
+    """Return the rows of a table whose `columns` hold numbers; none where it is another."""
+    rows: list[Mapping[str, str]] = []
+    try:
+        for row in csv.DictReader(io.StringIO(content.decode())):
+            for column in columns:
+                float(row[column])
+            rows.append(row | {"category": delivered(row.get("category") or "")})
+    except (KeyError, TypeError, ValueError):
+        return []
+    return rows
+
+
+def _suspects(content: bytes | None) -> Suspects | None:
+    try:
+        return Suspects.read(content) if content else None
+    except ModelError:  # spoilt: the command says so
+        return None
 
 
 def day_facts(
-    layout: Layout, client: Client, runs: Sequence[Run], rolled_back: set[int], now: datetime
+    layout: Layout, client: Client, there: Sequence[Day], runs: Sequence[Run], rolled_back: set[int], now: datetime
 ) -> list[DayFacts]:
     """Return the last dates that are published or should be, the latest last.
 
-    `runs`: the client's last predictions; `rolled_back`: the versions that were taken back.
+    `there`: the dates that are published; `runs`: the client's predictions of these weeks; `rolled_back`: the versions
+    that were taken back.
     """
-    timing, first = client.timing(PREDICT.name), now - timedelta(days=SHOWN_DAYS)
-    there = published_days(layout, client.id)
-    shown = [day for day in there if day >= timing.day(first)]
+    timing = client.timing(PREDICT.name)
+    since, due = now - timedelta(days=SHOWN_DAYS), client.due(PREDICT.name)
+    first = timing.day(since)
+    shown = [day for day in there if day >= first]
     found = manifests(layout, client.id, shown)
-    failed = {run.day for run in runs if run.job == PREDICT.name and run.state in FAILED}
-    # A date is missing from the first one on that was published, or tried.
+    failed = {run.day for run in runs if run.state in FAILED and run.day >= first}
+    under_way = {run.day for run in runs if run.state in ("queued", "running")}
+    # A date is missing from the first one on that was published, or tried, and once a run of it would have begun.
     begun = min([*there, *(run.day for run in runs)], default=None)
-    due = {timing.day(at) for at in firings(timing.expression, timing.zone, first, now)} if begun else set()
-    absent = {day for day in due if begun and day >= begun} - set(there)
+    times = firings(due.expression, due.zone, since, now - LATE_AFTER) if due and begun else ()
+    expected = {timing.day(at) for at in times}
+    absent = {day for day in expected if begun and day >= begun} - set(there) - under_way
     facts = [DayFacts(day, _state(found.get(day, {}), rolled_back), found.get(day, {})) for day in shown]
     facts += [DayFacts(day, "failed" if day in failed else "missing", {}) for day in absent | (failed - set(there))]
     return sorted(facts, key=lambda one: one.day)

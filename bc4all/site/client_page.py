@@ -21,7 +21,7 @@ _PLOT = (320, 220)  # pixels of a curve, width and height
 def client_context(
     one: ClientFacts, days: Sequence[DayFacts], model: ModelFacts | None, now: datetime, alone: bool
 ) -> dict[str, Any]:
-    """Return what `client.html.jinja` takes; `alone`: no page of the fleet lies beside it."""
+    """Return what `client.html.jinja` takes; `alone`: for the client itself, without what is its operators' alone."""
     categories = _categories(model)
     return {
         "root": "" if alone else "../",
@@ -30,19 +30,19 @@ def client_context(
         "as_of": now,
         "id": one.id,
         "concern": one.concern,
-        "why": why(one),
-        "labels": sorted(one.client.labels.items()),
+        "why": "" if alone else why(one),
+        "labels": [] if alone else sorted(one.client.labels.items()),
         "facts": _facts(one, now),
         "days": days,
-        "days_said": _days_said(days),
-        "runs": [_run(run) for job in one.jobs.values() for run in reversed(job.runs)],
+        "days_said": _days_said(one, days, alone),
+        "runs": [_run(run, alone) for job in one.jobs.values() for run in reversed(job.runs)],
         "versions": [_version(version, model.aliases) for version in model.versions] if model else [],
-        "changes": list(reversed(model.changes)) if model else [],
+        "changes": list(reversed(model.changes)) if model and not alone else [],
         "categories": categories,
         "categories_said": _categories_said(categories),
         "curve": _curve(model),
         "suspects": model.suspects.suspects[:_SHOWN_SUSPECTS] if model and model.suspects else (),
-        "suspects_said": _suspects_said(one, model),
+        "suspects_said": _suspects_said(model),
     }
 
 
@@ -52,7 +52,7 @@ def _facts(one: ClientFacts, now: datetime) -> list[tuple[str, str]]:
         ("champion", f"version {one.champion}" if one.champion else "none: nothing can be predicted"),
         ("top-5 accuracy", share(one.top_5)),
         ("published last", one.newest.day if one.newest else NONE),
-        ("products then", f"{manifest['rows_in']:,}, {manifest['rows_quarantined']:,} refused" if manifest else NONE),
+        ("products then", _products(manifest)),
     ]
     if one.coverage is not None:
         facts.append(("answered", f"{one.coverage:.1%} of the products"))
@@ -66,20 +66,26 @@ def _facts(one: ClientFacts, now: datetime) -> list[tuple[str, str]]:
     return facts
 
 
-def _days_said(days: Sequence[DayFacts]) -> str:
+def _products(manifest: Mapping[str, Any]) -> str:
+    products, refused = manifest.get("rows_in"), manifest.get("rows_quarantined")
+    return NONE if products is None or refused is None else f"{products:,}, {refused:,} refused"
+
+
+def _days_said(one: ClientFacts, days: Sequence[DayFacts], alone: bool) -> str:
     if not days:
         return "Nothing has been published yet."
-    missing = [one.day for one in days if one.state in ("failed", "missing")]
-    outdated = [one.day for one in days if one.state == "outdated"]
+    missing = [day.day for day in days if day.state in ("failed", "missing")]
+    outdated = [day.day for day in days if day.state == "outdated"]
     parts = [f"{len(days) - len(missing)} of the last {quantity(len(days), 'date')} published"]
-    if missing:
-        parts.append(f"to fill the gaps: bc4all backfill --client-id … --from {missing[0]} --to {missing[-1]}")
+    if missing and not alone:
+        command = f"bc4all backfill --client-id {one.id} --from {missing[0]} --to {missing[-1]}"
+        parts.append(f"to fill the gaps: {command}")
     if outdated:
         parts.append(f"{quantity(len(outdated), 'date')} made by a version that was taken back since")
     return "; ".join(parts) + "."
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run, alone: bool) -> dict[str, Any]:
     return {
         "id": run.id,
         "job": run.job,
@@ -88,8 +94,9 @@ def _run(run: Run) -> dict[str, Any]:
         "by": run.trigger,
         "attempt": run.attempt,
         "took": length(run.seconds),
+        "seconds": "z" if run.seconds is None else run.seconds,
         "rows": f"{run.rows:,}" if run.rows is not None else NONE,
-        "text": run.error or run.note or "",
+        "text": "" if alone else run.error or run.note or "",
     }
 
 
@@ -120,7 +127,7 @@ def _categories_said(categories: Sequence[Mapping[str, str]]) -> str:
     return f"{len(weak)} of {len(categories)} categories have an F1 below 0.5; the weakest come first."
 
 
-def _suspects_said(one: ClientFacts, model: ModelFacts | None) -> str:
+def _suspects_said(model: ModelFacts | None) -> str:
     found = model.suspects if model else None
     if found is None:
         return "The champion's training has not looked for any."
@@ -130,9 +137,7 @@ def _suspects_said(one: ClientFacts, model: ModelFacts | None) -> str:
     shown = min(found.count, _SHOWN_SUSPECTS)
     if not shown:
         return f"No product {looked_at} has a label that is probably wrong."
-    listed = (
-        f"; the surest {shown} stand here, all in bc4all suspects --client-id {one.id}" if shown < found.count else ""
-    )
+    listed = f"; the surest {shown} stand here" if shown < found.count else ""
     return f"{quantity(found.count, 'product')} {looked_at} probably have a wrong label{listed}."
 
 

@@ -10,13 +10,15 @@ from bc4all.config.clients import Client
 from bc4all.config.timing import Timing, firings
 from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import PREDICT, SCHEDULED_JOBS
+from bc4all.registry.versions import CHAMPION, Registered
 from bc4all.schedule.agenda import Key
 from bc4all.schedule.history import FAILED, Run
 
 SHOWN_RUNS = 30  # of each job
 # What wants a person, the most urgent first; a client stands under the first that holds.
 CONCERNS = ("failing", "late", "without champion", "drifting", "paused", "fine")
-_LATE_AFTER = timedelta(hours=1)  # without a run of it, though one was due
+LATE_AFTER = timedelta(hours=1)  # without a run of it, though one was due
+_WITHOUT_END = ("queued", "running", "missed")
 _MIN_TIMED = 5  # runs whose median says what is usual
 _UNUSUAL = 2.0  # times the median, or that part of it
 _HORIZON = timedelta(days=366)
@@ -38,15 +40,14 @@ class JobFacts:
     unusual: float | None
 
     @property
-    def last(self) -> Run | None:
-        """The latest run that was started, or missed."""
-        return self.runs[-1] if self.runs else None
-
-    @property
     def is_failing(self) -> bool:
         """Whether the latest run that has ended failed."""
-        ended = [run for run in self.runs if run.state not in ("queued", "running")]
-        return bool(ended) and ended[-1].state in FAILED
+        return self.last_ended is not None and self.last_ended.state in FAILED
+
+    @property
+    def last_ended(self) -> Run | None:
+        """The latest run that has ended; what was missed has not begun."""
+        return next((run for run in reversed(self.runs) if run.state not in _WITHOUT_END), None)
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,18 @@ class Newest:
 
 @dataclass(frozen=True)
 class ClientFacts:
-    """One client: its jobs by name, the number of its champion, the newest date that is published."""
+    """One client: its jobs by name, its registered model, the dates that are published, and the newest of them."""
 
     client: Client
     jobs: Mapping[str, JobFacts]
-    champion: int | None
+    registered: Registered | None
+    days: Sequence[Day]
     newest: Newest | None
+
+    @property
+    def champion(self) -> int | None:
+        """The number of its version that predicts; None where there is none."""
+        return self.registered.aliases.get(CHAMPION) if self.registered else None
 
     @property
     def id(self) -> ClientId:
@@ -122,17 +129,19 @@ def job_facts(client: Client, job: str, runs: Sequence[Run], paused: bool, now: 
 
 def _late_since(timing: Timing, runs: Sequence[Run], now: datetime) -> datetime | None:
     """Return when the first run was due that has not come; None where none is missing, or there never was one."""
-    if not runs:
+    begun = [datetime.fromisoformat(run.scheduled_for).astimezone(UTC) for run in runs if run.state != "missed"]
+    if not begun:
         return None
-    last = max(datetime.fromisoformat(run.scheduled_for).astimezone(UTC) for run in runs)
-    return next(firings(timing.expression, timing.zone, last, now - _LATE_AFTER), None)
+    last = max(begun)
+    return next(firings(timing.expression, timing.zone, last, now - LATE_AFTER), None)
 
 
 def fleet_facts(
     clients: Sequence[Client],
     recent: Mapping[Key, Sequence[Run]],
     pauses: Mapping[Key, str],
-    champions: Mapping[ClientId, int],
+    registered: Mapping[ClientId, Registered],
+    days: Mapping[ClientId, Sequence[Day]],
     newest: Mapping[ClientId, Newest],
     now: datetime,
 ) -> list[ClientFacts]:
@@ -144,7 +153,8 @@ def fleet_facts(
                 job: job_facts(client, job, recent.get((client.id, job), ()), (client.id, job) in pauses, now)
                 for job in SCHEDULED_JOBS
             },
-            champion=champions.get(client.id),
+            registered=registered.get(client.id),
+            days=days.get(client.id, ()),
             newest=newest.get(client.id),
         )
         for client in clients

@@ -77,6 +77,5 @@ def why(one: ClientFacts) -> str:
 
 
 def _error(job: JobFacts) -> str:
-    ended = [run for run in job.runs if run.state not in ("queued", "running")]
-    error = ended[-1].error or ended[-1].state
+    error = (job.last_ended.error or job.last_ended.state) if job.last_ended else ""
     return error if len(error) <= _ERROR_CHARS else f"{error[:_ERROR_CHARS]}…"

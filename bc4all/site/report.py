@@ -7,37 +7,41 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import bc4all
 from bc4all.config.clients import Client
-from bc4all.data.published import newest_published
+from bc4all.data.published import newest_published, published_days
+from bc4all.errors import ConfigurationError, Failure
+from bc4all.identity import ClientId
+from bc4all.job_kinds import PREDICT
 from bc4all.layout import Layout
 from bc4all.local_files import replace_text
 from bc4all.registry.champions import Champions
 from bc4all.registry.versions import Registry
-from bc4all.schedule.history import History
-from bc4all.site.client import day_facts, model_facts
+from bc4all.schedule.history import History, Run
+from bc4all.site.client import SHOWN_DAYS, day_facts, model_facts
 from bc4all.site.client_page import client_context
 from bc4all.site.fleet import SHOWN_RUNS, ClientFacts, Newest, fleet_facts
 from bc4all.site.fleet_page import fleet_context
 from bc4all.site.pages import render
 
-_MADE_FROM = ".made-from.json"  # digests of what each page was made from
+_MADE_FROM = ".made-from.json"  # digests of what each page was made from; it tells a folder of pages from others
 _AT_ONCE = 4  # clients that are read side by side
 _STATIC = ("style.css", "script.js")
+_PREDICTIONS = 4 * SHOWN_DAYS  # runs that tell what became of the dates that are shown, retries among them
 
 
 @dataclass(frozen=True)
 class Written:
-    """How many clients have a page, and how many of these were written now."""
+    """How many clients there are, how many pages of them were written now, and what kept others from being written."""
 
     clients: int
     anew: int
+    failures: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -51,55 +55,93 @@ class Report:
     def facts(self, clients: Sequence[Client], now: datetime) -> list[ClientFacts]:
         """Return the facts of clients, those that want a person first."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            days = pool.map(lambda one: newest_published(self.layout, one.id), clients)
-            newest = {client.id: Newest(*found) for client, found in zip(clients, days, strict=True) if found}
-        champions = Champions(self.registry).current()
-        return fleet_facts(clients, self.history.recent(SHOWN_RUNS), self.history.pauses(), champions, newest, now)
+            listed = pool.map(lambda one: published_days(self.layout, one.id), clients)
+            days = {client.id: found for client, found in zip(clients, listed, strict=True)}
+            read = pool.map(lambda one: newest_published(self.layout, one.id, days[one.id]), clients)
+            newest = {client.id: Newest(*found) for client, found in zip(clients, read, strict=True) if found}
+        registered = Champions(self.registry).registered()
+        recent, pauses = self.history.recent(SHOWN_RUNS), self.history.pauses()
+        return fleet_facts(clients, recent, pauses, registered, days, newest, now)
 
-    def write(self, clients: Sequence[Client], out: Path, now: datetime, alone: bool = False) -> Written:
-        """Write the pages of clients into a folder; `alone`: one client's page, for that client, and no other.
+    def write(self, clients: Sequence[Client], out: Path, now: datetime) -> Written:
+        """Write the pages of a fleet into a folder.
 
-        Raises OSError where the folder cannot be written.
+        Raises ConfigurationError where the folder holds anything but such pages, OSError where it cannot be written.
         """
-        facts = self.facts(clients, now)
-        before = _made_from(out)
-        pages = out if alone else out / "clients"
+        if out.exists() and any(out.iterdir()) and not (out / _MADE_FROM).exists():
+            raise ConfigurationError("the folder is not empty, and holds no such pages", str(out), "name another one")
+        facts, before, pages = self.facts(clients, now), _made_from(out), out / "clients"
         pages.mkdir(parents=True, exist_ok=True)
-        for name in _STATIC:
-            text = (resources.files("bc4all.site") / "static" / name).read_text()
-            replace_text(out / name, text, 0o644)
-        digests = {one.id: _digest(one) for one in facts}
+        _write_static(out)
+        digests = {one.id: _digest(one, now) for one in facts}
         there = {file.stem for file in pages.glob("*.html")}
         stale = [one for one in facts if one.id not in there or before.get(one.id) != digests[one.id]]
+        predictions = {one.id: self.history.of_client(one.id, [PREDICT.name], _PREDICTIONS) for one in stale}
+        failures = []
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            contents = pool.map(lambda one: self._client_page(one, now, alone), stale)
+            contents = pool.map(lambda one: self._page(one, predictions[one.id], now), stale)
             for one, content in zip(stale, contents, strict=True):
-                replace_text(pages / f"{one.id}.html", content, 0o644)
-        if not alone:
-            replace_text(out / "index.html", render("fleet.html.jinja", **fleet_context(facts, now)), 0o644)
-            for left in set(before) - set(digests):
-                (pages / f"{left}.html").unlink(missing_ok=True)
+                if isinstance(content, Failure):
+                    failures.append(f"{one.id}: {content}")
+                    digests.pop(one.id)
+                else:
+                    replace_text(pages / f"{one.id}.html", content, 0o644)
+        replace_text(out / "index.html", render("fleet.html.jinja", **fleet_context(facts, now)), 0o644)
+        for left in there - {one.id for one in facts}:
+            (pages / f"{left}.html").unlink()
         replace_text(out / _MADE_FROM, json.dumps(digests), 0o644)
-        return Written(len(facts), len(stale))
+        return Written(len(facts), len(stale) - len(failures), failures)
 
-    def _client_page(self, one: ClientFacts, now: datetime, alone: bool) -> str:
-        model = model_facts(self.registry, one.id)
-        runs = [run for job in one.jobs.values() for run in job.runs]
-        days = day_facts(self.layout, one.client, runs, model.rolled_back if model else set(), now)
+    def write_alone(self, client: Client, out: Path, now: datetime) -> Path:
+        """Write one client's page, for that client, into a folder that holds no other page; return its file.
+
+        Raises ConfigurationError where it does, a Failure where MLflow or the storage fails, OSError as `write`.
+        """
+        file = out / f"{client.id}.html"
+        if out.exists() and {one.name for one in out.iterdir()} - {file.name, *_STATIC}:
+            raise ConfigurationError("the folder holds other files than this client's", str(out), "name another one")
+        (one,) = self.facts([client], now)
+        content = self._page(one, self.history.of_client(one.id, [PREDICT.name], _PREDICTIONS), now, alone=True)
+        if isinstance(content, Failure):
+            raise content
+        out.mkdir(parents=True, exist_ok=True)
+        _write_static(out)
+        replace_text(file, content, 0o644)
+        return file
+
+    def _page(self, one: ClientFacts, predictions: Sequence[Run], now: datetime, alone: bool = False) -> str | Failure:
+        """Return a client's page, or why it cannot be made."""
+        try:
+            model = model_facts(self.registry, one.id)
+            rolled_back = model.rolled_back if model else set()
+            days = day_facts(self.layout, one.client, one.days, predictions, rolled_back, now)
+        except Failure as failure:
+            return failure
         return render("client.html.jinja", **client_context(one, days, model, now, alone))
 
 
-def _made_from(out: Path) -> dict[str, str]:
+def _write_static(out: Path) -> None:
+    for name in _STATIC:
+        text = (resources.files("bc4all.site") / "static" / name).read_text(encoding="utf-8")
+        replace_text(out / name, text, 0o644)
+
+
+def _made_from(out: Path) -> dict[ClientId, str]:
+    """Return the digests of before; none where they cannot be read."""
     try:
-        digests: dict[str, str] = json.loads((out / _MADE_FROM).read_text())
-    except (OSError, ValueError):
+        return dict(json.loads((out / _MADE_FROM).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
-    return digests
 
 
-def _digest(one: ClientFacts) -> str:
-    """Return what changes whenever a client's page would: the code, its runs, its champion, what is published."""
-    runs = [[run.id, run.state, run.note, run.error] for job in one.jobs.values() for run in job.runs]
-    newest: Any = [one.newest.day, one.newest.manifest] if one.newest else None
-    known = [bc4all.__version__, one.client.sha, sorted(one.client.labels.items()), one.concern, one.champion]
-    return hashlib.sha256(json.dumps([known, runs, newest], default=str).encode()).hexdigest()
+def _digest(one: ClientFacts, now: datetime) -> str:
+    """Return what changes whenever a client's page would.
+
+    That is the code, the date, the client's configuration, its runs and pauses, its registered model, whose champions
+    are a tag of it, and what is published. A version that is deleted has gone with a training, which is a run.
+    """
+    jobs = [[job.paused, job.next, job.late_since, [asdict(run) for run in job.runs]] for job in one.jobs.values()]
+    registered = [one.registered.aliases, one.registered.tags] if one.registered else None
+    published = [one.days, one.newest.day, one.newest.manifest] if one.newest else [one.days]
+    known = [bc4all.__version__, now.date(), one.client.model_dump(mode="python"), jobs, registered, published]
+    return hashlib.sha256(json.dumps(known, default=str, sort_keys=True).encode()).hexdigest()

@@ -73,6 +73,13 @@ def test_a_run_of_another_length_than_usual_is_seen(seconds: Sequence[float], un
     assert job_facts(CLIENT, "predict", runs(seconds), False, NOW).unusual == unusual
 
 
+def test_what_was_missed_has_not_come() -> None:
+    """It makes no late job punctual, and no failing one well."""
+    failed = job_facts(CLIENT, "predict", runs([10, 0], states=["failed", "missed"]), False, NOW)
+    assert failed.is_failing
+    assert failed.late_since == NOW.replace(hour=6)
+
+
 def test_a_failed_runs_length_tells_nothing() -> None:
     facts = job_facts(CLIENT, "predict", runs([10] * 6 + [500], states=["done"] * 6 + ["timeout"]), False, NOW)
     assert (facts.seconds, facts.unusual, facts.is_failing) == (10, None, True)

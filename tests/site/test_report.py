@@ -12,10 +12,18 @@ from click.testing import CliRunner
 
 from bc4all.cli.main import main
 from bc4all.identity import ClientId, Day
+from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.layout import Layout
+from bc4all.learning.suspects import Suspect, Suspects
+from bc4all.registry.champions import Change
+from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.schedule.history import History, iso
+from bc4all.site.client import ModelFacts, day_facts
+from bc4all.site.client_page import client_context
+from bc4all.site.fleet import ClientFacts, job_facts
+from bc4all.site.pages import render
 from bc4all.state import State
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_client
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NASTY = "<img src=x onerror=alert(1)>&\"'</td>"
@@ -25,12 +33,12 @@ SITE = ROOT / "bc4all" / "site"
 class Page(HTMLParser):
     """A page's tags, and the text in each row of its tables."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | None = None, text: str = "") -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.rows: list[str] = []
         self._inside = False
-        self.feed(file.read_text())
+        self.feed(file.read_text() if file else text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -139,31 +147,86 @@ def test_a_real_clients_page_says_what_its_training_and_its_dates_were(prefix: P
 
 
 def test_a_page_is_written_again_when_something_has_changed(prefix: Path, history: History, tmp_path: Path) -> None:
-    """Nothing new: no page; a new run: its client's alone; a client that has left: its page goes."""
+    """Nothing new: no page; a run, a date, one that was filled in, a pause: its client's alone; one has left: none."""
     config, site = configure(prefix, ["a", "b"]), tmp_path / "site"
     note_all(history, "a")
     assert report(site, config).startswith("2 clients, 2 pages written anew, ")
     assert report(site, config).startswith("2 clients, 0 pages written anew, ")
     note(history, "b", "predict", NOW, "failed", error="the first")
-    assert report(site, config).startswith("2 clients, 1 pages written anew, ")
+    assert report(site, config).startswith("2 clients, 1 page written anew, ")
     assert "the first" in (site / "clients" / "b.html").read_text()
     publish(prefix, "a", NOW.date().isoformat())
-    assert report(site, config).startswith("2 clients, 1 pages written anew, ")
+    assert report(site, config).startswith("2 clients, 1 page written anew, ")
+    publish(prefix, "a", (NOW - timedelta(days=9)).date().isoformat(), backfilled=True)
+    assert report(site, config).startswith("2 clients, 1 page written anew, ")
+    history.pause(ClientId("a"), "train", NOW.isoformat())
+    assert report(site, config).startswith("2 clients, 1 page written anew, ")
     assert report(site, configure(prefix, ["a"])).startswith("1 client, 0 pages written anew, ")
     assert [file.name for file in (site / "clients").iterdir()] == ["a.html"]
 
 
 def test_a_clients_own_page_names_no_other_client(prefix: Path, history: History, tmp_path: Path) -> None:
-    """It can be sent to that client: no file of the folder holds another one's id."""
-    config = configure(prefix, ["client_a", "client_b"])
+    """It can be sent to that client: no file of the folder holds another one's id, a label, or what operators read."""
+    labels = {"labels": {"plan": "cheapest"}}
+    config = configure(prefix, {"client_a": labels, "client_b": labels})
     for client_id in ("client_a", "client_b"):
-        note_all(history, client_id)
+        note_all(history, client_id, note="for operators")
         publish(prefix, client_id, NOW.date().isoformat())
-    report(tmp_path / "site", config, "--client-id", "client_a")
-    files = [file for file in (tmp_path / "site").rglob("*") if file.is_file()]
-    assert "client_a.html" in {file.name for file in files}
-    assert [file.name for file in files if "client_b" in file.read_text()] == []
-    assert "index.html" not in (tmp_path / "site" / "client_a.html").read_text()
+    out = tmp_path / "for a"
+    assert report(out, config, "--client-id", "client_a").strip() == (out / "client_a.html").as_uri()
+    files = {file.name: file.read_text() for file in out.rglob("*")}
+    assert set(files) == {"client_a.html", "style.css", "script.js"}
+    for word in ("client_b", "index.html", "cheapest", "for operators", "bc4all backfill"):
+        assert [name for name, text in files.items() if word in text] == []
+    report(out, config, "--client-id", "client_a")
+    report(tmp_path / "site", config)
+    for folder in (out, tmp_path / "site"):
+        before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        done = CliRunner().invoke(
+            main, ["report", "--config", str(config), "--client-id", "client_b", "--out", str(folder)]
+        )
+        assert (done.exit_code, "the folder holds other files than this client's" in done.output) == (2, True)
+        assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+def test_a_folder_of_other_files_is_left_alone(prefix: Path, tmp_path: Path) -> None:
+    """A web server's root, say: nothing in it is replaced."""
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "index.html").write_text("mine")
+    words = ["report", "--config", str(configure(prefix, ["a"])), "--out", str(tmp_path / "www")]
+    done = CliRunner().invoke(main, words)
+    assert (done.exit_code, "the folder is not empty" in done.output) == (2, True)
+    assert (tmp_path / "www" / "index.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "{}"], ids=["none", "empty", "cut off", "without counts"])
+def test_a_manifest_that_cannot_be_read_hides_nothing(prefix: Path, tmp_path: Path, content: str | None) -> None:
+    """Every client has its page, with the newest date that can be read."""
+    config = configure(prefix, ["a", "b"])
+    days = [(NOW - timedelta(days=number)).date().isoformat() for number in (0, 1)]
+    publish(prefix, "a", days[0])
+    publish(prefix, "a", days[1])
+    manifest = prefix / "products_categories" / "client_id=a" / f"date={days[0]}" / "_manifest.json"
+    if content is None:
+        manifest.unlink()
+    else:
+        manifest.write_text(content)
+    assert report(tmp_path / "site", config).startswith("2 clients, 2 pages written anew, ")
+    newest = days[0] if content == "{}" else days[1]
+    assert newest in row_of(Page(tmp_path / "site" / "index.html"), "a")
+
+
+def test_another_teams_models_are_no_clients(prefix: Path, tmp_path: Path) -> None:
+    """In a store that is shared: of any name, with any tags and aliases."""
+    config = configure(prefix, ["a"])
+    layout = Layout.from_environment()
+    client = Tracking(tracking_uri(layout), layout).client
+    for name, tagged in (("their model", "a"), ("Shop 1_model", "Shop 1"), ("b_model", "a")):
+        client.create_registered_model(name, tags={"client_id": tagged})
+        client.create_model_version(name, str(tmp_path))
+        client.set_registered_model_alias(name, "champion", "1")
+    report(tmp_path / "site", config)
+    assert "without champion" in row_of(Page(tmp_path / "site" / "index.html"), "a")
 
 
 def test_what_is_delivered_is_text_on_a_page(prefix: Path, history: History, tmp_path: Path) -> None:
@@ -192,7 +255,39 @@ def test_a_date_is_published_missing_failed_backfilled_or_outdated(
     text = re.sub(r" +", " ", text)
     for day, state in zip(days, ("published, version 1", "backfilled, version 1", "failed", "missing"), strict=True):
         assert f"{day} {state}" in text
-    assert f"--from {days[2]} --to" in text
+    assert f"bc4all backfill --client-id a --from {days[2]} --to" in text
+    there = [Day(days[0]), Day(days[1])]
+    client = make_client("a", predict={"schedule": "0 6 * * *"}, timezone="UTC")
+    facts = day_facts(Layout.from_environment(), client, there, [], {1}, NOW)
+    assert [one.state for one in facts[:2]] == ["outdated", "outdated"]
+    disabled = client.model_copy(update={"enabled": False})
+    assert [one.day for one in day_facts(Layout.from_environment(), disabled, there, [], set(), NOW)] == there
+
+
+def test_what_is_learned_from_is_text_on_a_page() -> None:
+    """Markup in a category, a product's id or its title is shown as it is."""
+    suspect = Suspect(NASTY, NASTY, 0.1, NASTY, 0.9, NASTY, NASTY)
+    row = {"category": NASTY, "rows": "3", "precision": "1", "recall": "1", "f1": "1", "top_5": "1"}
+    client = make_client("a")
+    jobs = {job: job_facts(client, job, [], False, NOW) for job in SCHEDULED_JOBS}
+    facts = ClientFacts(client, jobs, None, (), None)
+    tables = {"categories_held_out.csv": [row]}
+    model = ModelFacts([], {}, [], tables, Suspects(9, 9, 0, 1, (suspect,)))
+    page = Page(text=render("client.html.jinja", **client_context(facts, [], model, NOW, False)))
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert sum(text.count(NASTY) for text in page.rows) == 6
+
+
+def test_a_version_that_was_taken_back_is_outdated_until_it_is_champion_again() -> None:
+    """By how champions came and went."""
+
+    def back(*changes: tuple[int, bool]) -> set[int]:
+        return ModelFacts([], {}, [Change(number, "", "", taken) for number, taken in changes], {}, None).rolled_back
+
+    assert back((1, False), (2, False)) == set()
+    assert back((1, False), (2, False), (1, True)) == {2}
+    assert back((1, False), (2, False), (1, True), (3, False)) == {2}
+    assert back((1, False), (2, False), (1, True), (2, False)) == set()
 
 
 @pytest.mark.parametrize("file", sorted(SITE.glob("templates/*")), ids=lambda file: file.name)

@@ -19,12 +19,14 @@ function makeSortable(sorted) {
       const keyed = rows.map((row) => [keyOf(row.cells[column]), row]);
       keyed.sort(([a], [b]) => compare(a, b) * (falls ? -1 : 1));
       body.replaceChildren(...keyed.map(([, row]) => row));
+      if (sorted === table) show();
     });
   });
 }
 
 function keyOf(cell) {
   const text = cell.dataset.sort ?? cell.textContent.trim();
+  if (cell.tagName === "TH" && !cell.classList.contains("n")) return text; // an id is none, though it may look like one
   const number = Number(text.replaceAll(",", ""));
   return text === "" || Number.isNaN(number) ? text : number;
 }
@@ -41,6 +43,9 @@ function asked() {
 
 function show() {
   const { state = "", q = "", by = "" } = Object.fromEntries(asked());
+  const form = document.querySelector("form.search");
+  if (form.elements.q.value !== q) form.elements.q.value = q;
+  if (form.elements.by) form.elements.by.value = by;
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
   const body = table.tBodies[0];
   body.querySelectorAll("tr.group").forEach((row) => row.remove());
@@ -80,10 +85,7 @@ function group(body, name) {
 
 function begin() {
   const form = document.querySelector("form.search");
-  const { q = "", by = "" } = Object.fromEntries(asked());
   form.hidden = false;
-  form.elements.q.value = q;
-  if (form.elements.by) form.elements.by.value = by;
   const change = () => {
     const wanted = asked();
     for (const name of ["q", "by"]) {
