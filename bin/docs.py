@@ -26,7 +26,8 @@ models and data. The README lists the exit codes.
 """
 _LIVES_THERE = {
     "cli": "the command line: commands, options, tables for a terminal",
-    "launch": "before there is a Java: bundle, spark-submit",
+    "site": "the fleet's pages as plain files",
+    "launch": "before Java: bundle, spark-submit",
     "jobs": "a job as a Spark application",
     "schedule": "jobs on time: scheduler, cron, history",
     "data": "delivered and published files",
@@ -155,7 +156,7 @@ def _middle(room: Room) -> float:
 
 def _box(room: Room) -> list[str]:
     fill = {"model": "#fff3d6", "ground": "#eef0f3"}.get(room.name, "#e4efff")
-    about = _LIVES_THERE.get(room.name) or ", ".join(floors()[-1])
+    about = _LIVES_THERE.get(room.name, "the modules beside the rooms: errors, paths, logs, names")
     title = "ground floor" if room.name == "ground" else room.name if room.name == "pyfunc" else f"{room.name}/"
     count = quantity(room.modules, "module")
     return [

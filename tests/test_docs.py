@@ -21,6 +21,12 @@ def test_generated_pages_are_up_to_date(file: str, make: str) -> None:
     assert DOCS[file].read_text() == DOCS[make]()
 
 
+def test_each_room_stands_in_the_picture() -> None:
+    """With what lives there; a floor whose rooms are not known would push those below it to the ground."""
+    folders = {file.parent.name for file in (ROOT / "bc4all").glob("*/__init__.py")}
+    assert folders <= set(DOCS["_LIVES_THERE"])
+
+
 def test_readme_lists_the_variables() -> None:
     """All those that people set, and no other of this project's."""
     table = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
