@@ -3,13 +3,13 @@
 import contextlib
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from bc4all.config.clients import Client
-from bc4all.config.timing import firings
+from bc4all.config.timing import Timing, firings
 from bc4all.data.published import manifests
 from bc4all.errors import ModelError
 from bc4all.identity import ClientId, Day, RunId
@@ -126,12 +126,20 @@ def day_facts(
     under_way = {run.day for run in runs if run.state in ("queued", "running")}
     # A date is missing from the first one on that was published, or tried, and once a run of it would have begun.
     begun = min([*there, *(run.day for run in runs)], default=None)
-    times = firings(due.expression, due.zone, since, now - LATE_AFTER) if due and begun else ()
-    expected = {timing.day(at) for at in times}
+    expected = set(_due_days(due, since, now - LATE_AFTER)) if due and begun else set()
     absent = {day for day in expected if begun and day >= begun} - set(there) - under_way
     facts = [DayFacts(day, _state(found.get(day, {}), rolled_back), found.get(day, {})) for day in shown]
     facts += [DayFacts(day, "failed" if day in failed else "missing", {}) for day in absent | (failed - set(there))]
     return sorted(facts, key=lambda one: one.day)
+
+
+def _due_days(timing: Timing, after: datetime, until: datetime) -> Iterator[Day]:
+    """Yield each date once on which a job is due, however often: of a day, the first time is enough."""
+    while (at := next(firings(timing.expression, timing.zone, after, until), None)) is not None:
+        day = timing.day(at)
+        yield day
+        midnight = datetime.combine(date.fromisoformat(day) + timedelta(days=1), time.min, timing.zone)
+        after = midnight - timedelta(seconds=1)
 
 
 def _state(manifest: Mapping[str, Any], rolled_back: set[int]) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bc4all.layout import Layout
 from bc4all.learning.suspects import Suspect, Suspects
 from bc4all.registry.champions import Change
 from bc4all.registry.tracking import Tracking, tracking_uri
-from bc4all.schedule.history import History, iso
+from bc4all.schedule.history import History, Run, iso
 from bc4all.site.client import ModelFacts, day_facts
 from bc4all.site.client_page import client_context
 from bc4all.site.fleet import ClientFacts, job_facts
@@ -227,6 +227,21 @@ def test_another_teams_models_are_no_clients(prefix: Path, tmp_path: Path) -> No
         client.set_registered_model_alias(name, "champion", "1")
     report(tmp_path / "site", config)
     assert "without champion" in row_of(Page(tmp_path / "site" / "index.html"), "a")
+
+
+@pytest.mark.parametrize("schedule", ["* * * * *", "59 23 * * *", "0 0 * * *"])
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Australia/Lord_Howe"])
+def test_each_date_is_due_once_however_often_it_is(prefix: Path, schedule: str, zone: str) -> None:
+    """In the client's own days, over a change of its clock, too."""
+    client = make_client("a", predict={"schedule": schedule}, timezone=zone)
+    now = datetime(2026, 4, 20, 15, 30, tzinfo=UTC)
+    run = Run(1, ClientId("a"), "predict", Day("2026-01-01"), now.isoformat(), 1, "schedule", "done", 0.0)
+    days = [one.day for one in day_facts(Layout.from_environment(), client, [], [run], set(), now)]
+    assert days == sorted(set(days))
+    first = date.fromisoformat(days[0])
+    assert days == [(first + timedelta(days=number)).isoformat() for number in range(len(days))]
+    assert len(days) in (60, 61)
+    assert days[-1] >= "2026-04-19"
 
 
 def test_what_is_delivered_is_text_on_a_page(prefix: Path, history: History, tmp_path: Path) -> None:
