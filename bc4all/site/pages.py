@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bc4all.identity import Day
 from bc4all.wording import quantity
 
 # Shape and colour both tell a state: one in twelve men does not tell red from green.
@@ -82,7 +83,7 @@ def until(at: datetime | None, now: datetime) -> str:
     return f"in {left.days} d" if left >= timedelta(days=2) else f"in {length(left.total_seconds())}"
 
 
-def age(day: str, now: datetime) -> str:
+def age(day: Day, now: datetime) -> str:
     """Return how old a date is: nothing of today's and yesterday's."""
     days = (now.date() - date.fromisoformat(day)).days
     return f"{days} d old" if days > 1 else ""

@@ -35,6 +35,7 @@ from tests.conftest import jobs_on, make_client, published_rows, write_file
 
 Deliver = Callable[..., Path]
 TITLE = {"product_title": "text"}
+WIDE = {"COLUMNS": "250"}  # so that no cell is folded
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +75,7 @@ def test_products_whose_label_is_wrong_are_shown(job: JobContext, prefix: Path, 
     assert (found["suggested"] == found["truth"]).mean() > 0.8
     assert (found["title"] == found["product_title"]).all()
     assert set(suspects["similar"]) <= set(data["product_title"])
-    table = CliRunner().invoke(main, ["suspects", "--client-id", "merchant_14", "--rows", "3"]).stdout
+    table = CliRunner().invoke(main, ["suspects", "--client-id", "merchant_14", "--rows", "3"], env=WIDE).stdout
     assert table.startswith(f"merchant_14 version 1: {len(suspects)} suspects among the ")
     assert ", the surest 3" in table.splitlines()[0]
     assert suspects.index[0] in table
