@@ -15,7 +15,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 UNIT := tests --ignore=tests/spark --ignore=tests/faults --ignore=tests/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-giant bench-titles bench-text bench-counts bench-suspects quality quality-tuned guards soak lock clean
+.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-giant bench-titles bench-text bench-counts bench-choices bench-suspects quality quality-tuned guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -123,6 +123,9 @@ bench-text: setup ## train titles of many categories, and of SOURCE: seconds and
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
 	    --target dist/bench-packages -r bench/requirements.txt || echo "there is no fastText here: it is left out"
 	@$(BIN)/python -m bench.text $(if $(SOURCE),--source $(SOURCE))
+
+bench-choices: setup ## several text columns, parents of paths: what they add to the default model of titles (and of SOURCE)
+	@$(BIN)/python -m bench.text_choices $(if $(SOURCE),--source $(SOURCE))
 
 bench-suspects: setup ## plant wrong labels into the shops of SOURCE: how many of them `bc4all suspects` shows
 	@$(BIN)/python -m bench.suspects $(SOURCE)
