@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bc4all.identity import ClientId, Day
+from bc4all.schedule.schema import ADDED, TABLES
 
 # queued: due, not started. missed: due, and never to be started. lost: it was killed, or ended unseen (a power cut).
 STATES = ("queued", "running", "done", "failed", "timeout", "stopped", "lost", "missed")
@@ -21,42 +22,6 @@ FAILED = ("failed", "timeout", "stopped", "lost")
 SCHEDULED = ("schedule", "catch-up")  # the triggers that are the scheduler's
 SUBMIT = "submit"  # that of a job which a person has started by bin/submit.sh
 BACKFILL = "backfill"  # that of a past date, which is filled in with what is delivered now
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS runs (
-    id INTEGER PRIMARY KEY,
-    client TEXT NOT NULL,
-    job TEXT NOT NULL,
-    day TEXT NOT NULL,
-    scheduled_for TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    trigger TEXT NOT NULL,
-    state TEXT NOT NULL,
-    not_before REAL NOT NULL,
-    application TEXT,
-    pid INTEGER,
-    pid_started REAL, -- seconds since the machine was started
-    exit_code INTEGER,
-    started TEXT,
-    ended TEXT,
-    log TEXT,
-    mlflow_run TEXT,
-    version INTEGER,
-    top_5 REAL,
-    rows INTEGER,
-    error TEXT,
-    note TEXT,
-    alone INTEGER NOT NULL DEFAULT 0,
-    unnotified TEXT, -- why the notice of it was not delivered
-    parts INTEGER NOT NULL DEFAULT 1,
-    UNIQUE (client, job, scheduled_for, attempt)
-);
-CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
-CREATE INDEX IF NOT EXISTS runs_by_time ON runs (scheduled_for);
-CREATE TABLE IF NOT EXISTS agenda (client TEXT, job TEXT, timing TEXT NOT NULL, PRIMARY KEY (client, job));
-CREATE TABLE IF NOT EXISTS pauses (client TEXT, job TEXT, since TEXT NOT NULL, PRIMARY KEY (client, job));
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value REAL NOT NULL);
-"""
 
 
 @dataclass(frozen=True)
@@ -97,8 +62,6 @@ class Run:
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
 
-# By later versions.
-_ADDED = {"alone": "INTEGER NOT NULL DEFAULT 0", "unnotified": "TEXT", "parts": "INTEGER NOT NULL DEFAULT 1"}
 _COLUMNS = ", ".join(column.name for column in fields(Run))
 
 
@@ -115,16 +78,16 @@ class History:
         self._db.execute("PRAGMA journal_mode = WAL")
         # No process's end loses anything so; a power cut may lose the last moments, and a run is then repeated.
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_TABLES)
+        self._db.executescript(TABLES)
         self._add_columns()
 
     def _add_columns(self) -> None:
         """Give a file that an older version made the columns that it lacks."""
-        if self._columns() >= _ADDED.keys():  # so that readers wait for no writer
+        if self._columns() >= ADDED.keys():  # so that readers wait for no writer
             return
         with self.transaction():
-            for name in _ADDED.keys() - self._columns():
-                self._db.execute(f"ALTER TABLE runs ADD COLUMN {name} {_ADDED[name]}")
+            for name in ADDED.keys() - self._columns():
+                self._db.execute(f"ALTER TABLE runs ADD COLUMN {name} {ADDED[name]}")
 
     def _columns(self) -> set[str]:
         return {column for _, column, *_ in self._db.execute("PRAGMA table_info(runs)")}
