@@ -1,4 +1,4 @@
-"""Made-up products of many counts: sparse, skewed, of several kinds a category, three of which are hard to tell apart.
+"""Made-up products of many counts: sparse, skewed, of several kinds a category; some are hard to tell apart.
 
 Shaped like a public set of 93 counts, 9 categories and 61,878 products (Otto Group, 2015), which may not be kept here:
 the share of zeros, the categories' shares, and how far apart a linear model, a forest and boosted trees are.
@@ -12,7 +12,7 @@ FEATURES = 93
 SHARES = (0.03, 0.26, 0.13, 0.04, 0.04, 0.23, 0.05, 0.14, 0.08)
 _SEED = 1
 _KINDS = 20  # of products, in each category: what a linear model cannot tell apart
-_FACTORS = 25  # each of which lets some counts grow
+_FACTORS = 25  # each lets some counts grow
 _COUNTS_A_FACTOR = 6
 _OF_CATEGORY, _OF_KIND = 0.2, 0.25  # the chances that a factor is a category's, and that it is a kind's
 _GROWTH = 1.55  # of a count's logarithm, a factor

@@ -162,7 +162,7 @@ def _boosting_pays(features: int, rows: int, categories: int) -> bool:
 
 
 def _boosting(suggest: Suggest) -> MemberSettings:
-    """Propose trees that correct one another, each of which looks at some of the features at a split."""
+    """Propose trees that correct one another; each looks at some of the features at a split."""
     params = {
         "learning_rate": suggest.number("learning_rate", 0.1, 0.02, 0.3),
         "max_iter": suggest.whole("iterations", 200, 50, 400),

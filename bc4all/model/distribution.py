@@ -51,7 +51,7 @@ def standing_for_all(
     predicted (held-out rows,) are a model's best categories of rows whose true ones are `truth`; codes (rows,) those of
     all rows, numbers of `names`. Variants of a product are held out together: of some categories too many rows are, of
     others too few. So each row stands for its share of its category (Holt and Smith, Post stratification, 1979), and a
-    category of which none is held out for itself. In all they count as many as are held out.
+    category without a held-out row for itself. In all they count as many as are held out.
     """
     every, held_out = (np.bincount(some, minlength=len(names)) for some in (codes, truth))
     missing = np.flatnonzero((held_out == 0) & (every > 0))

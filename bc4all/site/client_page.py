@@ -57,7 +57,7 @@ def _facts(one: ClientFacts, now: datetime) -> list[tuple[str, str]]:
     if one.coverage is not None:
         facts.append(("answered", f"{one.coverage:.1%} of the products"))
     if one.drift is not None:
-        facts.append(("drift", f"PSI {one.drift:.2f}, told above {one.client.drift.psi}"))
+        facts.append(("drift", f"PSI {one.drift:.2f}, reported above {one.client.drift.psi}"))
     for job in one.jobs.values():
         usual = f", takes {length(job.seconds)}" if job.seconds is not None else ""
         unusual = f" (the last {job.unusual:.1f} times as long)" if job.unusual else ""

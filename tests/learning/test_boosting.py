@@ -25,7 +25,7 @@ COUNTS = {f"f{number}": "numeric" for number in range(20)}
 
 
 def products() -> TrainingSet:
-    """Two categories, of which each of twenty counts tells a little; some are missing."""
+    """Two categories; each of twenty counts tells a little, and some are missing."""
     rng = np.random.default_rng(1)
     X = rng.poisson(rng.exponential(2.0, size=(ROWS, len(COUNTS)))).astype(np.float64)
     evidence = (2.0 * (X > 1) - 1.0) @ rng.normal(size=len(COUNTS))
@@ -51,7 +51,7 @@ def test_boosting_is_tried_where_it_pays(features: int, rows: int, categories: i
 
 
 def test_auto_chooses_it_where_it_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of counts each of which tells a little, it is clearly better than forests, and stands in the blend."""
+    """Of counts that tell a little each, it is clearly better than forests, and stands in the blend."""
     monkeypatch.setattr(
         blending,
         "fixed_list",

@@ -1,4 +1,4 @@
-"""How far a large client's training is: what is said of it, from what its pieces report and when they end."""
+"""How far a large client's training is, from what its pieces report and when they end."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from bc4all.learning.progress import Progress
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -53,7 +53,7 @@ def joined(parts: Sequence[Products]) -> Products:
 
 
 class Shop:
-    """Makes products of a department, some categories of which are frequent; those of later departments are harder.
+    """Makes products of a department with some frequent categories; those of later departments are harder.
 
     `copies`: as many products of a text, a brand and a price, which are variants.
     """

@@ -35,7 +35,7 @@ def test_parts_of_parts_are_shares_of_the_whole() -> None:
 
 
 def titles(rows: int, categories: int) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Sparse rows, of which some columns are their category's own."""
+    """Sparse rows; some columns are their category's own."""
     rng = np.random.default_rng(1)
     y = rng.integers(0, categories, rows)
     places = np.column_stack([y, categories + rng.integers(0, 3000, (rows, 20))])
