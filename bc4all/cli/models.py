@@ -88,12 +88,7 @@ def rollback(client_id: ClientId) -> None:
 @_CLIENT
 @click.option("--version", "number", type=click.IntRange(1), help="The version; else the champion.")
 @click.option("--rows", type=click.IntRange(1), default=25, show_default=True, help="How many are shown at most.")
-@click.option(
-    "--csv",
-    "as_csv",
-    is_flag=True,
-    help="All that the training kept, as CSV; a ' goes before what a spreadsheet would take for a formula.",
-)
+@click.option("--csv", "as_csv", is_flag=True, help="All that the training kept, as CSV.")
 def suspects(client_id: ClientId, number: int | None, rows: int, as_csv: bool) -> None:
     """Show training products whose category is probably wrong.
 
