@@ -60,6 +60,7 @@ unit: setup ## the quick tests that need no Java, side by side: the loop to wait
 check: lint types unit ## what to run before a commit: lint, types, unit
 
 pytest: setup ## every test, and how much of the code they run
+	@bin/check-browser.sh
 	@$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/cluster --durations=60 --cov --cov-report=
 	@$(BIN)/pytest tests/cluster --durations=10 --cov --cov-append
 
