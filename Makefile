@@ -15,7 +15,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 UNIT := tests --ignore=tests/spark --ignore=tests/faults --ignore=tests/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-giant bench-titles bench-text bench-counts bench-choices bench-suspects quality quality-tuned guards soak lock clean
+.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-giant bench-titles bench-text bench-counts bench-choices bench-suspects bench-pages quality quality-tuned guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -133,6 +133,9 @@ bench-suspects: setup ## plant wrong labels into the shops of SOURCE: how many o
 
 bench-counts: setup ## train many counts by the default forest, by auto: log-loss and seconds beside scikit-learn's best
 	@$(BIN)/python -m bench.counts
+
+bench-pages: setup ## write the pages of a thousand made-up clients: seconds, bytes, and how soon a browser shows and sorts them
+	@$(BIN)/python -m bench.pages
 
 quality: setup ## hold out a part of SOURCE, train and predict it with FEATURES, compare: docs/quality.md
 	@$(BIN)/python -m bench.quality $(SOURCE) --features '$(FEATURES)'
