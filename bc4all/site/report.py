@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -140,7 +140,7 @@ def _digest(one: ClientFacts, now: datetime) -> str:
     That is the code, the date, the client's configuration, its runs and pauses, its registered model, whose champions
     are a tag of it, and what is published. A version that is deleted has gone with a training, which is a run.
     """
-    jobs = [[job.paused, job.next, job.late_since, [asdict(run) for run in job.runs]] for job in one.jobs.values()]
+    jobs = [[job.paused, job.next, job.late_since, [vars(run) for run in job.runs]] for job in one.jobs.values()]
     registered = [one.registered.aliases, one.registered.tags] if one.registered else None
     published = [one.days, one.newest.day, one.newest.manifest] if one.newest else [one.days]
     known = [bc4all.__version__, now.date(), one.client.model_dump(mode="python"), jobs, registered, published]
