@@ -14,6 +14,7 @@ from bc4all.cli.models import COMMANDS as MODEL_COMMANDS
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.cli.report import report
 from bc4all.cli.runs import COMMANDS as RUN_COMMANDS
+from bc4all.cli.why import why
 from bc4all.errors import Failure
 from bc4all.identity import ClientId, Day, equal_numbers
 from bc4all.layout import Layout
@@ -151,7 +152,7 @@ def sample_data(clients: int, rows: int, categories: int | None, seed: int, out:
         click.echo(f"{client_id}: {rows} products to train on, {rows} to predict", err=True)
 
 
-for _command in (crontab, forget, report, *MODEL_COMMANDS, *RUN_COMMANDS):
+for _command in (crontab, forget, report, why, *MODEL_COMMANDS, *RUN_COMMANDS):
     main.add_command(_command)
 
 if __name__ == "__main__":

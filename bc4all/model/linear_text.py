@@ -19,7 +19,7 @@ from bc4all.model.preprocessing import split_columns
 
 
 @dataclass(frozen=True, eq=False)
-class _Vocabulary:
+class Vocabulary:
     """One text column, or several as one.
 
     Where the hash of an n-gram stands in `slots`, its weight, and its row in `weights`.
@@ -33,13 +33,17 @@ class _Vocabulary:
     parts: np.ndarray  # uint8 (n-grams,): those of each part of a text are scaled to a length of 1
     sublinear: bool
 
+    def value(self, place: int, count: int) -> float:
+        """Return the weight of an n-gram that a text has so often, before its part is scaled; as in `decide`."""
+        return float((1.0 + np.log(count) if self.sublinear else count) * self.idf[place])
+
 
 class LinearText:
     """A fitted Pipeline of columns and a linear classifier, for DataFrames with its columns."""
 
     def __init__(
         self,
-        texts: Sequence[_Vocabulary],
+        texts: Sequence[Vocabulary],
         others: Sequence[Any],
         intercept: np.ndarray,
         sides: np.ndarray,
@@ -50,22 +54,31 @@ class LinearText:
         There is a margin a class, or one for two classes; `intercept` (margins,) is its start. The probabilities are
         the softmax of margins times `sides` float64, () or, of one margin, (2,): coefficients stay as they were stored.
         """
-        self._texts, self._others, self._intercept = list(texts), list(others), intercept
+        self.vocabularies, self._others, self._intercept = list(texts), list(others), intercept
         self._sides, self.classes_ = sides, classes
 
     def sharpened(self, beta: float) -> "LinearText":
         """Return the same at another temperature: the softmax of `beta` times as much."""
-        return LinearText(self._texts, self._others, self._intercept, beta * self._sides, self.classes_)
+        return LinearText(self.vocabularies, self._others, self._intercept, beta * self._sides, self.classes_)
 
-    def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
-        """Probabilities, float64 of shape (rows, classes)."""
+    def start(self, X: pd.DataFrame) -> np.ndarray:
+        """Return the margins without any text, float64 of shape (rows, margins)."""
         decision: np.ndarray = np.tile(self._intercept, (len(X), 1))
         for transformer, columns, weights in self._others:
             decision += transformer.transform(X[columns]) @ weights
-        for text in self._texts:
+        return decision
+
+    def sided(self, margins: np.ndarray) -> np.ndarray:
+        """Return what a softmax makes probabilities of (rows, classes), from margins (rows, margins)."""
+        return np.asarray(margins * self._sides)
+
+    def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
+        """Probabilities, float64 of shape (rows, classes)."""
+        decision = self.start(X)
+        for text in self.vocabularies:
             (first, *others) = text.columns
             _add_texts(text, joined(X[list(text.columns)]) if others else X[first].tolist(), decision)
-        decision = decision * self._sides
+        decision = self.sided(decision)
         decision -= decision.max(axis=1, keepdims=True)
         np.exp(decision, out=decision)
         decision /= decision.sum(axis=1, keepdims=True)
@@ -135,14 +148,14 @@ def _is_supported(vectorizer: Any) -> bool:
     return NGrams.of(vectorizer) is not None and vectorizer.norm == "l2" and not vectorizer.binary
 
 
-def _vocabulary(columns: Sequence[str], vectorizer: Any, weights: np.ndarray) -> _Vocabulary:
+def _vocabulary(columns: Sequence[str], vectorizer: Any, weights: np.ndarray) -> Vocabulary:
     terms, ngrams = list(vectorizer.get_feature_names_out()), cast(NGrams, NGrams.of(vectorizer))
     parts = np.array([len(term) if vectorizer.shaped else 0 for term in terms], dtype=np.uint8)
     idf = vectorizer.idf_ if vectorizer.use_idf else np.ones(len(terms))
-    return _Vocabulary(columns, ngrams, slots_of(terms), idf, weights, parts, vectorizer.sublinear_tf)
+    return Vocabulary(columns, ngrams, slots_of(terms), idf, weights, parts, vectorizer.sublinear_tf)
 
 
-def _add_texts(text: _Vocabulary, values: list[str], decision: np.ndarray) -> None:
+def _add_texts(text: Vocabulary, values: list[str], decision: np.ndarray) -> None:
     counts = np.zeros(len(text.idf), dtype=np.int32)
     met = np.empty(len(text.idf), dtype=np.int64)
     kinds = text.ngrams.within_words, text.ngrams.shaped, text.sublinear

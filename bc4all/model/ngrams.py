@@ -50,10 +50,14 @@ class NGrams:
 
     def letters(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return all letters in a row, uint32, and where each text ends, int64; of a long text the first ones alone."""
+        return _letters(self.read(texts))
+
+    def read(self, texts: Sequence[str]) -> Sequence[str]:
+        """Return what of texts counts, as it counts."""
         texts = [text[:_MOST_LETTERS] for text in texts]
         if self.lowercase:
             texts = [text.lower() for text in texts]
-        return _letters(texts if self.within_words else [_SPACES_IN_A_ROW.sub(" ", text) for text in texts])
+        return texts if self.within_words else [_SPACES_IN_A_ROW.sub(" ", text) for text in texts]
 
     def count(
         self, texts: Sequence[str], known: Sequence[str] | None = None
@@ -78,6 +82,14 @@ def slots_of(terms: Sequence[str]) -> np.ndarray:
     slots["place"] = -1
     _fill(*_letters(terms), slots)
     return slots
+
+
+def place_of(slots: np.ndarray, term: str) -> int:
+    """Return the place of one n-gram in a table of `slots_of`; -1 where it is not there."""
+    key, bits = int(_SEED), (1 << 64) - 1
+    for letter in term:
+        key = (key ^ ord(letter)) * int(_PRIME) & bits
+    return int(slots[_find(slots, np.uint64(key))]["place"])
 
 
 def _letters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

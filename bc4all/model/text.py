@@ -15,6 +15,11 @@ from bc4all.model.ngrams import NGrams
 _DIGITS = str.maketrans("123456789", "0" * 9)
 
 
+def shape_of(ngram: str) -> str:
+    """Return an n-gram with every digit as 0."""
+    return ngram.translate(_DIGITS)
+
+
 class TextVectorizer(TfidfVectorizer):
     """scikit-learn's TfidfVectorizer; stored, its vocabulary is one text instead of a hundred thousand entries.
 
@@ -75,7 +80,7 @@ class TitleVectorizer(TextVectorizer):
     def build_analyzer(self) -> Callable[[str], list[str]]:
         """scikit-learn's n-grams, each with its shape."""
         find = super().build_analyzer()
-        return lambda text: [form for found in find(text) for form in (found, found.translate(_DIGITS))]
+        return lambda text: [form for found in find(text) for form in (found, shape_of(found))]
 
     def fit_transform(self, raw_documents: Iterable[str], y: object = None) -> Any:
         """As `transform` gives them."""

@@ -116,7 +116,7 @@ def test_workers_hold_the_coefficients_as_they_are_stored(rows: int, beta: float
     """One float32 a term and category, or a term of two categories, whatever they are multiplied with."""
     pipeline = narrowed(fitted({"title": "text"}, rows, clone(kind)))
     fast = compiled(pipeline)
-    (text,) = (fast if beta is None else fast.sharpened(beta))._texts
+    (text,) = (fast if beta is None else fast.sharpened(beta)).vocabularies
     classifier = pipeline.named_steps["classifier"]
     coefficients = getattr(classifier, "classifier_", classifier).coef_
     assert text.weights.dtype == np.float32
