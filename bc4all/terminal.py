@@ -1,7 +1,10 @@
 """Where commands and jobs print: a terminal as wide as it is, or a file, in which no table is cut off."""
 
+import json
 import os
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -24,3 +27,11 @@ def console() -> Console:
         return Console(force_terminal=True, width=int(columns))
     wide = not sys.stdout.isatty() and not os.environ.get("COLUMNS")
     return Console(width=_NO_LIMIT) if wide else Console()
+
+
+def print_rows(rows: Sequence[Any], as_json: bool, table: Callable[[], Any]) -> None:
+    """Print rows as a JSON list, for programs, or the table of them, for people."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        console().print(table())

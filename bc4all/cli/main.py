@@ -11,7 +11,7 @@ import bc4all
 from bc4all.cli.crontab import crontab
 from bc4all.cli.forget import forget
 from bc4all.cli.models import COMMANDS as MODEL_COMMANDS
-from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
+from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE, JSON_OPTION
 from bc4all.cli.report import report
 from bc4all.cli.runs import COMMANDS as RUN_COMMANDS
 from bc4all.cli.why import why
@@ -79,37 +79,43 @@ def check(config: Path) -> None:
 @click.option("--date", "day", type=DATE, help="The published date; by default the latest.")
 @click.option("--product-id", "product_ids", multiple=True, help="A product; may be repeated.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="Products to show.")
-def show(client_id: ClientId, day: Day | None, product_ids: tuple[str, ...], limit: int) -> None:
+@JSON_OPTION
+def show(client_id: ClientId, day: Day | None, product_ids: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Show published categories; needs no Spark.
 
     Example: bc4all show --client-id client_0 --date 2026-01-31
     """
     from bc4all.cli.tables import table
     from bc4all.data.published import read_published
-    from bc4all.terminal import console
+    from bc4all.terminal import print_rows
 
-    console().print(table(read_published(Layout.from_environment(), client_id, day, product_ids, limit)))
+    published = read_published(Layout.from_environment(), client_id, day, product_ids, limit)
+    rows = [{"client_id": client_id, "date": published.day, **row} for row in published.rows.to_pylist()]
+    print_rows(rows, as_json, lambda: table(published))
 
 
 @main.command("next")
 @CONFIG_OPTION
 @click.option("--hours", type=click.IntRange(1, 24 * 366), default=24, show_default=True, help="How far ahead.")
 @click.option("--client-id", "client_ids", type=CLIENT_ID, multiple=True, help="Only this client; may be repeated.")
-def upcoming(config: Path, hours: int, client_ids: tuple[ClientId, ...]) -> None:
+@JSON_OPTION
+def upcoming(config: Path, hours: int, client_ids: tuple[ClientId, ...], as_json: bool) -> None:
     """Show which jobs are due next.
 
     Example: bc4all next --hours 24
     """
     from bc4all.cli.status import read_pauses
+    from bc4all.cli.tables import due_jobs
     from bc4all.cli.tables import upcoming as table_of_jobs
     from bc4all.config.fleet_file import load_fleet
     from bc4all.state import State
-    from bc4all.terminal import console
+    from bc4all.terminal import print_rows
 
     fleet = load_fleet(config)
     clients = fleet.select(client_ids) if client_ids else fleet.enabled
     state = State.from_environment(Layout.from_environment())
-    console().print(table_of_jobs(clients, datetime.now(UTC), hours, read_pauses(state)))
+    due = due_jobs(clients, datetime.now(UTC), hours, read_pauses(state))
+    print_rows(due, as_json, lambda: table_of_jobs(due, hours))
 
 
 @main.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bc4all.cli.options import CLIENT_ID
+from bc4all.cli.options import CLIENT_ID, JSON_OPTION
 from bc4all.errors import ModelError
 from bc4all.identity import ClientId
 from bc4all.layout import Layout
@@ -38,18 +38,21 @@ def _untrained(client_id: ClientId) -> AbstractContextManager[None]:
 
 @click.command()
 @_CLIENT
-def versions(client_id: ClientId) -> None:
+@JSON_OPTION
+def versions(client_id: ClientId, as_json: bool) -> None:
     """Show a client's versions, and how each became champion.
 
     Example: bc4all versions --client-id client_0
     """
-    from bc4all.cli.tables import versions_table
-    from bc4all.terminal import console
+    from bc4all.cli.tables import version_facts, versions_table
+    from bc4all.terminal import print_rows
 
     registry, champions = _opened(client_id)
     found = sorted(registry.versions(client_id), key=lambda version: -version.number)
-    console().print(versions_table(client_id, found, registry.aliases(client_id)))
-    for change in champions.changes(client_id):
+    changes, aliases = champions.changes(client_id), registry.aliases(client_id)
+    facts = [version_facts(version, aliases) for version in found]
+    print_rows(facts, as_json, lambda: versions_table(client_id, facts))
+    for change in () if as_json else changes:
         click.echo(f"{change.at or 'earlier'}  version {change.version} became champion: {change.why}")
 
 

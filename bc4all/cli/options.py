@@ -57,6 +57,7 @@ def _json(text: str) -> Any:
         raise ConfigurationError(f"this is not JSON: {error}", remedy="put single quotes around it") from error
 
 
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
 CLIENT_ID = _Checked("id", ClientId)
 DATE = _Checked("date", Day)
 

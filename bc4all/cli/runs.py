@@ -1,17 +1,15 @@
 """The commands of `bc4all` about runs: on time, now, and as they were. They are added to the group in `cli`."""
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
-from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
+from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE, JSON_OPTION
 from bc4all.errors import EXIT_OK, EXIT_USAGE, ConfigurationError
 from bc4all.identity import ClientId, Day
 from bc4all.job_kinds import PREDICT, SCHEDULED_JOBS
@@ -143,7 +141,7 @@ def _say(text: str) -> None:
 @_CLIENTS
 @_JOBS
 @click.option("--failed", is_flag=True, help="Only what failed last.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+@JSON_OPTION
 def status(config: Path, client_ids: tuple[ClientId, ...], jobs: tuple[str, ...], failed: bool, as_json: bool) -> None:
     """Show each client's jobs: the last run and the next.
 
@@ -152,20 +150,21 @@ def status(config: Path, client_ids: tuple[ClientId, ...], jobs: tuple[str, ...]
     from bc4all.cli.status import fleet_status, status_table
     from bc4all.config.fleet_file import load_fleet
     from bc4all.schedule.operations import Operations
+    from bc4all.terminal import print_rows
 
     fleet = load_fleet(config)
     clients = fleet.select(client_ids) if client_ids else list(fleet.clients.values())
     with Operations.opened() as operations:
         rows = fleet_status(clients, jobs, operations.history, datetime.now(UTC))
     rows = [row for row in rows if row["failed"] or not failed]
-    _show(rows, as_json, lambda: status_table(rows))
+    print_rows(rows, as_json, lambda: status_table(rows))
 
 
 @click.command()
 @click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
 @_JOBS
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The latest runs.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+@JSON_OPTION
 def runs(client_id: ClientId, jobs: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Show a client's runs, the latest last.
 
@@ -175,10 +174,11 @@ def runs(client_id: ClientId, jobs: tuple[str, ...], limit: int, as_json: bool) 
 
     from bc4all.cli.status import runs_table
     from bc4all.schedule.operations import Operations
+    from bc4all.terminal import print_rows
 
     with Operations.opened() as operations:
         found = operations.history.of_client(client_id, jobs, limit)
-    _show([asdict(run) for run in found], as_json, lambda: runs_table(client_id, found))
+    print_rows([asdict(run) for run in found], as_json, lambda: runs_table(client_id, found))
 
 
 @click.command()
@@ -247,15 +247,6 @@ def _each(
             for job in jobs or SCHEDULED_JOBS:
                 change(operations.history, client.id, job)
                 click.echo(f"{client.id}: {job} is {done}")
-
-
-def _show(rows: list[dict[str, Any]], as_json: bool, table: Callable[[], Any]) -> None:
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    from bc4all.terminal import console
-
-    console().print(table())
 
 
 COMMANDS = (scheduler, run_now, cron_line, backfill, status, runs, logs, pause, resume)

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -22,18 +22,35 @@ if TYPE_CHECKING:  # MLflow takes seconds to import, and what is published needs
 _SHOWN_METRICS = {"accuracy": "accuracy", "top_5_accuracy": "top-5", "log_loss": "loss"}  # tags of a version
 
 
-def upcoming(clients: Sequence[Client], after: datetime, hours: int, pauses: Container[Key] = ()) -> Table:
+def due_jobs(
+    clients: Sequence[Client], after: datetime, hours: int, pauses: Container[Key] = ()
+) -> list[dict[str, str]]:
     """Return the jobs that are due in the next hours and not paused, in order, each in its client's time zone."""
     until = after + timedelta(hours=hours)
     due = []
     for (client_id, job), timing in due_timings(clients, pauses):
         times = firings(timing.expression, timing.zone, after, until)
         due += [(at, client_id, job, timing.zone, timing.expression) for at in times]
+    return [
+        {
+            "at": at.astimezone(zone).isoformat(timespec="minutes"),
+            "zone": zone.key,
+            "client": client_id,
+            "job": job,
+            "schedule": expression,
+        }
+        for at, client_id, job, zone, expression in sorted(due, key=lambda entry: entry[:3])
+    ]
+
+
+def upcoming(due: Sequence[Mapping[str, str]], hours: int) -> Table:
+    """Return a row for each job that is due."""
     shown = Table(title=f"due in the next {quantity(hours, 'hour')}: {quantity(len(due), 'job')}", title_justify="left")
     for name in ("when", "client", "job", "schedule"):
         shown.add_column(name, no_wrap=True)
-    for at, client_id, job, zone, expression in sorted(due, key=lambda entry: entry[:3]):
-        shown.add_row(f"{at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key}", client_id, job, expression)
+    for one in due:
+        when = f"{datetime.fromisoformat(one['at']):%Y-%m-%d %H:%M} {one['zone']}"
+        shown.add_row(when, one["client"], one["job"], one["schedule"])
     return shown
 
 
@@ -61,8 +78,16 @@ def table(published: Published) -> Table:
     return shown
 
 
-def versions_table(client_id: ClientId, versions: "Sequence[Version]", aliases: Mapping[str, int]) -> Table:
-    """Return a row a version: what it is called, and how it did on its held-out rows."""
+def version_facts(version: "Version", aliases: Mapping[str, int]) -> dict[str, Any]:
+    """Return what a version is called, and how it did on its held-out rows; None for what its training did not say."""
+    names = [alias for alias, number in aliases.items() if number == version.number]
+    figures = {name: float(version.tags[name]) if name in version.tags else None for name in _SHOWN_METRICS}
+    tags = {name: version.tags.get(name) for name in ("day", "model")}
+    return {"version": version.number, "aliases": names, **tags, **figures}
+
+
+def versions_table(client_id: ClientId, versions: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a row a version, from their facts."""
     shown = Table(title=f"{client_id}: {quantity(len(versions), 'version')}", title_justify="left")
     for name in ("version", "trained"):
         shown.add_column(name, no_wrap=True)
@@ -70,12 +95,10 @@ def versions_table(client_id: ClientId, versions: "Sequence[Version]", aliases: 
     for name in _SHOWN_METRICS.values():
         shown.add_column(name, justify="right", no_wrap=True)
     for version in versions:
-        tags = version.tags
-        called = [str(version.number), *(alias for alias, number in aliases.items() if number == version.number)]
-        model = tags.get("model", "–").rpartition(".")[2].removesuffix("Classifier")
-        shown.add_row(
-            " ".join(called), tags.get("day", "–"), model, *(tags.get(name, "–")[:6] for name in _SHOWN_METRICS)
-        )
+        called = [str(version["version"]), *version["aliases"]]
+        model = (version["model"] or "–").rpartition(".")[2].removesuffix("Classifier")
+        figures = ("–" if version[name] is None else f"{version[name]:.4f}" for name in _SHOWN_METRICS)
+        shown.add_row(" ".join(called), version["day"] or "–", model, *figures)
     return shown
 
 
