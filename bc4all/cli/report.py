@@ -18,7 +18,7 @@ from bc4all.wording import quantity
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder to write to.")
 @CONFIG_OPTION
 def report(client_id: ClientId | None, out: Path, config: Path) -> None:
-    """Write pages of the fleet and of each client.
+    """Write pages of the fleet, of each client and of tonight.
 
     Plain files, to be opened from disk or put on any web server; a second time, what has changed is written again.
     A page that is written alone holds no other client's name, and no labels, errors or commands.
@@ -41,7 +41,7 @@ def report(client_id: ClientId | None, out: Path, config: Path) -> None:
             if client_id:
                 click.echo(pages.write_alone(clients[0], out, now).absolute().as_uri())
                 return
-            written = pages.write(clients, out, now)
+            written = pages.write(clients, fleet.scheduler.max_parallel, out, now)
         except OSError as error:
             raise Failure(f"the pages cannot be made: {error.strerror}", str(error.filename or out)) from error
     took, pages_anew = time.monotonic() - started, quantity(written.anew, "page")

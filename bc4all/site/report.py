@@ -28,6 +28,7 @@ from bc4all.site.client_page import client_context
 from bc4all.site.fleet import SHOWN_RUNS, ClientFacts, Newest, fleet_facts
 from bc4all.site.fleet_page import fleet_context
 from bc4all.site.pages import render
+from bc4all.site.tonight_page import tonight_context
 
 _MADE_FROM = ".made-from.json"  # digests of what each page was made from; it tells a folder of pages from others
 _AT_ONCE = 4  # clients that are read side by side
@@ -63,8 +64,10 @@ class Report:
         recent, pauses = self.history.recent(SHOWN_RUNS), self.history.pauses()
         return fleet_facts(clients, recent, pauses, registered, days, newest, now)
 
-    def write(self, clients: Sequence[Client], out: Path, now: datetime) -> Written:
+    def write(self, clients: Sequence[Client], max_parallel: int, out: Path, now: datetime) -> Written:
         """Write the pages of a fleet into a folder.
+
+        `max_parallel`: how many applications may run at once.
 
         Raises ConfigurationError where the folder holds anything but such pages, OSError where it cannot be written.
         """
@@ -87,6 +90,8 @@ class Report:
                 else:
                     replace_text(pages / f"{one.id}.html", content, 0o644)
         replace_text(out / "index.html", render("fleet.html.jinja", **fleet_context(facts, now)), 0o644)
+        tonight = render("tonight.html.jinja", **tonight_context(facts, max_parallel, now))
+        replace_text(out / "tonight.html", tonight, 0o644)
         for left in there - {one.id for one in facts}:
             (pages / f"{left}.html").unlink()
         replace_text(out / _MADE_FROM, json.dumps(digests), 0o644)

@@ -120,7 +120,7 @@ def test_a_fleet_is_shown_whole_what_wants_a_person_first(prefix: Path, history:
     assert said.rstrip().endswith((tmp_path / "site" / "index.html").as_uri())
     page = Page(tmp_path / "site" / "index.html")
     ids = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
-    assert ids == ["#state=failing", "#state=late", "#state=without-champion"] + [
+    assert ids == ["tonight.html", "#state=failing", "#state=late", "#state=without-champion"] + [
         f"clients/{client_id}.html" for client_id in ("failing", "late", "calm", "new")
     ]
     anchors = [attributes["id"] for tag, attributes in page.tags if tag == "tr" and "id" in attributes]
