@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -70,7 +70,7 @@ def run_now(job: str, client_ids: tuple[ClientId, ...], day: Day | None, config:
     with Operations.opened() as operations:
         now = datetime.now(UTC)
         days = {client.id: day or client.timing(job).day(now) for client in clients}
-        sys.exit(operations.run_now(fleet, job, days, "manual", _say, now))
+        sys.exit(operations.run_now(fleet, job, days, "manual", say, now))
 
 
 @click.command("cron-line", hidden=True)
@@ -97,41 +97,18 @@ def cron_line(job: str, client: str, fields: str, config: Path) -> None:
         ids = [alone] if alone else clients_of_line(fleet, ROOT / "cron" / TOGETHER_FILE, job, fields)
         removed = [client_id for client_id in ids if client_id not in fleet.clients]
         for client_id in removed:
-            _say(f"{client_id}: the configuration has no such client any more: run bc4all crontab install again")
+            say(f"{client_id}: the configuration has no such client any more: run bc4all crontab install again")
         kept = [fleet.clients[client_id] for client_id in ids if client_id not in removed]
         paused = operations.history.pauses()
         days = {one.id: one.timing(job).day(at) for one in kept if one.due(job) and (one.id, job) not in paused}
         # The line of the trainings of the same minute writes them down meanwhile: they go before.
         behind = job == PREDICT.name and any(trained_at(fleet.clients[client_id], at) for client_id in days)
-        code = operations.run_now(fleet, job, days, "cron", _say, at, time.time() + _BEHIND_S if behind else 0.0)
+        code = operations.run_now(fleet, job, days, "cron", say, at, time.time() + _BEHIND_S if behind else 0.0)
     sys.exit(code or (EXIT_USAGE if removed else EXIT_OK))
 
 
-@click.command()
-@click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
-@click.option("--from", "first", type=DATE, required=True, help="The first date (YYYY-MM-DD).")
-@click.option("--to", "last", type=DATE, required=True, help="The last date.")
-@CONFIG_OPTION
-def backfill(client_id: ClientId, first: Day, last: Day, config: Path) -> None:
-    """Predict the dates that are not published yet.
-
-    One after the other, by today's champion, until one fails.
-
-    Example: bc4all backfill --client-id client_0 --from 2026-01-01 --to 2026-01-31
-    """
-    from bc4all.config.fleet_file import load_fleet
-    from bc4all.schedule.operations import Operations
-
-    if first > last:
-        raise click.UsageError(f"--from {first} is after --to {last}.")
-    fleet = load_fleet(config)
-    fleet.select([client_id])
-    with Operations.opened() as operations:
-        span = date.fromisoformat(first), date.fromisoformat(last)
-        sys.exit(operations.backfill(fleet, client_id, *span, _say))
-
-
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line that begins with the time."""
     click.echo(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}")
     sys.stdout.flush()
 
@@ -249,4 +226,4 @@ def _each(
                 click.echo(f"{client.id}: {job} is {done}")
 
 
-COMMANDS = (scheduler, run_now, cron_line, backfill, status, runs, logs, pause, resume)
+COMMANDS = (scheduler, run_now, cron_line, status, runs, logs, pause, resume)

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,12 @@ def manifests(layout: Layout, client_id: ClientId, days: Sequence[Day]) -> dict[
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             found[day] = _read_manifest(storage, f"{root}/date={day}")
     return found
+
+
+def made_by(layout: Layout, client_id: ClientId, versions: Set[int]) -> dict[Day, dict[str, Any]]:
+    """Return the published dates that one of some versions of the model has made, in order, and their manifests."""
+    every = manifests(layout, client_id, published_days(layout, client_id)) if versions else {}
+    return {day: manifest for day, manifest in every.items() if manifest.get("model_version") in versions}
 
 
 def _read_manifest(storage: fs.FileSystem, folder: str) -> dict[str, Any]:

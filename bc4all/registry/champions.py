@@ -157,6 +157,18 @@ def behind_best(changes: Sequence[Change], metric: str, now: datetime) -> tuple[
     return best
 
 
+def rolled_back(changes: Iterable[Change]) -> set[int]:
+    """Return the versions that were champion until a person took them back, and are not again."""
+    back: set[int] = set()
+    current: int | None = None
+    for change in changes:
+        if change.back and current is not None:
+            back.add(current)
+        back.discard(change.version)
+        current = change.version
+    return back
+
+
 def _is_recent(at: str, now: datetime) -> bool:
     try:
         return now - datetime.fromisoformat(at) < _REMEMBERED

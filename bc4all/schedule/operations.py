@@ -167,6 +167,10 @@ class Operations:
         say(f"{client_id}: {len(days)} dates are missing from {first} to {last}")
         if days:
             say(f"{client_id}: what is delivered now is published for each; their manifests say `backfilled: true`")
+        return self.predict_days(fleet, client_id, days, say)
+
+    def predict_days(self, fleet: Fleet, client_id: ClientId, days: Sequence[Day], say: Callable[[str], None]) -> int:
+        """Predict some dates, published or not, until one fails; return its exit code."""
         codes = (self.run_now(fleet, "predict", {client_id: day}, BACKFILL, say, datetime.now(UTC)) for day in days)
         return next((code for code in codes if code), EXIT_OK)
 

@@ -16,7 +16,7 @@ from bc4all.identity import ClientId, Day, RunId
 from bc4all.job_kinds import PREDICT
 from bc4all.layout import Layout
 from bc4all.learning.suspects import FILE, Suspects
-from bc4all.registry.champions import Champions, Change
+from bc4all.registry.champions import Champions, Change, rolled_back
 from bc4all.registry.versions import CHAMPION, Registry, Version
 from bc4all.schedule.history import FAILED, Run
 from bc4all.site.fleet import LATE_AFTER
@@ -58,14 +58,7 @@ class ModelFacts:
     @property
     def rolled_back(self) -> set[int]:
         """The versions that were champion until a person took them back, and are not again."""
-        back: set[int] = set()
-        current: int | None = None
-        for change in self.changes:
-            if change.back and current is not None:
-                back.add(current)
-            back.discard(change.version)
-            current = change.version
-        return back
+        return rolled_back(self.changes)
 
 
 def model_facts(registry: Registry, client_id: ClientId) -> ModelFacts | None:

@@ -81,7 +81,8 @@ def _days_said(one: ClientFacts, days: Sequence[DayFacts], alone: bool) -> str:
         command = f"bc4all backfill --client-id {one.id} --from {missing[0]} --to {missing[-1]}"
         parts.append(f"to fill the gaps: {command}")
     if outdated:
-        parts.append(f"{quantity(len(outdated), 'date')} made by a version that was taken back since")
+        command = "" if alone else f" (to predict them again: bc4all backfill --client-id {one.id} --outdated)"
+        parts.append(f"{quantity(len(outdated), 'date')} made by a version that was taken back since{command}")
     return "; ".join(parts) + "."
 
 

@@ -477,6 +477,21 @@ def test_only_a_date_that_is_filled_in_is_called_so(here: Path) -> None:
     assert desk.history.latest().keys() == {("c0", "predict")}
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Say which dates: --from DATE --to DATE, or --outdated."),
+        (["--from", "2026-01-01"], "Say which dates"),
+        (["--from", "2026-01-02", "--to", "2026-01-01"], "--from 2026-01-02 is after --to 2026-01-01."),
+        (["--yes"], "--yes goes with --outdated."),
+    ],
+)
+def test_backfill_wants_its_dates(here: Path, words: list[str], message: str) -> None:
+    configure(here, CLIENTS)
+    done = CliRunner().invoke(main, ["backfill", "--client-id", "c0", "--config", str(here / "clients.yaml"), *words])
+    assert (done.exit_code, message in done.output) == (2, True)
+
+
 def test_backfill_has_nothing_to_do_where_every_date_is_published(here: Path) -> None:
     """Then it says so and starts nothing."""
     configure(here, CLIENTS)

@@ -18,7 +18,7 @@ from bc4all.learning.suspects import Suspect, Suspects
 from bc4all.registry.champions import Change
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.schedule.history import History, Run, iso
-from bc4all.site.client import ModelFacts, day_facts
+from bc4all.site.client import DayFacts, ModelFacts, day_facts
 from bc4all.site.client_page import client_context
 from bc4all.site.fleet import ClientFacts, job_facts
 from bc4all.site.pages import render
@@ -303,6 +303,17 @@ def test_a_version_that_was_taken_back_is_outdated_until_it_is_champion_again() 
     assert back((1, False), (2, False), (1, True)) == {2}
     assert back((1, False), (2, False), (1, True), (3, False)) == {2}
     assert back((1, False), (2, False), (1, True), (2, False)) == set()
+
+
+def test_what_predicts_outdated_dates_again_is_on_the_operators_page_alone() -> None:
+    """A page for the client itself names no command."""
+    client = make_client("a")
+    one = ClientFacts(client, {job: job_facts(client, job, [], False, NOW) for job in SCHEDULED_JOBS}, None, (), None)
+    days = [DayFacts(Day("2026-03-01"), "outdated", {"model_version": 2})]
+    said = {alone: client_context(one, days, None, NOW, alone)["days_said"] for alone in (False, True)}
+    assert "made by a version that was taken back since" in said[True]
+    assert "bc4all" not in said[True]
+    assert "(to predict them again: bc4all backfill --client-id a --outdated)" in said[False]
 
 
 @pytest.mark.parametrize("file", sorted(SITE.glob("templates/*")), ids=lambda file: file.name)

@@ -1,7 +1,9 @@
 """From a training to the champion, and back: which version is asked, and what people see of it."""
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,17 @@ from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from bc4all.cli.main import main
-from bc4all.config.clients import Client
+from bc4all.config.clients import Client, Fleet
 from bc4all.config.settings import PromotionSettings
 from bc4all.errors import ModelError
+from bc4all.identity import ClientId, Day
 from bc4all.jobs import promotion
 from bc4all.jobs.context import JobContext
 from bc4all.jobs.predict_job import predict
 from bc4all.jobs.train_job import train
 from bc4all.registry.champions import Champions
 from bc4all.registry.tracking import tracking_uri
+from bc4all.schedule.operations import Operations
 from tests.conftest import FEATURES, jobs_on, make_client, published_rows, write_file
 
 Deliver = Callable[..., Path]
@@ -114,6 +118,51 @@ def test_a_worse_version_stays_challenger_until_somebody_wills(job: JobContext, 
     assert command("rollback", "--client-id", "x") == "x: version 1 is champion again\n"
     assert predict(job, make_client("x")).version == 1
     assert [change.version for change in Champions(job.registry).changes("x")] == [1, 2, 1]
+
+
+@pytest.mark.starts_from("trained_twice")
+def test_dates_of_a_version_that_was_rolled_back_are_predicted_again(
+    job: JobContext, prefix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is replaced is shown, and nothing is without a yes; by the champion, those dates alone, each once."""
+    config = tmp_path / "clients.yaml"
+    config.write_text("defaults: {features: [f0, f1, f2, f3, f4]}\nclients: {x: }\n")
+    days = ["2026-01-28", "2026-01-29", "2026-01-30"]
+    for day in days[1:]:
+        predict(replace(job, day=Day(day)), make_client("x"))
+    Champions(job.registry).rollback(ClientId("x"), "bad")
+    predict(replace(job, day=Day(days[0])), make_client("x"))
+
+    def run_in_process(self: Operations, fleet: Fleet, job_name: str, asked: dict[ClientId, Day], *_: object) -> int:
+        (day,) = asked.values()
+        predict(replace(job, day=day, backfilled=True), fleet.clients[ClientId("x")])
+        return 0
+
+    # bin/submit.sh would start another Java for each date.
+    monkeypatch.setattr(Operations, "run_now", run_in_process)
+
+    def outdated(*words: str, answer: str = "") -> tuple[int, str]:
+        words = ("backfill", "--outdated", "--client-id", "x", "--config", str(config), *words)
+        done = CliRunner().invoke(main, list(words), input=answer)
+        return done.exit_code, done.output
+
+    def versions() -> list[tuple[int, bool]]:
+        folder = prefix / "products_categories" / "client_id=x"
+        manifests = [json.loads((folder / f"date={day}" / "_manifest.json").read_text()) for day in days]
+        return [(one["model_version"], one["backfilled"]) for one in manifests]
+
+    code, shown = outdated(answer="n\n")
+    assert (code, versions()) == (1, [(1, False), (2, False), (2, False)])
+    assert "x: to be predicted again by version 1, the champion, one after the other:" in shown
+    assert "  2026-01-29: replaces what version 2 published, 50 products\n" in shown
+    assert "2026-01-28" not in shown
+    assert "Replace 2 dates?" in shown
+    assert outdated("--from", "2026-01-30", "--yes")[0] == 0
+    assert versions() == [(1, False), (2, False), (1, True)]
+    assert outdated("--to", "2026-01-31", answer="y\n")[0] == 0
+    assert versions() == [(1, False), (1, True), (1, True)]
+    assert set(published_rows(prefix, "x", "2026-01-29")["model_version"]) == {1}
+    assert outdated() == (0, "x: no published date was made by a version that was rolled back\n")
 
 
 def test_a_small_clients_recipes_are_compared(job: JobContext, deliver: Deliver) -> None:

@@ -20,6 +20,7 @@ from tests.conftest import DAY, ROOT, make_client, published_rows
 FILE_MODULES = {"os", "pathlib", "glob", "shutil", "io", "tempfile"}
 LOCAL_FILES = {
     "__init__": "the environment",
+    "cli/backfill": "the configuration file's path",
     "cli/crontab": "the project's cron folder",
     "cli/forget": "the environment, the configuration file's path",
     "cli/main": "the folder that sample-data is told to fill",
