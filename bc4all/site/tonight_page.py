@@ -119,7 +119,7 @@ def _durations(usual: Durations) -> list[str]:
     ]
     if usual.assumed:
         jobs = " or ".join(sorted(usual.assumed))
-        notes.append(f"No client has done a {jobs} yet: {about_time(ASSUMED_S)} is assumed.")
+        notes.append(f"No client has a successful {jobs} run yet: {about_time(ASSUMED_S)} is assumed.")
     return notes
 
 
