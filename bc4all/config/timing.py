@@ -96,6 +96,12 @@ def firings(expression: str, zone: ZoneInfo, after: datetime, until: datetime) -
         yield due.astimezone(UTC)
 
 
+def last_firing(expression: str, zone: ZoneInfo, before: datetime) -> datetime | None:
+    """Return the last time before `before`, in UTC, at which a spread expression was due; None where there was none."""
+    due = next(CronSim(expression, before.astimezone(zone), reverse=True), None)
+    return due.astimezone(UTC) if due else None
+
+
 def local_zone() -> str:
     """Return the name of this process's time zone: $TZ, else this machine's.
 

@@ -3,78 +3,27 @@
 It listens on loopback unless told otherwise, and then requires a token. Without one it answers to its own names alone:
 a web page of another site, whose name was made to lead here, reads nothing.
 
-The scheduler leaves a snapshot after each step; a request only reads it. Format:
-https://prometheus.io/docs/instrumenting/exposition_formats/
+The scheduler leaves a snapshot after each step; a request only reads it.
 """
 
 import contextlib
 import hmac
 import ipaddress
-import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 from bc4all.errors import ConfigurationError
-from bc4all.identity import ClientId
+from bc4all.schedule.metrics import CONTENT_TYPE, SchedulerCollector, text
+from bc4all.schedule.snapshot import Snapshot
 from bc4all.variables import HEALTH_TOKEN
 
 _REQUEST_S = 10.0  # seconds for a whole request: none holds a thread for longer, however slowly it comes
 _AT_ONCE = 16  # requests; one more is closed unread
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_STALE_AFTER_S = 120.0  # seconds without a step after which the scheduler hangs
-
-_METRICS = {
-    "last_tick_seconds": "When the scheduler last looked what was due, in seconds since 1970.",
-    "running": "Spark applications under way.",
-    "queued": "Runs that are due and wait for room.",
-    "configuration_valid": "1 while the configuration file, as it is, is in force.",
-    "runs": "Runs in the history, by job and state.",
-    "last_run_ok": "1 where the last finished run of a client's job was well, else 0.",
-    "undelivered_notices": "Notices that no receiver took.",
-}
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What the scheduler last was like."""
-
-    last_tick: float = 0.0
-    running: int = 0
-    queued: int = 0
-    valid: bool = True
-    runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by job and state
-    last_ok: Mapping[tuple[ClientId, str], bool] = field(default_factory=dict)  # by client and job
-    undelivered: int = 0
-    counted: float = 0.0  # when `queued`, `runs` and `last_ok` were taken
-
-    def metrics(self) -> str:
-        """Prometheus' text. Client ids need no escaping: they are letters, digits, - and _."""
-        values: dict[str, dict[str, float]] = {
-            "last_tick_seconds": {"": self.last_tick},
-            "running": {"": self.running},
-            "queued": {"": self.queued},
-            "configuration_valid": {"": self.valid},
-            "runs": {f'{{job="{job}",state="{state}"}}': count for (job, state), count in self.runs.items()},
-            "last_run_ok": {f'{{client="{client}",job="{job}"}}': ok for (client, job), ok in self.last_ok.items()},
-            "undelivered_notices": {"": self.undelivered},
-        }
-        lines = []
-        for name, help_text in _METRICS.items():
-            lines += [f"# HELP bc4all_{name} {help_text}", f"# TYPE bc4all_{name} gauge"]
-            lines += [f"bc4all_{name}{labels} {float(value)}" for labels, value in values[name].items()]
-        return "\n".join(lines) + "\n"
-
-    def health(self, now: float) -> tuple[int, str]:
-        """Return the status and the body of /health: 503 once the scheduler has not looked for two minutes."""
-        age = now - self.last_tick
-        body = {"last_tick_age": round(age, 1), "running": self.running, "queued": self.queued}
-        return (200 if age < _STALE_AFTER_S else 503), json.dumps({**body, "configuration_valid": self.valid}) + "\n"
 
 
 class _Server(ThreadingHTTPServer):
@@ -140,15 +89,15 @@ class HealthServer:
                 elif token and not hmac.compare_digest(given, expected):
                     self._answer(401, "text/plain", "token required\n")
                 elif self.path == "/metrics":
-                    self._answer(200, "text/plain; version=0.0.4; charset=utf-8", owner.snapshot.metrics())
+                    self._answer(200, CONTENT_TYPE, text(SchedulerCollector(owner.snapshot)))
                 elif self.path == "/health":
                     status, body = owner.snapshot.health(time.time())
                     self._answer(status, "application/json", body)
                 else:
                     self._answer(404, "text/plain", "there are /health and /metrics\n")
 
-            def _answer(self, status: int, kind: str, text: str) -> None:
-                body = text.encode()
+            def _answer(self, status: int, kind: str, content: str) -> None:
+                body = content.encode()
                 self.send_response(status)
                 if status == 401:
                     self.send_header("WWW-Authenticate", "Bearer")

@@ -186,11 +186,11 @@ class History:
         done = "client = ? AND job = 'predict' AND state = 'done' AND trigger != 'backfill' AND id > ?"
         return self._find(done, [client, trained[0].id]) if trained else None
 
-    def latest(self) -> dict[tuple[ClientId, str], Run]:
-        """Return each client's and job's latest run that was started, for no date that was filled in later."""
-        on_time = "started IS NOT NULL AND trigger != 'backfill'"
+    def latest(self, states: Sequence[str] = STATES) -> dict[tuple[ClientId, str], Run]:
+        """Return each client's and job's latest started run in one of these states, for no date filled in later."""
+        on_time = f"started IS NOT NULL AND trigger != 'backfill' AND state IN ({', '.join('?' * len(states))})"
         chosen = f"id IN (SELECT max(id) FROM runs WHERE {on_time} GROUP BY client, job)"  # noqa: S608 - constants
-        return {(run.client, run.job): run for run in self._find(chosen)}
+        return {(run.client, run.job): run for run in self._find(chosen, states)}
 
     def recent(self, count: int) -> dict[tuple[ClientId, str], list[Run]]:
         """Return the last `count` runs of each client's jobs, the latest last; none that was backfilled."""

@@ -23,10 +23,12 @@ from bc4all.project import SUBMIT
 from bc4all.schedule.by_hand import take_in
 from bc4all.schedule.child import Child, cap, started_at
 from bc4all.schedule.dispatch import Dispatcher, finish_orphans
-from bc4all.schedule.health import HealthServer, Snapshot
+from bc4all.schedule.health import HealthServer
 from bc4all.schedule.history import BACKFILL, FAILED, SCHEDULED, History, Run
 from bc4all.schedule.notices import Notice, Notifier
+from bc4all.schedule.punctuality import Expectations
 from bc4all.schedule.scheduler import Scheduler, Signals, serve
+from bc4all.schedule.snapshot import Records, Snapshot
 from bc4all.state import State
 from bc4all.variables import DATA_PREFIX, HEALTH_TOKEN, LOG_FORM, STATE_FOLDER
 
@@ -190,13 +192,20 @@ class Operations:
         settings = scheduler.fleet.scheduler
         token = os.environ.get(HEALTH_TOKEN)
         health = HealthServer(settings.host, settings.port, token) if settings.port else None
+        expectations = Expectations()
 
         def after_step() -> None:
             notifier.settings = scheduler.fleet.scheduler
             notifier.try_again()
             self._note_undelivered(notifier)
             if health:
-                health.snapshot = self._snapshot(scheduler, dispatcher, notifier, health.snapshot)
+                before = replace(
+                    health.snapshot,
+                    last_tick=time.time(),
+                    valid=scheduler.valid,
+                    undelivered=notifier.undelivered,
+                )
+                health.snapshot = self._counted(before, len(dispatcher.running), scheduler.fleet, expectations)
 
         try:
             return serve(scheduler, dispatcher, signals, after_step)
@@ -211,15 +220,14 @@ class Operations:
         for run_id, error in notifier.news().items():
             self.history.update([run_id], unnotified=error)
 
-    def _snapshot(self, scheduler: Scheduler, dispatcher: Dispatcher, notifier: Notifier, before: Snapshot) -> Snapshot:
-        now, running = time.time(), len(dispatcher.running)
-        new = replace(before, last_tick=now, running=running, valid=scheduler.valid, undelivered=notifier.undelivered)
-        if now - before.counted < _COUNT and running == before.running:
-            return new
-        counts, latest = self.history.counts(), self.history.latest()  # which read every run
-        queued = sum(count for (_, state), count in counts.items() if state == "queued")
-        ok = {key: run.state not in FAILED for key, run in latest.items() if run.ended}
-        return replace(new, counted=now, queued=queued, runs=counts, last_ok=ok)
+    def _counted(self, snapshot: Snapshot, running: int, fleet: Fleet, expectations: Expectations) -> Snapshot:
+        """Return the snapshot with so many running applications, and with the history's records where it is time."""
+        now = snapshot.last_tick
+        if now - snapshot.counted < _COUNT and running == snapshot.running:
+            return snapshot
+        records = Records.read(self.history, fleet.clients.values(), expectations, datetime.fromtimestamp(now, UTC))
+        queued = sum(count for (_, state), count in records.runs.items() if state == "queued")
+        return replace(snapshot, running=running, counted=now, queued=queued, records=records)
 
 
 def redirect(log: Path, limit: int) -> None:
