@@ -11,6 +11,7 @@ import bc4all
 from bc4all.cli.backfill import backfill
 from bc4all.cli.crontab import crontab
 from bc4all.cli.forget import forget
+from bc4all.cli.metrics import metrics
 from bc4all.cli.models import COMMANDS as MODEL_COMMANDS
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE, JSON_OPTION
 from bc4all.cli.report import report
@@ -159,7 +160,7 @@ def sample_data(clients: int, rows: int, categories: int | None, seed: int, out:
         click.echo(f"{client_id}: {rows} products to train on, {rows} to predict", err=True)
 
 
-for _command in (backfill, crontab, forget, report, why, *MODEL_COMMANDS, *RUN_COMMANDS):
+for _command in (backfill, crontab, forget, metrics, report, why, *MODEL_COMMANDS, *RUN_COMMANDS):
     main.add_command(_command)
 
 if __name__ == "__main__":
