@@ -253,6 +253,8 @@ def test_reads_its_file_again_and_tells_its_health(here: Path) -> None:
         return answer
 
     wait_for(lambda: health().get("configuration_valid") is True, log)
+    shown = 'bc4all_allowed_age_seconds{client="c0",job="predict"}'  # from the first step on
+    wait_for(lambda: shown in requests.get("http://127.0.0.1:9746/metrics", timeout=5).text, log)
     sound = file.read_text()
     file.write_text(sound.replace("0 4 31", "0 4"))
     wait_for(lambda: health().get("configuration_valid") is False, log)
