@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,11 @@ from pyarrow import fs
 
 from bc4all.errors import ConfigurationError, DataError, TransientFailure
 from bc4all.identity import ClientId, Day
+from bc4all.job_kinds import PREDICT
 from bc4all.layout import MANIFEST, Layout
+
+_RANKED = ["product_id", "pred_label", "pred_score", "rank"]
+_READAHEAD = {"batch_readahead": 2, "fragment_readahead": 1}  # Arrow's own holds 100 MB more of a million products
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,33 @@ def made_by(layout: Layout, client_id: ClientId, versions: Set[int]) -> dict[Day
     """Return the published dates that one of some versions of the model has made, in order, and their manifests."""
     every = manifests(layout, client_id, published_days(layout, client_id)) if versions else {}
     return {day: manifest for day, manifest in every.items() if manifest.get("model_version") in versions}
+
+
+def read_ranked(
+    layout: Layout, client_id: ClientId, day: Day, product_ids: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a published date batch by batch: the best of each product, or all of `product_ids`.
+
+    Nothing where the date has no files. Raises TransientFailure where they cannot be read, such as in the moment in
+    which they are replaced.
+    """
+    storage, root = open_folder(layout, layout.published_client(client_id))
+    rows = pc.field("rank") == 0 if product_ids is None else pc.field("product_id").isin(list(product_ids))
+    try:
+        partition = ds.dataset(f"{root}/date={day}", format="parquet", filesystem=storage)
+        if partition.files:
+            yield from partition.scanner(columns=_RANKED, filter=rows, **_READAHEAD).to_batches()
+    except (pa.ArrowException, OSError) as error:
+        where = layout.published_partition(client_id, day)
+        raise TransientFailure(f"{client_id}: the categories of {day} cannot be read: {error}", where) from error
+
+
+def refusals(layout: Layout, client_id: ClientId, day: Day) -> dict[str, int]:
+    """Return how many rows to predict were refused on a date, by reason; none where no quarantine can be read."""
+    storage, root = open_folder(layout, layout.quarantine(PREDICT.data, client_id, day))
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        return {str(reason): int(rows) for reason, rows in _read_manifest(storage, root).get("reasons", {}).items()}
+    return {}
 
 
 def _read_manifest(storage: fs.FileSystem, folder: str) -> dict[str, Any]:

@@ -21,7 +21,10 @@ _PLOT = (320, 220)  # pixels of a curve, width and height
 def client_context(
     one: ClientFacts, days: Sequence[DayFacts], model: ModelFacts | None, now: datetime, alone: bool
 ) -> dict[str, Any]:
-    """Return what `client.html.jinja` takes; `alone`: for the client itself, without what is its operators' alone."""
+    """Return what `client.html.jinja` takes beside `newest_context`.
+
+    `alone`: for the client itself, without what is its operators' alone.
+    """
     categories = _categories(model)
     return {
         "root": "" if alone else "../",

@@ -5,7 +5,7 @@ A page is written again when what it is made from has changed: the digests stand
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import bc4all
 from bc4all.config.clients import Client
-from bc4all.data.published import newest_published, published_days
+from bc4all.data.published import newest_published, published_days, refusals
 from bc4all.errors import ConfigurationError, Failure
 from bc4all.identity import ClientId
 from bc4all.job_kinds import PREDICT
@@ -27,12 +27,15 @@ from bc4all.site.client import SHOWN_DAYS, day_facts, model_facts
 from bc4all.site.client_page import client_context
 from bc4all.site.fleet import SHOWN_RUNS, ClientFacts, Newest, fleet_facts
 from bc4all.site.fleet_page import fleet_context
+from bc4all.site.newest import Predictions, read_predictions
+from bc4all.site.newest_page import browsable, newest_context
 from bc4all.site.pages import render
 from bc4all.site.tonight_page import tonight_context
 
 _MADE_FROM = ".made-from.json"  # digests of what each page was made from; it tells a folder of pages from others
 _AT_ONCE = 4  # clients that are read side by side
 _STATIC = ("style.css", "script.js")
+_PRODUCTS = "products.js"  # of a page alone, beside script.js: a client may be called `script`
 _PREDICTIONS = 4 * SHOWN_DAYS  # runs that tell what became of the dates that are shown, retries among them
 
 
@@ -82,18 +85,17 @@ class Report:
         predictions = {one.id: self.history.of_client(one.id, [PREDICT.name], _PREDICTIONS) for one in stale}
         failures = []
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            contents = pool.map(lambda one: self._page(one, predictions[one.id], now), stale)
-            for one, content in zip(stale, contents, strict=True):
-                if isinstance(content, Failure):
-                    failures.append(f"{one.id}: {content}")
+            written = pool.map(lambda one: self._write_page(one, predictions[one.id], pages, now), stale)
+            for one, failure in zip(stale, written, strict=True):
+                if failure:
+                    failures.append(f"{one.id}: {failure}")
                     digests.pop(one.id)
-                else:
-                    replace_text(pages / f"{one.id}.html", content, 0o644)
         replace_text(out / "index.html", render("fleet.html.jinja", **fleet_context(facts, now)), 0o644)
         tonight = render("tonight.html.jinja", **tonight_context(facts, max_parallel, now))
         replace_text(out / "tonight.html", tonight, 0o644)
         for left in there - {one.id for one in facts}:
             (pages / f"{left}.html").unlink()
+            (pages / f"{left}.js").unlink(missing_ok=True)
         replace_text(out / _MADE_FROM, json.dumps(digests), 0o644)
         return Written(len(facts), len(stale) - len(failures), failures)
 
@@ -103,26 +105,45 @@ class Report:
         Raises ConfigurationError where it does, a Failure where MLflow or the storage fails, OSError as `write`.
         """
         file = out / f"{client.id}.html"
-        if out.exists() and {one.name for one in out.iterdir()} - {file.name, *_STATIC}:
+        if out.exists() and {one.name for one in out.iterdir()} - {file.name, _PRODUCTS, *_STATIC}:
             raise ConfigurationError("the folder holds other files than this client's", str(out), "name another one")
         (one,) = self.facts([client], now)
-        content = self._page(one, self.history.of_client(one.id, [PREDICT.name], _PREDICTIONS), now, alone=True)
-        if isinstance(content, Failure):
-            raise content
         out.mkdir(parents=True, exist_ok=True)
         _write_static(out)
-        replace_text(file, content, 0o644)
+        predictions = self.history.of_client(one.id, [PREDICT.name], _PREDICTIONS)
+        if failure := self._write_page(one, predictions, out, now, alone=True):
+            raise failure
         return file
 
-    def _page(self, one: ClientFacts, predictions: Sequence[Run], now: datetime, alone: bool = False) -> str | Failure:
-        """Return a client's page, or why it cannot be made."""
+    def _write_page(
+        self, one: ClientFacts, runs: Sequence[Run], folder: Path, now: datetime, alone: bool = False
+    ) -> Failure | None:
+        """Write a client's page, and the script of its products; return why it cannot be made."""
         try:
             model = model_facts(self.registry, one.id)
             rolled_back = model.rolled_back if model else set()
-            days = day_facts(self.layout, one.client, one.days, predictions, rolled_back, now)
+            days = day_facts(self.layout, one.client, one.days, runs, rolled_back, now)
+            predictions, reasons = self._newest(one)
         except Failure as failure:
             return failure
-        return render("client.html.jinja", **client_context(one, days, model, now, alone))
+        data = folder / (_PRODUCTS if alone else f"{one.id}.js")
+        products = browsable(predictions, data.name) if predictions else None
+        if products:
+            replace_text(data, products.script, 0o644)
+        else:
+            data.unlink(missing_ok=True)
+        manifest = one.newest.manifest if one.newest else {}
+        context = client_context(one, days, model, now, alone)
+        context |= newest_context(predictions, manifest, reasons, model, products)
+        replace_text(folder / f"{one.id}.html", render("client.html.jinja", **context), 0o644)
+        return None
+
+    def _newest(self, one: ClientFacts) -> tuple[Predictions | None, Mapping[str, int]]:
+        """Return the newest date's products, and how many rows were refused for which reason."""
+        if one.newest is None:
+            return None, {}
+        reasons = refusals(self.layout, one.id, one.newest.day) if one.newest.manifest.get("rows_quarantined") else {}
+        return read_predictions(self.layout, one.id, one.newest.day), reasons
 
 
 def _write_static(out: Path) -> None:

@@ -21,6 +21,7 @@ from bc4all.schedule.history import History, Run, iso
 from bc4all.site.client import DayFacts, ModelFacts, day_facts
 from bc4all.site.client_page import client_context
 from bc4all.site.fleet import ClientFacts, job_facts
+from bc4all.site.newest_page import newest_context
 from bc4all.site.pages import render
 from bc4all.state import State
 from tests.conftest import ROOT, make_client
@@ -288,7 +289,8 @@ def test_what_is_learned_from_is_text_on_a_page() -> None:
     facts = ClientFacts(client, jobs, None, (), None)
     tables = {"categories_held_out.csv": [row]}
     model = ModelFacts([], {}, [], tables, Suspects(9, 9, 0, 1, (suspect,)))
-    page = Page(text=render("client.html.jinja", **client_context(facts, [], model, NOW, False)))
+    context = client_context(facts, [], model, NOW, False) | newest_context(None, {}, {}, model, None)
+    page = Page(text=render("client.html.jinja", **context))
     assert "img" not in {tag for tag, _ in page.tags}
     assert sum(text.count(NASTY) for text in page.rows) == 6
 

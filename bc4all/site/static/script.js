@@ -108,3 +108,83 @@ function begin() {
 
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 if (table) begin();
+
+// A client's products: their file assigns to globalThis.bc4allProducts, and is loaded when somebody searches.
+const browse = document.getElementById("browse");
+const MOST_MATCHES = 50;
+
+function loadProducts() {
+  return new Promise((resolve, reject) => {
+    if (globalThis.bc4allProducts) {
+      resolve(globalThis.bc4allProducts);
+      return;
+    }
+    const script = document.createElement("script");
+    script.src = browse.dataset.products;
+    script.addEventListener("load", () => resolve(globalThis.bc4allProducts));
+    script.addEventListener("error", reject);
+    document.head.append(script);
+  });
+}
+
+function bar(share) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  svg.setAttribute("class", "bar");
+  svg.setAttribute("width", "60");
+  svg.setAttribute("aria-hidden", "true");
+  rect.setAttribute("width", String(60 * share));
+  for (const one of [svg, rect]) one.setAttribute("height", "10");
+  svg.append(rect);
+  return svg;
+}
+
+function productRow([id, ...answers], labels) {
+  const row = document.createElement("tr");
+  const head = document.createElement("th");
+  head.scope = "row";
+  head.textContent = id;
+  const list = document.createElement("ol");
+  list.className = "answers";
+  for (let place = 0; place < answers.length; place += 2) {
+    const item = document.createElement("li");
+    const score = answers[place + 1] / 1000;
+    item.append(bar(score), ` ${score.toFixed(2)} ${labels[answers[place]]}`);
+    list.append(item);
+  }
+  row.append(head);
+  row.insertCell().append(list);
+  return row;
+}
+
+async function search() {
+  const status = document.getElementById("matches");
+  status.textContent = "loading …";
+  try {
+    const { labels, products } = await loadProducts();
+    const words = browse.elements.product.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = products.filter((product) => {
+      const text = `${product[0]} ${labels[product[1]]}`.toLowerCase();
+      return words.every((word) => text.includes(word));
+    });
+    const rows = matches.slice(0, MOST_MATCHES).map((product) => productRow(product, labels));
+    document.getElementById("products-shown").replaceChildren(...rows);
+    const match = `${matches.length.toLocaleString("en")} of ${products.length.toLocaleString("en")} products match`;
+    status.textContent = matches.length > rows.length ? `${match}; the first ${rows.length} are shown` : match;
+  } catch {
+    status.textContent = `${browse.dataset.products} cannot be loaded: it belongs beside this page`;
+  }
+}
+
+if (browse) {
+  browse.hidden = false;
+  let pause = 0;
+  browse.addEventListener("submit", (event) => {
+    event.preventDefault();
+    search();
+  });
+  browse.addEventListener("input", () => {
+    clearTimeout(pause);
+    pause = setTimeout(search, 200);
+  });
+}
