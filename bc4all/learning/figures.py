@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 
 import numpy as np
+import pandas as pd
 
 from bc4all.identity import ClientId
 from bc4all.model.abstention import curve
@@ -14,6 +15,7 @@ from bc4all.model.evaluation import Evaluation
 from bc4all.wording import inert, printable
 
 _SHOWN_CATEGORIES = 60  # categories of a confusion matrix; more cannot be read
+_CONFUSED_PAIRS = 100  # that a table names
 _CELL = 18  # pixels of one
 _CJK = "\u2e80"  # the first of the wide letters
 _BLUES = ((0, (247, 251, 255)), (0.5, (107, 174, 214)), (1, (8, 48, 107)))  # share, and its colour
@@ -21,14 +23,16 @@ _COLOURS = ("#1f77b4", "#ff7f0e")  # of the training's rows, and of those held o
 
 
 def evaluation_files(client_id: ClientId, parts: Mapping[str, Evaluation]) -> dict[str, bytes]:
-    """Return `categories_*.csv`, `confusion_*.svg`, `reliability.svg` and `coverage.csv`, by these names.
+    """Return what a training's run keeps, by these names.
 
+    They are `categories_*.csv`, `confused_*.csv`, `confusion_*.svg`, `reliability.svg` and `coverage.csv`.
     `parts`: how a model does on its "training" rows, and on the "held_out" ones where there are any.
     """
     found = {}
     for name, evaluation in parts.items():
         table = evaluation.categories.assign(category=evaluation.categories["category"].map(inert))
         found[f"categories_{name}.csv"] = table.to_csv(index=False, float_format="%.4f")
+        found[f"confused_{name}.csv"] = _confused_pairs(evaluation).to_csv(index=False)
         found[f"confusion_{name}.svg"] = _confusion(evaluation, f"{client_id} · {name.replace('_', ' ')}")
     answers = parts.get("held_out", parts["training"]).answers
     table = curve(answers["score"].to_numpy(), answers["correct"].to_numpy())
@@ -37,6 +41,16 @@ def evaluation_files(client_id: ClientId, parts: Mapping[str, Evaluation]) -> di
         "coverage.csv": table.to_csv(index=False, float_format="%.6g"),
     }
     return {name: content.encode() for name, content in found.items()}
+
+
+def _confused_pairs(evaluation: Evaluation) -> pd.DataFrame:
+    """Return the pairs of a category and a wrong one that was predicted for most of its rows, those of most first."""
+    counts = evaluation.confusion.tocoo()
+    table = pd.DataFrame({"category": counts.row, "predicted": counts.col, "rows": counts.data})
+    table = table[table["category"] != table["predicted"]]
+    table = table.sort_values(["rows", "category", "predicted"], ascending=[False, True, True])[:_CONFUSED_PAIRS]
+    names = evaluation.categories["category"].map(inert).to_numpy()
+    return table.assign(category=names[table["category"]], predicted=names[table["predicted"]])
 
 
 def _confusion(evaluation: Evaluation, title: str) -> str:

@@ -29,8 +29,11 @@ _NUMBERS = ("rows", "precision", "recall", "f1", "top_5")
 _TABLES = {  # of a training's run, and the columns of each that hold numbers
     "categories_held_out.csv": _NUMBERS,
     "categories_training.csv": _NUMBERS,
+    "confused_held_out.csv": ("rows",),
+    "confused_training.csv": ("rows",),
     "coverage.csv": ("coverage", "accuracy"),
 }
+_NAMES = ("category", "predicted")  # columns that hold categories
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def model_facts(registry: Registry, client_id: ClientId) -> ModelFacts | None:
     aliases = registry.aliases(client_id)
     run_id = next((version.run_id for version in versions if version.number == aliases.get(CHAMPION)), None)
     contents = _files(registry, run_id) if run_id else {}
-    tables = {name: _table(contents[name], columns) for name, columns in _TABLES.items() if name in contents}
+    tables = {name: table_rows(name, contents[name]) for name in _TABLES if name in contents}
     changes = Champions(registry).changes(client_id)
     return ModelFacts(versions, aliases, changes, tables, _suspects(contents.get(FILE)))
 
@@ -82,14 +85,14 @@ def _files(registry: Registry, run_id: RunId) -> dict[str, bytes]:
     return contents
 
 
-def _table(content: bytes, columns: Sequence[str]) -> list[Mapping[str, str]]:
-    """Return the rows of a table whose `columns` hold numbers; none where it is another."""
+def table_rows(name: str, content: bytes) -> list[Mapping[str, str]]:
+    """Return the rows of one of a training's tables, whose columns of numbers hold some; none where it is another."""
     rows: list[Mapping[str, str]] = []
     try:
         for row in csv.DictReader(io.StringIO(content.decode())):
-            for column in columns:
+            for column in _TABLES[name]:
                 float(row[column])
-            rows.append(row | {"category": delivered(row.get("category") or "")})
+            rows.append(row | {name: delivered(row.get(name) or "") for name in _NAMES})
     except (KeyError, TypeError, ValueError):
         return []
     return rows

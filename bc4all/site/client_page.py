@@ -7,6 +7,7 @@ from typing import Any
 from bc4all.registry.versions import Version
 from bc4all.schedule.history import Run
 from bc4all.site.client import DayFacts, ModelFacts
+from bc4all.site.confused_page import confused_context
 from bc4all.site.fleet import ClientFacts
 from bc4all.site.fleet_page import why
 from bc4all.site.pages import NONE, length, moment, share
@@ -43,6 +44,7 @@ def client_context(
         "changes": list(reversed(model.changes)) if model and not alone else [],
         "categories": categories,
         "categories_said": _categories_said(categories),
+        "confused": confused_context(model),
         "curve": _curve(model),
         "suspects": model.suspects.suspects[:_SHOWN_SUSPECTS] if model and model.suspects else (),
         "suspects_said": _suspects_said(model),

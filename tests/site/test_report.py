@@ -142,7 +142,8 @@ def test_a_real_clients_page_says_what_its_training_and_its_dates_were(prefix: P
     assert any(row.startswith("1 champion ") and "RandomForest" in row for row in page.rows)
     categories = [row for row in page.rows if re.fullmatch(r"\S+ \d+( [01]\.\d+){4} ", row)]
     assert len(categories) > 3
-    assert 'class="curve"' in text
+    for part in ('class="curve"', 'id="scores"', 'id="shares"', 'id="least-certain"', 'id="confused"', 'id="browse"'):
+        assert part in text
     assert "version 1 became" not in text
     assert "there is no champion" in text
 
