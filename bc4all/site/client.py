@@ -25,7 +25,8 @@ from bc4all.wording import delivered
 SHOWN_DAYS = 60
 # What became of a date. Outdated: made by a version that was rolled back since.
 DAY_STATES = ("published", "outdated", "backfilled", "failed", "missing")
-_NUMBERS = ("rows", "precision", "recall", "f1", "top_5")
+_TOP_5 = "top_5"  # empty of a category that was predicted, but has no product among those held out
+_NUMBERS = ("rows", "precision", "recall", "f1", _TOP_5)
 _TABLES = {  # of a training's run, and the columns of each that hold numbers
     "categories_held_out.csv": _NUMBERS,
     "categories_training.csv": _NUMBERS,
@@ -91,8 +92,9 @@ def table_rows(name: str, content: bytes) -> list[Mapping[str, str]]:
     try:
         for row in csv.DictReader(io.StringIO(content.decode())):
             for column in _TABLES[name]:
-                float(row[column])
-            rows.append(row | {name: delivered(row.get(name) or "") for name in _NAMES})
+                if row[column] or column != _TOP_5:
+                    float(row[column])
+            rows.append(row | {label: delivered(row.get(label) or "") for label in _NAMES})
     except (KeyError, TypeError, ValueError):
         return []
     return rows

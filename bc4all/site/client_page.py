@@ -118,9 +118,10 @@ def _version(version: Version, aliases: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _categories(model: ModelFacts | None) -> list[Mapping[str, str]]:
-    """Return the champion's categories, those that are answered worst first."""
+    """Return the champion's categories, those that are answered worst first, of those that have products."""
     tables = model.tables if model else {}
     rows = tables.get("categories_held_out.csv") or tables.get("categories_training.csv") or []
+    rows = [row for row in rows if int(row["rows"])]
     return sorted(rows, key=lambda row: (float(row["f1"]), -int(row["rows"])))
 
 

@@ -18,7 +18,7 @@ from bc4all.learning.suspects import Suspect, Suspects
 from bc4all.registry.champions import Change
 from bc4all.registry.tracking import Tracking, tracking_uri
 from bc4all.schedule.history import History, Run, iso
-from bc4all.site.client import DayFacts, ModelFacts, day_facts
+from bc4all.site.client import DayFacts, ModelFacts, day_facts, table_rows
 from bc4all.site.client_page import client_context
 from bc4all.site.fleet import ClientFacts, job_facts
 from bc4all.site.newest_page import newest_context
@@ -144,6 +144,7 @@ def test_a_real_clients_page_says_what_its_training_and_its_dates_were(prefix: P
     assert len(categories) > 3
     for part in ('class="curve"', 'id="scores"', 'id="shares"', 'id="least-certain"', 'id="confused"', 'id="browse"'):
         assert part in text
+    assert re.search(r"Of the \d+ held-out products? of ", text)
     assert "version 1 became" not in text
     assert "there is no champion" in text
 
@@ -294,6 +295,19 @@ def test_what_is_learned_from_is_text_on_a_page() -> None:
     page = Page(text=render("client.html.jinja", **context))
     assert "img" not in {tag for tag, _ in page.tags}
     assert sum(text.count(NASTY) for text in page.rows) == 6
+
+
+def test_a_category_without_held_out_products_hides_no_other() -> None:
+    """It was predicted for others' products: it has no top-5 accuracy, and none of its own says how it is answered."""
+    content = b"category,rows,precision,recall,f1,top_5\na,2,1,0.5,0.7,1\nb,0,0,0,0,\n"
+    rows = table_rows("categories_held_out.csv", content)
+    assert [(row["category"], row["top_5"]) for row in rows] == [("a", "1"), ("b", "")]
+    client = make_client("a")
+    jobs = {job: job_facts(client, job, [], False, NOW) for job in SCHEDULED_JOBS}
+    model = ModelFacts([], {}, [], {"categories_held_out.csv": rows}, None)
+    context = client_context(ClientFacts(client, jobs, None, (), None), [], model, NOW, False)
+    assert [row["category"] for row in context["categories"]] == ["a"]
+    assert table_rows("categories_held_out.csv", content.replace(b"0.7", b"")) == []
 
 
 def test_a_version_that_was_taken_back_is_outdated_until_it_is_champion_again() -> None:
