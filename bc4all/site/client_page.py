@@ -15,6 +15,7 @@ from bc4all.wording import quantity
 
 _METRICS = ("accuracy", "top_5_accuracy", "log_loss")  # tags of a version
 _MARKS = {"published": "done", "outdated": "lost", "backfilled": "queued", "failed": "failed", "missing": "missed"}
+_SHOWN_CATEGORIES = 500
 _SHOWN_SUSPECTS = 25
 _PLOT = (320, 220)  # pixels of a curve, width and height
 
@@ -42,7 +43,7 @@ def client_context(
         "runs": [_run(run, alone) for job in one.jobs.values() for run in reversed(job.runs)],
         "versions": [_version(version, model.aliases) for version in model.versions] if model else [],
         "changes": list(reversed(model.changes)) if model and not alone else [],
-        "categories": categories,
+        "categories": categories[:_SHOWN_CATEGORIES],
         "categories_said": _categories_said(categories),
         "confused": confused_context(model),
         "curve": _curve(model),
@@ -128,10 +129,13 @@ def _categories(model: ModelFacts | None) -> list[Mapping[str, str]]:
 def _categories_said(categories: Sequence[Mapping[str, str]]) -> str:
     if not categories:
         return "There is no champion whose categories are known."
-    weak = [row for row in categories if float(row["f1"]) < 0.5]
+    weak = sum(float(row["f1"]) < 0.5 for row in categories)
+    which = "the weakest come first"
+    if len(categories) > _SHOWN_CATEGORIES:
+        which = f"the {_SHOWN_CATEGORIES} weakest are shown"
     if not weak:
-        return f"Each of the {len(categories)} categories has an F1 of 0.5 or more; the weakest come first."
-    return f"{len(weak)} of {len(categories)} categories have an F1 below 0.5; the weakest come first."
+        return f"Each of the {len(categories):,} categories has an F1 of 0.5 or more; {which}."
+    return f"{weak:,} of {len(categories):,} categories have an F1 below 0.5; {which}."
 
 
 def _suspects_said(model: ModelFacts | None) -> str:

@@ -14,12 +14,17 @@ from bc4all.cli.main import main
 from bc4all.data.published import refusals
 from bc4all.errors import TransientFailure
 from bc4all.identity import ClientId, Day
+from bc4all.job_kinds import SCHEDULED_JOBS
 from bc4all.layout import Layout
 from bc4all.registry.champions import Change
 from bc4all.site import newest
 from bc4all.site.client import ModelFacts
+from bc4all.site.client_page import client_context
+from bc4all.site.fleet import ClientFacts, job_facts
 from bc4all.site.newest import Predictions, Product, read_predictions
 from bc4all.site.newest_page import MAX_DATA_BYTES, browsable, newest_context
+from bc4all.site.pages import render
+from tests.conftest import make_client
 from tests.site.test_report import NASTY, NOW, Page, configure, publish, report
 
 TODAY = Day(NOW.date().isoformat())
@@ -126,6 +131,26 @@ def test_the_data_is_small_whatever_the_names_are(name: str) -> None:
     assert len(data_of(products.script)["products"]) == products.products
     browse = newest_context(predictions, {}, {}, None, products)["browse"]
     assert f"A sample of {products.products:,} of the 5,000 products" in browse["sentence"]
+
+
+def test_a_page_is_small_however_many_categories_there_are() -> None:
+    """At most 300 kB; it says what is left out."""
+    names = [f"Household > Kitchen > Things of the {number:04}th kind" for number in range(5000)]
+    figures = {"rows": "12", "precision": "0.9", "recall": "0.9", "f1": "0.9", "top_5": "0.9"}
+    tables = {
+        "categories_held_out.csv": [{"category": name, **figures} for name in names],
+        "confused_held_out.csv": [{"category": name, "predicted": names[0], "rows": "4"} for name in names[1:101]],
+    }
+    sample = [Product(f"{name} {name}", [(name, 0.2)] * 5) for name in names]
+    predictions = Predictions(TODAY, 5000, 0.2, [0, 0, 5000, *[0] * 7], dict.fromkeys(names, 1), sample[:25], sample)
+    model, client = ModelFacts([], {}, [], tables, None), make_client("a")
+    facts = ClientFacts(client, {job: job_facts(client, job, [], False, NOW) for job in SCHEDULED_JOBS}, None, (), None)
+    context = client_context(facts, [], model, NOW, False)
+    context |= newest_context(predictions, {}, {}, model, browsable(predictions, "a.js"))
+    text = render("client.html.jinja", **context)
+    assert len(text.encode()) < 300_000
+    assert "Each of the 5,000 categories has an F1 of 0.5 or more; the 500 weakest are shown." in text
+    assert "4,900 further categories not shown." in text
 
 
 def test_shares_stand_beside_those_of_training() -> None:
