@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from sqlalchemy.exc import SQLAlchemyError
 
 import bc4all
@@ -178,6 +179,19 @@ class Tracking:
                 lambda: self.client.download_artifacts(run_id, name, scratch), f"run {run_id} has no file {name}"
             )
             return Path(file).read_bytes()
+
+    def run_files(self, run_id: RunId, names: Sequence[str]) -> dict[str, bytes]:
+        """Return the content of those of a run's files that it has, by name. Raises ModelError where there is no run.
+
+        The run is looked up once: MLflow's client looks it up anew for each file, which takes longer than the file.
+        """
+        uri = self.ask(lambda: str(self.client.get_run(run_id).info.artifact_uri), f"there is no run {run_id}")
+        files = self.ask(lambda: get_artifact_repository(uri, tracking_uri=self.uri))
+        there = {entry.path for entry in self.ask(files.list_artifacts)}
+        with tempfile.TemporaryDirectory(prefix="bc4all-") as scratch:
+            wanted = [name for name in names if name in there]
+            paths = {name: self.ask(partial(files.download_artifacts, name, scratch)) for name in wanted}
+            return {name: Path(path).read_bytes() for name, path in paths.items()}
 
     def close_run(self, run_id: RunId) -> None:
         """End a run whose process was killed, and those inside it, if it has not ended and is still known."""

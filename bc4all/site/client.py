@@ -79,11 +79,10 @@ def model_facts(registry: Registry, client_id: ClientId) -> ModelFacts | None:
 
 
 def _files(registry: Registry, run_id: RunId) -> dict[str, bytes]:
-    contents = {}
-    for name in (*_TABLES, FILE):
-        with contextlib.suppress(ModelError):  # of a release that did not keep it, or without held-out products
-            contents[name] = registry.tracking.run_file(run_id, name)
-    return contents
+    """Return what a training kept of the page's files: none where its run was deleted."""
+    with contextlib.suppress(ModelError):
+        return registry.tracking.run_files(run_id, (*_TABLES, FILE))
+    return {}
 
 
 def table_rows(name: str, content: bytes) -> list[Mapping[str, str]]:

@@ -11,6 +11,7 @@ from bc4all.wording import listed, quantity
 
 MAX_DATA_BYTES = 1_000_000  # of a client's script
 _DATA = "globalThis.bc4allProducts"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _DRAWN_CATEGORIES = 12
 _SHOWN_CATEGORIES = 100  # in the table
 _SHOWN_PRODUCTS = 20  # where no script runs
@@ -69,7 +70,7 @@ def _numbers(answer: tuple[str, float], places: Mapping[str, int], new: Mapping[
 
 def _literal(value: object) -> str:
     """Return a value as JavaScript holds it; defence in depth: without what would end a script in a page."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return _JSON.encode(value).replace("<", "\\u003c")
 
 
 def newest_context(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bc4all.errors import Failure, ModelError, Untrained
-from bc4all.identity import ClientId, Day
+from bc4all.identity import ClientId, Day, RunId
 from bc4all.job_kinds import PREDICT, TRAIN
 from bc4all.layout import Layout
 from bc4all.registry.tracking import Tracking, tracking_uri
@@ -63,3 +63,15 @@ def test_a_client_without_any_version_is_told_from_one_without_a_champion(tracki
     with pytest.raises(ModelError, match="client_0_model has no champion") as told:
         registry.find(ClientId("client_0"))
     assert not isinstance(told.value, Untrained)
+
+
+def test_a_runs_files_are_those_that_it_has(tracking: Tracking, tmp_path: Path) -> None:
+    """By their names, whatever else the run holds; a run that is not there is told."""
+    experiment = tracking.client.create_experiment("files")
+    run_id = RunId(tracking.client.create_run(experiment).info.run_id)
+    (tmp_path / "a.csv").write_bytes(b"a,b\n")
+    (tmp_path / "other.csv").write_bytes(b"c\n")
+    tracking.client.log_artifacts(run_id, str(tmp_path))
+    assert tracking.run_files(run_id, ["a.csv", "missing.csv"]) == {"a.csv": b"a,b\n"}
+    with pytest.raises(ModelError, match="there is no run"):
+        tracking.run_files(RunId("0" * 32), ["a.csv"])
