@@ -228,6 +228,8 @@ def test_files_that_cannot_be_read_are_told_and_read_again(prefix: Path, tmp_pat
     assert f"a: the categories of {TODAY} cannot be read" in done.stderr
     assert {one.name for one in (site / "clients").iterdir()} == {"b.html", "b.js", "c.html"}
     assert 'id="scores"' not in (site / "clients" / "c.html").read_text()
+    alone = CliRunner().invoke(main, [*words[:1], "--client-id", "a", "--out", str(tmp_path / "a"), *words[3:]])
+    assert (alone.exit_code, "cannot be read" in alone.stderr) == (75, True)
     file.write_bytes(content)
     assert report(site, config).startswith("3 clients, 1 page written anew, ")
     assert (site / "clients" / "a.js").exists()

@@ -232,6 +232,20 @@ def test_another_teams_models_are_no_clients(prefix: Path, tmp_path: Path) -> No
     assert "without champion" in row_of(Page(tmp_path / "site" / "index.html"), "a")
 
 
+def test_a_champion_whose_run_is_gone_has_its_version_alone(prefix: Path, tmp_path: Path) -> None:
+    """MLflow's clean-up has removed it, say: the page is there, without the tables that the run kept."""
+    config = configure(prefix, ["a"])
+    layout = Layout.from_environment()
+    client = Tracking(tracking_uri(layout), layout).client
+    client.create_registered_model("a_model", tags={"client_id": "a"})
+    client.create_model_version("a_model", str(tmp_path), run_id="0" * 32)
+    client.set_registered_model_alias("a_model", "champion", "1")
+    report(tmp_path / "site", config)
+    page = Page(tmp_path / "site" / "clients" / "a.html")
+    assert any(row.startswith("1 champion ") for row in page.rows)
+    assert "There is no champion whose categories are known." in (tmp_path / "site/clients/a.html").read_text()
+
+
 @pytest.mark.parametrize("schedule", ["* * * * *", "59 23 * * *", "0 0 * * *"])
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Australia/Lord_Howe"])
 def test_each_date_is_due_once_however_often_it_is(prefix: Path, schedule: str, zone: str) -> None:
