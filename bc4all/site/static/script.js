@@ -112,19 +112,20 @@ if (table) begin();
 // A client's products: their file assigns to globalThis.bc4allProducts, and is loaded when somebody searches.
 const browse = document.getElementById("browse");
 const MOST_MATCHES = 50;
+let products; // the promise of them: one file, however quickly somebody types
 
 function loadProducts() {
-  return new Promise((resolve, reject) => {
-    if (globalThis.bc4allProducts) {
-      resolve(globalThis.bc4allProducts);
-      return;
-    }
+  products ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = browse.dataset.products;
     script.addEventListener("load", () => resolve(globalThis.bc4allProducts));
-    script.addEventListener("error", reject);
+    script.addEventListener("error", () => {
+      products = undefined;
+      reject(new Error(script.src));
+    });
     document.head.append(script);
   });
+  return products;
 }
 
 function bar(share) {
@@ -161,15 +162,15 @@ async function search() {
   const status = document.getElementById("matches");
   status.textContent = "loading …";
   try {
-    const { labels, products } = await loadProducts();
+    const loaded = await loadProducts();
     const words = browse.elements.product.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = products.filter((product) => {
-      const text = `${product[0]} ${labels[product[1]]}`.toLowerCase();
+    const matches = loaded.products.filter((product) => {
+      const text = `${product[0]} ${loaded.labels[product[1]]}`.toLowerCase();
       return words.every((word) => text.includes(word));
     });
-    const rows = matches.slice(0, MOST_MATCHES).map((product) => productRow(product, labels));
+    const rows = matches.slice(0, MOST_MATCHES).map((product) => productRow(product, loaded.labels));
     document.getElementById("products-shown").replaceChildren(...rows);
-    const match = `${matches.length.toLocaleString("en")} of ${products.length.toLocaleString("en")} products match`;
+    const match = `${matches.length.toLocaleString("en")} of ${loaded.products.length.toLocaleString("en")} products match`;
     status.textContent = matches.length > rows.length ? `${match}; the first ${rows.length} are shown` : match;
   } catch {
     status.textContent = `${browse.dataset.products} cannot be loaded: it belongs beside this page`;
