@@ -17,7 +17,7 @@ from bc4all.starter import ByHand, tell_begun, tell_interrupted, tell_result, te
 from bc4all.state import State
 from bc4all.variables import RESULTS
 
-SLEEP = "import time; time.sleep(600)"
+SLEEP = "import time; print(flush=True); time.sleep(600)"
 OUTCOME = {"exit_code": 0, "rows": 5, "version": 2, "top_5": None, "run_id": "r", "error": None, "note": ""}
 BROKEN = OUTCOME | {"exit_code": 1, "error": "b: predict failed: broken"}
 
@@ -72,7 +72,9 @@ def test_a_job_that_was_interrupted_is_stopped(state: State, history: History, m
 def test_a_job_that_works_is_running(state: State, history: History) -> None:
     """As long as its process lives: what is done is done, the rest runs; when it is killed, that is lost."""
     file = state.by_hand("train")
-    with subprocess.Popen([sys.executable, "-c", SLEEP], env={**os.environ, RESULTS: str(file)}) as job:
+    environment = {**os.environ, RESULTS: str(file)}
+    with subprocess.Popen([sys.executable, "-c", SLEEP], env=environment, stdout=subprocess.PIPE) as job:
+        assert job.stdout and job.stdout.readline()  # before it works, its environment may not be seen yet
         head = {"event": "by hand"} | asdict(ByHand("train", "2026-01-31", time.time(), job.pid))
         begun = [{"event": "begun", "client_id": client} for client in ("a", "b")]
         lines = [head, *begun, {"client_id": "a", **OUTCOME}]
