@@ -13,10 +13,13 @@ for job in train predict; do
 done
 echo "==> bc4all show --client-id client_0 --limit 5"
 .venv/bin/bc4all show --client-id client_0 --limit 5
+echo "==> bc4all report --out dist/site"
+.venv/bin/bc4all report --out dist/site
 cat <<END
 
 Where to look next:
   $DATA_PREFIX/products_categories/   every client's categories as parquet, a _manifest.json beside them
+  dist/site/index.html              pages of the fleet, of each client and of the next 24 hours, for any browser
   make mlflow-ui                    every run: accuracy, per-category tables, confusion matrices
   make notebook                     the published categories beside the products, with Spark
 END

@@ -74,7 +74,8 @@ def test_a_job_that_works_is_running(state: State, history: History) -> None:
     file = state.by_hand("train")
     environment = {**os.environ, RESULTS: str(file)}
     with subprocess.Popen([sys.executable, "-c", SLEEP], env=environment, stdout=subprocess.PIPE) as job:
-        assert job.stdout and job.stdout.readline()  # before it works, its environment may not be seen yet
+        assert job.stdout
+        assert job.stdout.readline()  # before it works, its environment may not be seen yet
         head = {"event": "by hand"} | asdict(ByHand("train", "2026-01-31", time.time(), job.pid))
         begun = [{"event": "begun", "client_id": client} for client in ("a", "b")]
         lines = [head, *begun, {"client_id": "a", **OUTCOME}]

@@ -19,7 +19,7 @@ from bc4all.state import State
 from tests.site.test_report import NASTY, NOW, configure, note, note_all, publish, report
 
 pytestmark = pytest.mark.slow
-PAGES = ("index.html", "clients/plain.html", "clients/failing.html")
+PAGES = ("index.html", "tonight.html", "clients/plain.html", "clients/failing.html")
 LOOKS: Sequence[dict[str, Any]] = (
     {"color_scheme": "light"},
     {"color_scheme": "dark"},
