@@ -16,7 +16,8 @@ from bc4all.site.fleet import ClientFacts
 from bc4all.site.simulation import Application, Expected, Firing
 
 SLOT = timedelta(minutes=15)
-SLOTS = 24 * 4
+AHEAD = timedelta(hours=24)
+SLOTS = 24 * 4 + 1  # the quarter that holds the first moment is the one that holds the last, a day later
 ASSUMED_S = 60.0  # seconds of a job that no client has ever done
 _MIN_S = 1.0  # seconds of a run at least: the history counts whole ones
 

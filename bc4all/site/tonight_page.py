@@ -1,15 +1,15 @@
 """The next 24 hours of a fleet -> what its template shows, with a sentence that says whether `max_parallel` will do."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from bc4all.site.fleet import ClientFacts
 from bc4all.site.pages import length
 from bc4all.site.simulation import Application, Expected, applications, simulate
 from bc4all.site.tonight import (
+    AHEAD,
     ASSUMED_S,
-    SLOT,
     SLOTS,
     Durations,
     Late,
@@ -33,9 +33,9 @@ _TICK_HOURS = 3
 
 def tonight_context(clients: Sequence[ClientFacts], max_parallel: int, now: datetime) -> dict[str, Any]:
     """Return what `tonight.html.jinja` takes."""
-    start, usual = first_slot(now.astimezone(UTC)), durations(clients)
-    until = start + SLOT * SLOTS
-    due = due_firings(clients, usual, now, until - timedelta(seconds=1))  # which is the next slot's
+    now = now.astimezone(UTC)
+    start, until, usual = first_slot(now), now + AHEAD, durations(clients)
+    due = due_firings(clients, usual, now, until)
     runs = simulate(due, max_parallel)
     together = applications(runs)
     every = slots(together, due, start)

@@ -160,7 +160,7 @@ def test_clients_that_share_an_application_are_no_overload() -> None:
 def test_a_time_that_is_overtaken_is_skipped() -> None:
     """An hour's work each half an hour: every other one is never started."""
     page = tonight_context([client_facts("slow", 3600, predict=alone("*/30 * * * *"))], 2, NOW)
-    assert page["notes"][0] == "23 runs of 47 will be skipped: the next time of the same job comes first."
+    assert page["notes"][0] == "23 runs of 48 will be skipped: the next time of the same job comes first."
     (row,) = page["late"]
     assert (row["overtaken"], row["waits_for"]) == (23, "an earlier run of its own")
 
@@ -206,6 +206,15 @@ def test_a_report_has_the_page_and_leads_to_it(prefix: Path, history: History, t
     (site / "tonight.html").unlink()
     report(site, config)
     assert (site / "tonight.html").exists()
+
+
+@pytest.mark.parametrize("minute", [0, 5, 14, 15, 59])
+def test_a_daily_job_is_in_the_next_day_whenever_one_looks(minute: int) -> None:
+    """Once, also in the quarter of an hour in which it has just been due."""
+    now = NOW.replace(hour=6, minute=minute)
+    page = tonight_context([client_facts("a", 20, predict=alone("0 6 * * *"))], 8, now)
+    assert page["verdict"].startswith("No run waits for a place: 1 run is due")
+    assert [slot["due"] for slot in page["slots"]] == [1]
 
 
 @pytest.mark.slow
