@@ -3,13 +3,14 @@
 Nothing here reads a clock or the history.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from bc4all.config.timing import Timing, firings, last_firing
 
 _AHEAD = timedelta(days=8)  # a week and a day: the night and the weekend in which a job rests are among it
+_KEPT = timedelta(days=1)  # less than the week in which a longer time between two firings is seen before it comes
 _FAR = timedelta(days=366 * 9)  # a 29th of February is eight years away at most
 _MIN_GRACE_S = 3600  # seconds that a run may wait for room and take, whatever its timeout
 
@@ -23,20 +24,22 @@ class Expectation:
 
 
 class Expectations:
-    """The expectations of timings, each worked out anew once it has become due."""
+    """The expectations of timings: when each is due next is always true, its allowed age is worked out once a day."""
 
     def __init__(self) -> None:
-        self._by_timing: dict[tuple[str, int], Expectation] = {}
+        self._by_timing: dict[tuple[str, int], tuple[datetime, Expectation]] = {}
 
     def of(self, timing: Timing, now: datetime) -> Expectation | None:
         """Return what is expected of a timing; None where it is not due for years."""
         key = timing.key, timing.timeout
-        expected = self._by_timing.get(key)
-        if expected is None or expected.next_due <= now:
-            expected = _expectation(timing, now)
-            if expected is None:
-                return None
-            self._by_timing[key] = expected
+        made_at, expected = self._by_timing.get(key, (now, None))
+        if expected is None or now - made_at >= _KEPT:
+            made_at, expected = now, _expectation(timing, now)
+        elif expected.next_due <= now:  # of a job that is due each minute, all of it would take too long each time
+            due = next(firings(timing.expression, timing.zone, now, now + _FAR), None)
+            expected = replace(expected, next_due=due) if due else None
+        if expected is not None:
+            self._by_timing[key] = made_at, expected
         return expected
 
 

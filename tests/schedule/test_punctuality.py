@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc4all.config.timing import Timing, firings, last_firing
+from bc4all.schedule import punctuality
 from bc4all.schedule.punctuality import Expectations
 
 MONDAY = datetime(2026, 3, 9, tzinfo=UTC)
@@ -51,6 +52,23 @@ def test_a_night_with_an_hour_more_is_no_fault() -> None:
     expected = Expectations().of(berlin, datetime(2026, 10, 25, 0, 30, tzinfo=UTC))
     assert expected is not None
     assert expected.allowed_age == 26 * 3600
+
+
+def test_the_next_time_is_true_all_day_and_the_age_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is due each minute would else hold the scheduler up each minute."""
+    times, each = Expectations(), timing("* * * * *")
+    first = times.of(each, MONDAY)
+    calls = []
+    monkeypatch.setattr(punctuality, "last_firing", lambda *words: calls.append(words))
+    for minute in range(1, 60):
+        expected = times.of(each, MONDAY + timedelta(minutes=minute))
+        assert first is not None
+        assert expected is not None
+        assert expected.next_due == MONDAY + timedelta(minutes=minute + 1)
+        assert expected.allowed_age == first.allowed_age
+    assert calls == []
+    times.of(each, MONDAY + timedelta(days=1))
+    assert len(calls) == 1
 
 
 def test_what_is_not_due_for_years_has_no_allowed_age() -> None:
