@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from bc4all.layout import Layout
 from bc4all.schedule.history import History
 from bc4all.state import State
+from tests.site.test_newest import deliver, ranked
 from tests.site.test_report import NASTY, NOW, configure, note, note_all, publish, report
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,7 @@ LOOKS: Sequence[dict[str, Any]] = (
 # What sticks out of its cell, or out of the page.
 OVERFLOW = """() => [
   ...(document.documentElement.scrollWidth > innerWidth ? ["the page"] : []),
-  ...[...document.querySelectorAll("#clients th, #clients td")]
+  ...[...document.querySelectorAll("table th, table td")]
     .filter((cell) => cell.scrollWidth > cell.clientWidth + 1).map((cell) => cell.textContent.trim()),
 ]"""
 
@@ -57,8 +58,10 @@ def site(prefix: Path, tmp_path: Path) -> Path:
         note_all(history, client_id)
     note(history, "failing", "predict", NOW, "failed", error=f"{NASTY} {'long ' * 40}{'unbroken' * 30}")
     history.close()
-    for days in (0, 1, 3):
+    for days in (1, 3):
         publish(prefix, "plain", (NOW - timedelta(days=days)).date().isoformat())
+    products = ["12345", NASTY, "=cmd", *(f"product {number} {'long' * 30}" for number in range(60))]
+    deliver(prefix, "plain", ranked(products, [NASTY, "x" * 90, *"abcd"]))
     report(tmp_path / "site", config)
     return tmp_path / "site"
 
@@ -86,7 +89,7 @@ def test_a_page_is_whole_in_every_setting(
         page, faults = opened(browser, site / name, viewport=size, java_script_enabled=scripts, **look)
         assert faults == [], name
         assert page.evaluate(OVERFLOW) == [], name
-        assert page.locator("tbody tr").first.is_visible(), name
+        assert page.locator("tbody tr:visible").count() > 0, name
         assert page.locator("img").count() == 0, name
         page.context.close()
 
@@ -106,18 +109,33 @@ def test_what_is_shown_stands_in_the_address(browser: Browser, site: Path) -> No
     """A count filters, a search narrows, going back widens, and an address that was sent shows the same."""
     page, faults = opened(browser, site / "index.html")
     names = page.locator("#clients tbody tr:visible th[scope=row] a")
-    assert names.count() == 4
+    expect(names).to_have_count(4)
     page.get_by_role("link", name="1 failing").click()
-    assert names.all_inner_texts() == ["failing"]
-    assert page.locator("#shown").inner_text() == "1"
+    expect(names).to_have_text(["failing"])
+    expect(page.locator("#shown")).to_have_text("1")
     sent = page.url
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.getElementById('shown').textContent === '4'")
+    expect(page.locator("#shown")).to_have_text("4")
     page.get_by_label("Search").fill("GOLD")
-    assert names.all_inner_texts() == ["plain"]
+    expect(names).to_have_text(["plain"])
     page.goto("about:blank")
     page.goto(sent)
-    assert names.all_inner_texts() == ["failing"]
+    expect(names).to_have_text(["failing"])
+    assert faults == []
+
+
+def test_products_are_searched_for(browser: Browser, site: Path) -> None:
+    """By part of an id or of a category, in data that comes when it is asked for; markup is text."""
+    page, faults = opened(browser, site / "clients" / "plain.html")
+    form, rows = page.locator("#browse"), page.locator("#products-shown tr")
+    expect(rows).to_have_count(20)
+    form.get_by_label("Search").fill("234")
+    form.get_by_role("button").click()
+    expect(rows).to_have_count(1)
+    expect(rows.locator("th")).to_have_text(["12345"])
+    form.get_by_label("Search").fill("onerror")
+    expect(rows.locator("th").filter(has_text=NASTY)).to_have_count(1)
+    assert page.locator("img").count() == 0
     assert faults == []
 
 
