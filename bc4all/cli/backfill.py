@@ -77,7 +77,7 @@ def _outdated(layout: "Layout", client_id: ClientId) -> tuple[int, Mapping[Day, 
 
 def _show(client_id: ClientId, champion: int, manifests: Mapping[Day, Mapping[str, Any]]) -> None:
     """Print what will be replaced, by what, and how."""
-    click.echo(f"{client_id}: to be predicted again by version {champion}, the champion, one after the other:")
+    click.echo(f"{client_id}: to be predicted again by the champion, now version {champion}, one after the other:")
     for day, manifest in manifests.items():
         products = quantity(manifest.get("rows_in", 0), "product")
         click.echo(f"  {day}: replaces what version {manifest['model_version']} published, {products}")

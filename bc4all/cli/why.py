@@ -33,9 +33,9 @@ _GROUNDS = ("on dark_green", "on green", "on dark_red", "on red")  # of letters:
 def why(client_id: ClientId, number: int | None, values: tuple[str, ...]) -> None:
     """Show which words of a product speak for its category.
 
-    VALUES are those of the client's features, in their order: of a client with titles alone, one title. Of a linear
-    model over text each category's margin is a sum over letters: what stands below is all of it, as the difference
-    from the mean of all categories. A share of 1 makes a category 2.7 times as likely.
+    VALUES are those of the client's features, in their order: of a client with titles alone, one title. A linear text
+    model's margin is the sum of what each letter adds; the table shows each word's part, exactly, as the difference
+    from the mean of all categories. A part of 1 makes a category 2.7 times as likely.
 
     Example: bc4all why --client-id client_0 'bosch kgn36 fridge freezer'
     """
