@@ -132,14 +132,16 @@ def refusals(layout: Layout, client_id: ClientId, day: Day) -> dict[str, int]:
     """Return how many rows to predict were refused on a date, by reason; none where no quarantine can be read."""
     storage, root = open_folder(layout, layout.quarantine(PREDICT.data, client_id, day))
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
-        return {str(reason): int(rows) for reason, rows in _read_manifest(storage, root).get("reasons", {}).items()}
+        return {str(reason): int(rows) for reason, rows in (_read_manifest(storage, root).get("reasons") or {}).items()}
     return {}
 
 
 def _read_manifest(storage: fs.FileSystem, folder: str) -> dict[str, Any]:
     with storage.open_input_stream(f"{folder}/{MANIFEST}") as stream:
-        told: dict[str, Any] = json.loads(stream.read())
-    return told
+        manifest = json.loads(stream.read())
+    if not isinstance(manifest, dict):
+        raise ValueError("a manifest that is no JSON object")  # noqa: TRY004 - as of what is no JSON at all
+    return manifest
 
 
 def _latest(client_id: ClientId, layout: Layout) -> Day:

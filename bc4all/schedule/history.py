@@ -192,6 +192,11 @@ class History:
         chosen = f"id IN (SELECT max(id) FROM runs WHERE {on_time} GROUP BY client, job)"  # noqa: S608 - constants
         return {(run.client, run.job): run for run in self._find(chosen, states)}
 
+    def latest_backfills(self) -> dict[ClientId, Run]:
+        """Return each client's latest run that fills a date in, whatever became of it."""
+        chosen = "id IN (SELECT max(id) FROM runs WHERE trigger = 'backfill' GROUP BY client)"
+        return {run.client: run for run in self._find(chosen, [])}
+
     def recent(self, count: int) -> dict[tuple[ClientId, str], list[Run]]:
         """Return the last `count` runs of each client's jobs, the latest last; none that was backfilled."""
         place = "row_number() OVER (PARTITION BY client, job ORDER BY id DESC) AS place"

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -34,6 +35,7 @@ _TABLES = {  # of a training's run, and the columns of each that hold numbers
     "confused_training.csv": ("rows",),
     "coverage.csv": ("coverage", "accuracy"),
 }
+_WHOLE = ("rows",)  # columns of whole numbers, which pandas may have written as 12.0
 _NAMES = ("category", "predicted")  # columns that hold categories
 
 
@@ -89,12 +91,13 @@ def table_rows(name: str, content: bytes) -> list[Mapping[str, str]]:
     """Return the rows of one of a training's tables, whose columns of numbers hold some; none where it is another."""
     rows: list[Mapping[str, str]] = []
     try:
-        for row in csv.DictReader(io.StringIO(content.decode())):
+        for row in csv.DictReader(io.StringIO(content.decode(), newline="")):
             for column in _TABLES[name]:
-                if row[column] or column != _TOP_5:
-                    float(row[column])
-            rows.append(row | {label: delivered(row.get(label) or "") for label in _NAMES})
-    except (KeyError, TypeError, ValueError):
+                if (row[column] or column != _TOP_5) and not math.isfinite(float(row[column])):
+                    return []
+            whole = {column: str(int(float(row[column]))) for column in _WHOLE if column in row}
+            rows.append(row | whole | {label: delivered(row.get(label) or "") for label in _NAMES})
+    except (KeyError, TypeError, ValueError, OverflowError, csv.Error):
         return []
     return rows
 

@@ -26,9 +26,9 @@ def confused_context(model: ModelFacts | None) -> dict[str, Any] | None:
     part = next((part for part in _PARTS if tables.get(f"categories_{part}.csv")), None)
     if part is None or f"confused_{part}.csv" not in tables:
         return None
-    products = {row["category"]: int(float(row["rows"])) for row in tables[f"categories_{part}.csv"]}
+    products = {row["category"]: int(row["rows"]) for row in tables[f"categories_{part}.csv"]}
     pairs = [
-        ConfusedPair(row["category"], row["predicted"], int(float(row["rows"])), products.get(row["category"], 0))
+        ConfusedPair(row["category"], row["predicted"], int(row["rows"]), products.get(row["category"], 0))
         for row in tables[f"confused_{part}.csv"]
     ]
     return {

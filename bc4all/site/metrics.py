@@ -42,8 +42,8 @@ def _published(one: ClientFacts) -> float | None:
 def _refused(one: ClientFacts) -> float | None:
     """Return the share of the newest date's rows that were refused; None where it had none."""
     manifest = one.newest.manifest if one.newest else {}
-    rows = manifest.get("rows_in")
-    return manifest["rows_quarantined"] / rows if rows else None
+    rows, refused = manifest.get("rows_in"), manifest.get("rows_quarantined")
+    return refused / rows if rows and refused is not None else None
 
 
 # By name: what a number says, and how it comes from a client's facts.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bc4all.data.published import read_ranked
-from bc4all.errors import TransientFailure
+from bc4all.errors import DataError, TransientFailure
 from bc4all.identity import ClientId, Day
 from bc4all.layout import Layout
 
@@ -75,8 +75,11 @@ def read_predictions(layout: Layout, client_id: ClientId, day: Day) -> Predictio
     nothing = np.zeros(0, dtype=object)
     lowest = _Smallest(LEAST_CERTAIN, np.zeros(0, dtype=np.float32), nothing)
     sample = _Smallest(SAMPLED, np.zeros(0, dtype=np.uint64), nothing)
+    where = layout.published_partition(client_id, day)
     for batch in read_ranked(layout, client_id, day):
         ids, scores = _texts(batch["product_id"]), batch["pred_score"].to_numpy(zero_copy_only=False)
+        if any(column.null_count for column in batch.columns) or np.isnan(scores).any():
+            raise DataError(f"{client_id}: a product of {day} has no id, category or score", where, "predict it again")
         histogram += np.bincount(np.clip((scores * BINS).astype(int), 0, BINS - 1), minlength=BINS)
         total += float(scores.sum(dtype=np.float64))
         for entry in pc.value_counts(batch["pred_label"]).to_pylist():
@@ -89,7 +92,6 @@ def read_predictions(layout: Layout, client_id: ClientId, day: Day) -> Predictio
     shown = sorted({*lowest.ids, *sample.ids})
     products = _products(read_ranked(layout, client_id, day, shown))
     if len(products) < len(shown):
-        where = layout.published_partition(client_id, day)
         raise TransientFailure(f"{client_id}: the categories of {day} were replaced while they were read", where)
     return Predictions(
         day=day,

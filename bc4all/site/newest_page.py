@@ -100,7 +100,7 @@ def _scores(predictions: Predictions) -> dict[str, Any]:
     mean = predictions.mean_score
     sentence = (
         f"On {predictions.day}, the best category of {sure:,} of {quantity(count, 'product')} ({sure / count:.1%}) has "
-        f"a score of 0.5 or more. The mean is {mean:.2f}: if scores are as right as they say, about "
+        f"a score of 0.5 or more. The mean is {mean:.2f}: if the scores are calibrated, about "
         f"{100 * mean:.0f} of 100 products have the right category first."
     )
     return {"sentence": sentence, "bins": bins}
@@ -148,7 +148,7 @@ def _training_counts(model: ModelFacts | None) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name in ("categories_training.csv", "categories_held_out.csv"):
         for row in (model.tables.get(name) if model else None) or []:
-            if products := int(float(row["rows"])):
+            if products := int(row["rows"]):
                 counts[row["category"]] = counts.get(row["category"], 0) + products
     return counts
 
@@ -172,7 +172,7 @@ def _refused(manifest: Mapping[str, Any], reasons: Mapping[str, int]) -> dict[st
     ordered = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
     sentence = f"None of {quantity(rows, 'row')} was refused."
     if refused:
-        most = f", most of them for: {listed([ordered[0][0]])}" if ordered else "; their reasons are not known"
+        most = f", most often for: {listed([ordered[0][0]])}" if ordered else "; their reasons are not known"
         sentence = f"{refused:,} of {quantity(rows, 'row')} ({refused / rows:.1%}) refused{most}."
     return {
         "sentence": sentence,
@@ -183,12 +183,14 @@ def _refused(manifest: Mapping[str, Any], reasons: Mapping[str, int]) -> dict[st
 
 
 def _browse(predictions: Predictions, products: Browsable) -> dict[str, Any]:
-    if products.products < predictions.products:
+    is_sample = products.products < predictions.products
+    if is_sample:
         there = f"A sample of {products.products:,} of the {predictions.products:,} products of {predictions.day}"
     else:
         there = f"All {quantity(products.products, 'product')} of {predictions.day}"
     sample = predictions.sample[: products.products]
     clear = sum(len(one.best) < 2 or one.best[0][1] >= 2 * one.best[1][1] for one in sample)
-    sentence = f"{there}. In {clear / len(sample):.0%} of them, the best score is at least twice the second one."
+    part = f"{clear / len(sample):.0%} of {'the sample' if is_sample else 'them'}"
+    sentence = f"{there}. The best score of {part} is at least twice the second one."
     shown = sorted(sample[:_SHOWN_PRODUCTS], key=lambda one: one.id)
     return {"sentence": sentence, "file": products.file, "count": len(sample), "products": shown}

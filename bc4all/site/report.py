@@ -14,8 +14,8 @@ from pathlib import Path
 
 import bc4all
 from bc4all.config.clients import Client
-from bc4all.data.published import newest_published, published_days, refusals
-from bc4all.errors import ConfigurationError, Failure
+from bc4all.data.published import manifests, newest_published, published_days, refusals
+from bc4all.errors import ConfigurationError, Failure, TransientFailure
 from bc4all.identity import ClientId
 from bc4all.job_kinds import PREDICT
 from bc4all.layout import Layout
@@ -79,7 +79,8 @@ class Report:
         facts, before, pages = self.facts(clients, now), _made_from(out), out / "clients"
         pages.mkdir(parents=True, exist_ok=True)
         _write_static(out)
-        digests = {one.id: _digest(one, now) for one in facts}
+        filled_in = self.history.latest_backfills()
+        digests = {one.id: _digest(one, filled_in.get(one.id), now) for one in facts}
         there = {file.stem for file in pages.glob("*.html")}
         stale = [one for one in facts if one.id not in there or before.get(one.id) != digests[one.id]]
         predictions = {one.id: self.history.of_client(one.id, [PREDICT.name], _PREDICTIONS) for one in stale}
@@ -142,8 +143,13 @@ class Report:
         """Return the newest date's products, and how many rows were refused for which reason."""
         if one.newest is None:
             return None, {}
-        reasons = refusals(self.layout, one.id, one.newest.day) if one.newest.manifest.get("rows_quarantined") else {}
-        return read_predictions(self.layout, one.id, one.newest.day), reasons
+        day, manifest = one.newest.day, one.newest.manifest
+        reasons = refusals(self.layout, one.id, day) if manifest.get("rows_quarantined") else {}
+        predictions = read_predictions(self.layout, one.id, day)
+        if manifests(self.layout, one.id, [day]).get(day) != manifest:  # of the same products, too
+            where = self.layout.published_partition(one.id, day)
+            raise TransientFailure(f"{one.id}: the categories of {day} were replaced while they were read", where)
+        return predictions, reasons
 
 
 def _write_static(out: Path) -> None:
@@ -160,14 +166,16 @@ def _made_from(out: Path) -> dict[ClientId, str]:
         return {}
 
 
-def _digest(one: ClientFacts, now: datetime) -> str:
+def _digest(one: ClientFacts, filled_in: Run | None, now: datetime) -> str:
     """Return what changes whenever a client's page would.
 
-    That is the code, the date, the client's configuration, its runs and pauses, its registered model, whose champions
-    are a tag of it, and what is published. A version that is deleted has gone with a training, which is a run.
+    That is the code, the date, the client's configuration, its runs and pauses, the last run that filled a date in, its
+    registered model, whose champions are a tag of it, and what is published. A version that is deleted has gone with a
+    training, which is a run.
     """
     jobs = [[job.paused, job.next, job.late_since, [vars(run) for run in job.runs]] for job in one.jobs.values()]
     registered = [one.registered.aliases, one.registered.tags] if one.registered else None
     published = [one.days, one.newest.day, one.newest.manifest] if one.newest else [one.days]
-    known = [bc4all.__version__, now.date(), one.client.model_dump(mode="python"), jobs, registered, published]
-    return hashlib.sha256(json.dumps(known, default=str, sort_keys=True).encode()).hexdigest()
+    late = vars(filled_in) if filled_in else None
+    inputs = [bc4all.__version__, now.date(), one.client.model_dump(mode="python"), jobs, late, registered, published]
+    return hashlib.sha256(json.dumps(inputs, default=str, sort_keys=True).encode()).hexdigest()

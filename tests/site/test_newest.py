@@ -187,7 +187,7 @@ def test_refused_rows_are_counted_by_reason(prefix: Path, tmp_path: Path) -> Non
     report(tmp_path / "site", config)
     page = Page(tmp_path / "site" / "clients" / "a.html")
     assert [row for row in page.rows if row.endswith((" 10 ", " 20 "))] == [f"{NASTY} 20 ", "f0 is no number 10 "]
-    assert "30 of 200 rows (15.0%) refused, most of them for: " in (tmp_path / "site/clients/a.html").read_text()
+    assert "30 of 200 rows (15.0%) refused, most often for: " in (tmp_path / "site/clients/a.html").read_text()
     assert "None of 200 rows was refused." in (tmp_path / "site/clients/b.html").read_text()
 
 
@@ -252,6 +252,37 @@ def test_a_date_that_is_replaced_meanwhile_is_told(prefix: Path, monkeypatch: py
     monkeypatch.setattr(newest, "read_ranked", replacing)
     with pytest.raises(TransientFailure, match="were replaced while they were read"):
         read_predictions(layout, ClientId("a"), TODAY)
+
+
+def test_a_date_that_is_replaced_by_the_same_products_is_told(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prediction that is done again has another manifest: its page is written by the next report."""
+    config, rows = configure(prefix, ["a"]), ranked([f"p{number}" for number in range(40)], list("abcdef"))
+    deliver(prefix, "a", rows)
+    (manifest,) = prefix.rglob("_manifest.json")
+    read = newest.read_ranked
+
+    def replacing(*words: object) -> object:
+        manifest.write_text(manifest.read_text().replace('"model_version": 1', '"model_version": 2'))
+        return read(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(newest, "read_ranked", replacing)
+    done = CliRunner().invoke(main, ["report", "--config", str(config), "--out", str(prefix / "site")])
+    assert (done.exit_code, "were replaced while they were read" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(("column", "value"), [("pred_score", np.nan), ("pred_label", None)])
+def test_a_product_without_a_category_or_score_is_a_fault_of_its_client(
+    prefix: Path, tmp_path: Path, column: str, value: object
+) -> None:
+    """Its page is not written, and says so; all others are."""
+    config, rows = configure(prefix, ["a", "b"]), ranked(["one", "two"], list("abcde"))
+    deliver(prefix, "b", rows)
+    spoilt = rows.copy()
+    spoilt.loc[0, column] = value
+    deliver(prefix, "a", spoilt)
+    done = CliRunner().invoke(main, ["report", "--config", str(config), "--out", str(tmp_path / "site")])
+    assert (done.exit_code, "has no id, category or score" in done.stderr) == (1, True)
+    assert [file.name for file in (tmp_path / "site" / "clients").glob("*.html")] == ["b.html"]
 
 
 def test_a_page_that_is_sent_has_its_own_products_alone(prefix: Path, tmp_path: Path) -> None:

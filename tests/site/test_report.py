@@ -162,6 +162,9 @@ def test_a_page_is_written_again_when_something_has_changed(prefix: Path, histor
     assert report(site, config).startswith("2 clients, 1 page written anew, ")
     publish(prefix, "a", (NOW - timedelta(days=9)).date().isoformat(), backfilled=True)
     assert report(site, config).startswith("2 clients, 1 page written anew, ")
+    day = Day((NOW - timedelta(days=9)).date().isoformat())
+    history.add(ClientId("a"), "predict", day, NOW.isoformat(), "backfill")
+    assert report(site, config).startswith("2 clients, 1 page written anew, ")
     history.pause(ClientId("a"), "train", NOW.isoformat())
     assert report(site, config).startswith("2 clients, 1 page written anew, ")
     assert report(site, configure(prefix, ["a"])).startswith("1 client, 0 pages written anew, ")
@@ -202,7 +205,11 @@ def test_a_folder_of_other_files_is_left_alone(prefix: Path, tmp_path: Path) -> 
     assert (tmp_path / "www" / "index.html").read_text() == "mine"
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "{}"], ids=["none", "empty", "cut off", "without counts"])
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "{", "[]", '{"rows_in": 5}', "{}"],
+    ids=["none", "empty", "cut off", "a list", "without refused rows", "without counts"],
+)
 def test_a_manifest_that_cannot_be_read_hides_nothing(prefix: Path, tmp_path: Path, content: str | None) -> None:
     """Every client has its page, with the newest date that can be read."""
     config = configure(prefix, ["a", "b"])
@@ -215,7 +222,7 @@ def test_a_manifest_that_cannot_be_read_hides_nothing(prefix: Path, tmp_path: Pa
     else:
         manifest.write_text(content)
     assert report(tmp_path / "site", config).startswith("2 clients, 2 pages written anew, ")
-    newest = days[0] if content == "{}" else days[1]
+    newest = days[0] if content in ("{}", '{"rows_in": 5}') else days[1]
     assert newest in row_of(Page(tmp_path / "site" / "index.html"), "a")
 
 
@@ -322,6 +329,16 @@ def test_a_category_without_held_out_products_hides_no_other() -> None:
     context = client_context(ClientFacts(client, jobs, None, (), None), [], model, NOW, False)
     assert [row["category"] for row in context["categories"]] == ["a"]
     assert table_rows("categories_held_out.csv", content.replace(b"0.7", b"")) == []
+
+
+@pytest.mark.parametrize("rows", [b"x", b"nan", b"inf", b"", b"1e400"])
+def test_a_spoilt_table_is_left_out(rows: bytes) -> None:
+    """One client's, whatever became of it, ends no other's page; numbers may be written as pandas writes them."""
+    content = b"category,rows,precision,recall,f1,top_5\na,%b,1,0.5,0.7,1\n"
+    assert table_rows("categories_held_out.csv", content % rows) == []
+    assert table_rows("categories_held_out.csv", (content % b"12.0").replace(b"\na", b"\n\ra"))
+    (row,) = table_rows("categories_held_out.csv", content % b"12.0")
+    assert row["rows"] == "12"
 
 
 def test_a_version_that_was_taken_back_is_outdated_until_it_is_champion_again() -> None:
