@@ -15,7 +15,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 UNIT := tests --ignore=tests/spark --ignore=tests/faults --ignore=tests/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-giant bench-titles bench-text bench-counts bench-choices bench-suspects bench-pages quality quality-tuned guards soak lock clean
+.PHONY: help setup demo screenshots test check unit docs lint audit types pytest test-cluster bundle env-archive mlflow-ui mlflow-server history notebook bench bench-full bench-check bench-forest bench-large bench-predict bench-clients bench-giant bench-titles bench-text bench-counts bench-choices bench-suspects bench-pages quality quality-tuned guards soak lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -37,6 +37,10 @@ $(CLASSES): $(READY)
 
 demo: setup ## sample data if data/ is empty, train and predict every client, show some products
 	@bin/demo.sh
+
+screenshots: demo ## photograph the demo's pages for the README: docs/site-fleet.png, docs/site-client.png
+	@bin/check-browser.sh
+	@$(BIN)/python bin/screenshots.py
 
 test: lint types pytest ## set up, lint, check types, run every test
 

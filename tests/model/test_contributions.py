@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from sklearn.base import clone
 from sklearn.linear_model import RidgeClassifier
 
 from bc4all.model.contributions import contributions
@@ -17,11 +18,11 @@ from tests.model.test_linear_text import FRAME, KINDS, TITLES, fitted, within_wo
 
 _RIDGE = MarginClassifier(RidgeClassifier())
 PIPELINES = {
-    "one text": fitted({"title": "text"}, classifier=_RIDGE),
+    "one text": fitted({"title": "text"}, classifier=clone(_RIDGE)),
     "within words": within_words(),
-    "two texts": fitted({"title": "text", "color": "text"}, classifier=_RIDGE),
-    "all kinds": fitted(KINDS, classifier=_RIDGE),
-    "two categories": fitted({"title": "text"}, rows=8, classifier=_RIDGE),
+    "two texts": fitted({"title": "text", "color": "text"}, classifier=clone(_RIDGE)),
+    "all kinds": fitted(KINDS, classifier=clone(_RIDGE)),
+    "two categories": fitted({"title": "text"}, rows=8, classifier=clone(_RIDGE)),
 }
 
 

@@ -153,7 +153,7 @@ def test_dates_of_a_version_that_was_rolled_back_are_predicted_again(
 
     code, shown = outdated(answer="n\n")
     assert (code, versions()) == (1, [(1, False), (2, False), (2, False)])
-    assert "x: to be predicted again by version 1, the champion, one after the other:" in shown
+    assert "x: to be predicted again by the champion, now version 1, one after the other:" in shown
     assert "  2026-01-29: replaces what version 2 published, 50 products\n" in shown
     assert "2026-01-28" not in shown
     assert "Replace 2 dates?" in shown

@@ -188,7 +188,7 @@ def test_registered_coefficients_are_float32(
         classifier = getattr(classifier, "classifier_", classifier)
         assert classifier.coef_.dtype == np.float32
         assert classifier.intercept_.dtype == np.float64
-    (text,) = job.registry.load("x", job.registry.find("x")).model._texts
+    (text,) = job.registry.load("x", job.registry.find("x")).model.vocabularies
     assert text.weights.dtype == np.float32
 
 
