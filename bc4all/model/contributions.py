@@ -1,4 +1,4 @@
-"""A text's score, letter by letter: which part of each category's margin comes of which letter, exactly.
+"""A text's score, letter by letter: what each letter adds to each category's margin, exactly.
 
 A linear model adds up the weights of a text's n-grams; here each weight is shared out evenly among the letters that the
 n-gram covers. A softmax orders categories by their margins and does not change when all of a row's rise alike, so that
@@ -76,7 +76,7 @@ def _shared_out(vocabulary: Vocabulary, text: str) -> tuple[np.ndarray, np.ndarr
 
 def _occurrences(ngrams: NGrams, text: str) -> Iterator[_Occurrence]:
     """Yield each n-gram of a text, and each one's shape, as often as it counts."""
-    for first, last in _pieces(text) if ngrams.within_words else [(0, len(text))]:
+    for first, last in word_places(text) if ngrams.within_words else [(0, len(text))]:
         edge = 1 if ngrams.within_words else 0  # a space before and after each word
         padded = f"{' ' * edge}{text[first:last]}{' ' * edge}"
         for start in range(len(padded)):
@@ -88,8 +88,8 @@ def _occurrences(ngrams: NGrams, text: str) -> Iterator[_Occurrence]:
                     yield shape_of(term), *covered
 
 
-def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each word begins and ends."""
+def word_places(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each word of a text begins and ends."""
     end = 0
     for word in text.split():
         start = text.index(word, end)

@@ -54,9 +54,7 @@ class NGrams:
 
     def read(self, texts: Sequence[str]) -> Sequence[str]:
         """Return what of texts counts, as it counts."""
-        texts = [text[:_MOST_LETTERS] for text in texts]
-        if self.lowercase:
-            texts = [text.lower() for text in texts]
+        texts = [text[:_MOST_LETTERS].lower() if self.lowercase else text[:_MOST_LETTERS] for text in texts]
         return texts if self.within_words else [_SPACES_IN_A_ROW.sub(" ", text) for text in texts]
 
     def count(
@@ -86,10 +84,9 @@ def slots_of(terms: Sequence[str]) -> np.ndarray:
 
 def place_of(slots: np.ndarray, term: str) -> int:
     """Return the place of one n-gram in a table of `slots_of`; -1 where it is not there."""
-    key, bits = int(_SEED), (1 << 64) - 1
-    for letter in term:
-        key = (key ^ ord(letter)) * int(_PRIME) & bits
-    return int(slots[_find(slots, np.uint64(key))]["place"])
+    alone = slots_of([term])
+    (key,) = alone["key"][alone["place"] >= 0]
+    return int(slots[_find(slots, key)]["place"])
 
 
 def _letters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
