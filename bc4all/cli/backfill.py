@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bc4all.cli.models import open_registry
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION, DATE
 from bc4all.cli.runs import say
 from bc4all.errors import EXIT_OK
@@ -66,11 +67,8 @@ def _outdated(layout: "Layout", client_id: ClientId) -> tuple[int, Mapping[Day, 
     """Return the champion, and the manifests of the dates that were made by versions which were rolled back."""
     from bc4all.data.published import made_by
     from bc4all.registry.champions import Champions, rolled_back
-    from bc4all.registry.tracking import Tracking, tracking_uri
-    from bc4all.registry.versions import Registry
 
-    registry = Registry(Tracking(tracking_uri(layout), layout))
-    registry.tracking.check_owner([client_id])
+    registry = open_registry(layout, [client_id])
     champion = registry.find(client_id).number
     return champion, made_by(layout, client_id, rolled_back(Champions(registry).changes(client_id)))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from bc4all.cli.models import open_registry
 from bc4all.cli.options import CONFIG_OPTION
 from bc4all.errors import Failure
 
@@ -29,8 +30,6 @@ def metrics(textfile: Path | None, config: Path) -> None:
     """
     from bc4all.config.fleet_file import load_fleet
     from bc4all.local_files import replace_text
-    from bc4all.registry.tracking import Tracking, tracking_uri
-    from bc4all.registry.versions import Registry
     from bc4all.schedule.metrics import RecordsCollector, text
     from bc4all.schedule.operations import Operations
     from bc4all.schedule.punctuality import Expectations
@@ -40,8 +39,7 @@ def metrics(textfile: Path | None, config: Path) -> None:
 
     clients, now = list(load_fleet(config, fits=False).clients.values()), datetime.now(UTC)
     with Operations.opened() as operations:
-        registry = Registry(Tracking(tracking_uri(operations.layout), operations.layout))
-        registry.tracking.check_owner([client.id for client in clients])
+        registry = open_registry(operations.layout, [client.id for client in clients])
         records = Records.read(operations.history, clients, Expectations(), now)
         facts = Report(operations.layout, operations.history, registry).facts(clients, now)
     content = text(RecordsCollector(records), PublishedCollector(facts))

@@ -1,6 +1,7 @@
 """The commands of `bc4all` about models and where they lie. They are added to the group in `cli`."""
 
 import getpass
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,20 @@ if TYPE_CHECKING:
 _CLIENT = click.option("--client-id", type=CLIENT_ID, required=True, help="The client.")
 
 
-def _opened(client_id: ClientId) -> "tuple[Registry, Champions]":
-    from bc4all.registry.champions import Champions
+def open_registry(layout: Layout, client_ids: Sequence[ClientId]) -> "Registry":
+    """Return the model registry of some clients. Raises ConfigurationError as `check_owner`."""
     from bc4all.registry.tracking import Tracking, tracking_uri
     from bc4all.registry.versions import Registry
 
-    layout = Layout.from_environment()
     registry = Registry(Tracking(tracking_uri(layout), layout))
-    registry.tracking.check_owner([client_id])
+    registry.tracking.check_owner(client_ids)
+    return registry
+
+
+def _opened(client_id: ClientId) -> "tuple[Registry, Champions]":
+    from bc4all.registry.champions import Champions
+
+    registry = open_registry(Layout.from_environment(), [client_id])
     return registry, Champions(registry)
 
 

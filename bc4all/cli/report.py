@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from bc4all.cli.models import open_registry
 from bc4all.cli.options import CLIENT_ID, CONFIG_OPTION
 from bc4all.errors import EXIT_OK, EXIT_TERMINAL, Failure
 from bc4all.identity import ClientId
@@ -26,16 +27,13 @@ def report(client_id: ClientId | None, out: Path, config: Path) -> None:
     Example: bc4all report --out site
     """
     from bc4all.config.fleet_file import load_fleet
-    from bc4all.registry.tracking import Tracking, tracking_uri
-    from bc4all.registry.versions import Registry
     from bc4all.schedule.operations import Operations
     from bc4all.site.report import Report
 
     started, fleet, now = time.monotonic(), load_fleet(config, fits=False), datetime.now(UTC)
     clients = fleet.select([client_id]) if client_id else list(fleet.clients.values())
     with Operations.opened() as operations:
-        registry = Registry(Tracking(tracking_uri(operations.layout), operations.layout))
-        registry.tracking.check_owner([client.id for client in clients])
+        registry = open_registry(operations.layout, [client.id for client in clients])
         pages = Report(operations.layout, operations.history, registry)
         try:
             if client_id:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bc4all.cli.models import open_registry
 from bc4all.cli.options import CLIENT_ID
 from bc4all.errors import ModelError
 from bc4all.identity import ClientId
@@ -41,12 +42,9 @@ def why(client_id: ClientId, number: int | None, values: tuple[str, ...]) -> Non
     """
     from bc4all.model.contributions import contributions
     from bc4all.model.linear_text import LinearText
-    from bc4all.registry.tracking import Tracking, tracking_uri
-    from bc4all.registry.versions import Registry
     from bc4all.terminal import console
 
-    layout = Layout.from_environment()
-    registry = Registry(Tracking(tracking_uri(layout), layout))
+    registry = open_registry(Layout.from_environment(), [client_id])
     version = registry.find(client_id, number)
     loaded = registry.load(client_id, version)
     product = _product(loaded.features, values)
@@ -91,11 +89,9 @@ def _words(share: "Contributions", categories: "np.ndarray") -> list[tuple[str, 
 
     A space at an end belongs to the one word beside it; without a word all is the text's.
     """
-    letters, places, end = share.letters[:, categories], [], 0
-    for word in share.text.split():
-        start = share.text.index(word, end)
-        end = start + len(word)
-        places.append((start, end))
+    from bc4all.model.contributions import word_places
+
+    letters, places = share.letters[:, categories], list(word_places(share.text))
     if not places:
         return [(repr(share.text), letters.sum(axis=0))] if share.text else []
     middles = [(before[1], after[0]) for before, after in pairwise(places)]
