@@ -75,8 +75,8 @@ class Application:
 
     @property
     def left_queue(self) -> float:
-        """When it waits no more."""
-        return self.end if self.start is None else self.start
+        """When it waits no more, as each of its runs."""
+        return self.runs[0].left_queue
 
 
 class _Queue:
