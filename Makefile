@@ -35,7 +35,7 @@ $(READY): requirements.lock setup.cfg pyproject.toml bin/check-tools.sh
 $(CLASSES): $(READY)
 	@$(BIN)/python -m bc4all.launch.class_archive
 
-demo: setup ## sample data if data/ is empty, train and predict every client, show some products
+demo: setup ## sample data if data/ is empty, train and predict every client, show some products, write pages
 	@bin/demo.sh
 
 screenshots: demo ## photograph the demo's pages for the README: docs/site-fleet.png, docs/site-client.png

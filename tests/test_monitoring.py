@@ -25,7 +25,7 @@ NOW = datetime(2026, 3, 10, tzinfo=UTC)
 
 
 def existing() -> dict[str, set[str]]:
-    """Each metric of a fleet of which everything is known, and its labels."""
+    """Each metric of a fleet with every fact there is, and its labels."""
     job = JobRecord(ClientId("a"), "predict", True, 1.0, 2.0, 3.0, 4.0, 5, 0.5)
     manifest = {"rows_in": 9, "rows_quarantined": 1, "coverage": 0.5, "drift": {"psi": {"f0": 0.1}}}
     newest, client = Newest(Day("2026-03-09"), manifest), make_client("a")

@@ -66,7 +66,7 @@ def test_a_client_without_any_version_is_told_from_one_without_a_champion(tracki
 
 
 def test_a_runs_files_are_those_that_it_has(tracking: Tracking, tmp_path: Path) -> None:
-    """By their names, whatever else the run holds; a run that is not there is told."""
+    """By their names, whatever else the run holds; a run that is not there is an error."""
     experiment = tracking.client.create_experiment("files")
     run_id = RunId(tracking.client.create_run(experiment).info.run_id)
     (tmp_path / "a.csv").write_bytes(b"a,b\n")

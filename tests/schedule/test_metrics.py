@@ -50,7 +50,7 @@ def samples(*collectors: Collector) -> dict[tuple[str, ...], float]:
 
 
 def recorded(history: History, *clients: Client) -> dict[tuple[str, ...], float]:
-    """What is said of the history of these clients."""
+    """The records of these clients."""
     return samples(RecordsCollector(Records.read(history, clients, Expectations(), NOW)))
 
 

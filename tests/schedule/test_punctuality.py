@@ -16,7 +16,7 @@ DAY_S = 86_400
 
 
 def timing(expression: str, zone: str = "UTC", timeout: int = 7200) -> Timing:
-    """A job's timing, of which only these three matter here."""
+    """A job's timing: an expression, a zone and a timeout."""
     return Timing(expression, ZoneInfo(zone), 0, 0, timeout, "one", 0, True)
 
 

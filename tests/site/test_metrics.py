@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_written_is_named(prefix: Path, tmp_path: Path) ->
     ],
 )
 def test_a_date_begins_in_the_clients_zone(zone: str, began: str) -> None:
-    """Also on the day on which the clock changes; without rows nothing is said of those that were refused."""
+    """Also on the day when the clock changes; without rows there is no share of refused ones."""
     newest = Newest(Day("2026-03-29"), {"rows_in": 0, "rows_quarantined": 0})
     facts = ClientFacts(make_client("a", timezone=zone), {}, None, [newest.day], newest)
     values = parsed(text(PublishedCollector([facts])))

@@ -28,7 +28,7 @@ NOW = datetime(2026, 3, 10, 22, 7, tzinfo=UTC)
 
 @st.composite
 def firings(draw: st.DrawFn) -> list[Firing]:
-    """Some runs of three clients within a minute: alone and together, some of which overtake each other."""
+    """Runs of three clients within a minute: alone, together, and such that overtake each other."""
     made = {}
     for _ in range(draw(st.integers(0, 24))):
         client, job = ClientId(draw(st.sampled_from("abc"))), draw(st.sampled_from(SCHEDULED_JOBS))

@@ -24,7 +24,7 @@ LOCAL_FILES = {
     "cli/crontab": "the project's cron folder",
     "cli/forget": "the environment, the configuration file's path",
     "cli/main": "the folder that sample-data is told to fill",
-    "cli/metrics": "the file that it is told to write",
+    "cli/metrics": "the file that --textfile names",
     "cli/options": "the configuration file's path",
     "cli/report": "the folder that it is told to fill",
     "cli/runs": "the state folder",
